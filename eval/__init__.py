@@ -1,0 +1,1 @@
+"""Scores finished runs, aggregates the scores and writes the report."""

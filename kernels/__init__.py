@@ -1,0 +1,1 @@
+"""Sequence-mixer cores as functions over one visibility contract. Imports torch only."""

@@ -1,0 +1,80 @@
+"""Visibility: query i of a row sees the keys in [start_i, end_i). Two int32 vectors, never a mask
+in memory.
+
+Owns the type and its check. Causal or non-causal is data here, not a module: a prefix decoder with
+an empty prefix has the causal decoder's intervals, and so computes the same numbers. Values are
+checked once, on the CPU, when the object is built; kernels check shapes and dtypes only, so nothing
+synchronises a device.
+
+Axes: B rows, T queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int32
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Visibility:
+    """Key intervals of every query.
+
+    start, end: int32 (B, T), 0 <= start <= end <= num_keys; start == end sees nothing (padding).
+    num_keys: length of the key axis.
+    """
+
+    start: Int32[Tensor, "B T"]
+    end: Int32[Tensor, "B T"]
+    num_keys: int
+
+    @classmethod
+    def build(
+        cls, start: Int32[Tensor, "B T"], end: Int32[Tensor, "B T"], *, num_keys: int
+    ) -> Visibility:
+        """Check the values and keep them. Raises ValueError that names the first row and query that
+        is wrong.
+        """
+        for name, values in (("start", start), ("end", end)):
+            if values.dtype != torch.int32 or values.ndim != 2 or values.shape != start.shape:
+                raise ValueError(
+                    f"visibility {name} is {values.dtype} {tuple(values.shape)}; "
+                    "legal: int32 (B, T), both alike"
+                )
+        wrong = (start < 0) | (end < start) | (end > num_keys)
+        if bool(wrong.any()):
+            row, query = (int(index) for index in wrong.nonzero()[0])
+            raise ValueError(
+                f"row {row}, query {query} sees "
+                f"[{int(start[row, query])}, {int(end[row, query])}); "
+                f"legal: 0 <= start <= end <= {num_keys}"
+            )
+        return cls(start=start, end=end, num_keys=num_keys)
+
+    def to(self, device: torch.device | str) -> Visibility:
+        return Visibility(self.start.to(device), self.end.to(device), self.num_keys)
+
+    def dense(self) -> Bool[Tensor, "B T S"]:
+        """The mask as a matrix, for references and for torch's own attention: True where a query
+        sees a key.
+        """
+        keys = torch.arange(self.num_keys, device=self.start.device, dtype=torch.int32)
+        return (keys >= self.start[..., None]) & (keys < self.end[..., None])
+
+    def visible_pairs(self) -> int:
+        """Number of (query, key) pairs that are seen: the work that attention cannot avoid."""
+        return int((self.end - self.start).sum(dtype=torch.int64))
+
+
+def causal(*, rows: int, length: int) -> Visibility:
+    """One causal document a row: query i sees [0, i + 1)."""
+    end = torch.arange(1, length + 1, dtype=torch.int32).repeat(rows, 1)
+    return Visibility.build(torch.zeros_like(end), end, num_keys=length)
+
+
+def full(*, rows: int, queries: int, num_keys: int) -> Visibility:
+    """Every query sees every key."""
+    start = torch.zeros(rows, queries, dtype=torch.int32)
+    return Visibility.build(start, torch.full_like(start, num_keys), num_keys=num_keys)

@@ -1,0 +1,1 @@
+"""Where text and rows come from, and how a batch follows from (seed, step)."""

@@ -1,0 +1,95 @@
+"""Learning rates chosen from a finished sweep: per lineage, with equal trials, on the cell's own
+held-out loss.
+
+Owns the choice and its file. A rate at the edge of its grid is refused, since the best may lie
+outside. Losses of different objectives are never compared with each other. The file holds every
+trial, so that a reader can redo the choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.run import Trained, lineage, root
+
+if TYPE_CHECKING:
+    from study.store import Store
+
+
+class RateError(ValueError):
+    """The trials do not allow a choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One learning rate of one lineage and the held-out loss it ended at (nats a loss token)."""
+
+    path: str
+    seed: int
+    learning_rate: float
+    loss: float
+
+
+def trials(runs: Iterable[Trained], *, store: Store) -> tuple[Trial, ...]:
+    """The finished runs as trials. Raises RateError that names a run that is not done."""
+    found = []
+    for run in runs:
+        done = store.open(run).done()
+        if done is None:
+            raise RateError(f"{run.slug} is not done: run the sweep first")
+        found.append(
+            Trial(
+                path=" > ".join(lineage(run)),
+                seed=root(run).seed,
+                learning_rate=run.training.optimizer.learning_rate,
+                loss=done["validation_loss"],
+            )
+        )
+    return tuple(found)
+
+
+def choose(found: Iterable[Trial]) -> dict[str, float]:
+    """The best rate of every lineage. Raises RateError for unequal numbers of trials or a best rate
+    at an edge.
+    """
+    groups: dict[str, dict[float, float]] = {}
+    for trial in found:
+        groups.setdefault(trial.path, {})[trial.learning_rate] = trial.loss
+    # stages are searched one after the other, so equality is asked among lineages of one depth
+    by_depth: dict[int, set[int]] = {}
+    for path, losses in groups.items():
+        by_depth.setdefault(path.count(">"), set()).add(len(losses))
+    unequal = {depth: sizes for depth, sizes in by_depth.items() if len(sizes) > 1}
+    if unequal:
+        raise RateError(f"unequal numbers of trials among compared cells: {unequal}")
+    chosen = {}
+    for path, losses in groups.items():
+        best = min(losses, key=lambda rate: losses[rate])
+        if len(losses) > 1 and best in (min(losses), max(losses)):
+            raise RateError(
+                f"{path}: the best rate {best:g} is at the edge of its grid "
+                f"({', '.join(f'{rate:g}: {losses[rate]:.4f}' for rate in sorted(losses))}); "
+                "widen the grid of every cell of the stage"
+            )
+        chosen[path] = best
+    return chosen
+
+
+def save(file: Path, *, found: Iterable[Trial]) -> None:
+    """Write the choice and its trials, keeping what the file holds for other lineages."""
+    found = tuple(found)
+    content = json.loads(file.read_text()) if file.exists() else {"rates": {}, "trials": {}}
+    content["rates"] |= choose(found)
+    for path in {trial.path for trial in found}:
+        mine = sorted((t.learning_rate, t.loss) for t in found if t.path == path)
+        content["trials"][path] = [[rate, round(loss, 6)] for rate, loss in mine]
+    file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def load(file: Path) -> Mapping[str, float]:
+    """The chosen rate of every lineage that has one; empty where no choice was made yet."""
+    return json.loads(file.read_text())["rates"] if file.exists() else {}

@@ -12,6 +12,8 @@ Axes: B rows, T queries.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int32
@@ -54,7 +56,30 @@ class Visibility:
         return cls(start=start, end=end, num_keys=num_keys)
 
     def to(self, device: torch.device | str) -> Visibility:
-        return Visibility(self.start.to(device), self.end.to(device), self.num_keys)
+        moved = Visibility(self.start.to(device), self.end.to(device), self.num_keys)
+        # Decided before the values leave the CPU, so that no kernel has to wait for a device.
+        vars(moved).update(pattern=self.pattern, has_empty=self.has_empty)
+        return moved
+
+    @cached_property
+    def pattern(self) -> Literal["causal", "full", "intervals"]:
+        """Which closed form the values have, by the values alone and once per object: kernels take
+        a faster route with it.
+        """
+        queries = self.start.shape[1]
+        if bool((self.start != 0).any()):
+            return "intervals"
+        if bool((self.end == self.num_keys).all()):
+            return "full"
+        causal_end = torch.arange(1, queries + 1, dtype=torch.int32, device=self.end.device)
+        if queries == self.num_keys and bool((self.end == causal_end).all()):
+            return "causal"
+        return "intervals"
+
+    @cached_property
+    def has_empty(self) -> bool:
+        """Whether some query sees nothing."""
+        return bool((self.start == self.end).any())
 
     def dense(self) -> Bool[Tensor, "B T S"]:
         """The mask as a matrix, for references and for torch's own attention: True where a query

@@ -35,6 +35,10 @@ class EventLog:
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
 
+    @property
+    def empty(self) -> bool:
+        return self._end == 0 and not self._waiting
+
     def write(self, event: str, **fields: Any) -> None:
         # A NaN is not JSON; it may only be written as null, and the loop never logs one as a loss.
         line = json.dumps({"event": event} | fields, separators=(",", ":"), allow_nan=False)

@@ -155,10 +155,10 @@ def layout(
 ) -> Batch:
     """Pack segments into a batch.
 
-    Decoders get [inputs][targets] of every segment, shifted right: position p of a segment reads its
-    token p - 1, position 0 reads the start token, and position P = len(inputs) reads the last input
-    and emits the first target. An encoder-decoder gets the inputs in its source and the targets,
-    shifted, in its decoder.
+    Decoders get [inputs][targets] of every segment, shifted right: position p of a segment reads
+    its token p - 1, position 0 reads the start token, and position P = len(inputs) reads the last
+    input and emits the first target. An encoder-decoder gets the inputs in its source and the
+    targets, shifted, in its decoder.
 
     length, source_length: pad to these; None pads to the longest row. A longer row is an error.
     """
@@ -180,8 +180,8 @@ def layout(
             prefix = np.repeat(pieces.inputs, side.counts)
             own_end = side.within + 1
             if architecture == "prefix_decoder":
-                # The prefix is one position longer than the inputs (the paper's code marks "one
-                # extra position to the right"; T5's pack_prefix_lm_decoder_only: range <= split). Everything is
+                # The prefix is one position longer than the inputs (the paper's "one extra position
+                # to the right"; T5's pack_prefix_lm_decoder_only: range <= split). Everything is
                 # shifted right, so position P, which emits the first target, reads the last input:
                 # it holds no target, and leaving it out would hide the last input from the prefix.
                 prefix_end = np.minimum(prefix + 1, np.repeat(side.counts, side.counts))
@@ -213,9 +213,9 @@ class _Pieces:
 class _Side:
     """Places of the tokens of all segments on one side, in (B, width) arrays read as flat ones.
 
-    Over segments: counts (tokens), begin (first column), first (index of the first token in the flat
-    order), number (1, 2, … in its row). Over rows: used (columns filled). Over tokens: places (index
-    into the flat array), within (index in the own segment).
+    Over segments: counts (tokens), begin (first column), first (index of the first token in the
+    flat order), number (1, 2, … in its row). Over rows: used (columns filled). Over tokens: places
+    (index into the flat array), within (index in the own segment).
     """
 
     counts: np.ndarray

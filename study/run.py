@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -585,6 +585,11 @@ def _check_parent(run: Adapt | Finetune) -> None:
         )
 
 
+def _declared(each: Field[Any], item: Any) -> Any:
+    """`weight_decay=0` and `weight_decay=0.0` are one run: a float field holds a float."""
+    return float(item) if type(item) is int and each.type in ("float", "float | None") else item
+
+
 def canonical(value: Any) -> Any:
     """The value as plain dicts, lists and scalars; every dataclass carries its class as `kind`,
     runs their semantics.
@@ -597,7 +602,7 @@ def canonical(value: Any) -> Any:
         if type(value).__name__ in KINDS:
             form["semantics"] = type(value).SEMANTICS  # type: ignore[attr-defined]
         for each in fields(value):
-            item = getattr(value, each.name)
+            item = _declared(each, getattr(value, each.name))
             if each.default is not MISSING and item == each.default:
                 continue
             form[each.name] = canonical(item)
@@ -620,7 +625,7 @@ def identity(value: Any) -> Any:
         if type(value).__name__ in KINDS:
             form["semantics"] = type(value).SEMANTICS  # type: ignore[attr-defined]
         for each in fields(value):
-            item = getattr(value, each.name)
+            item = _declared(each, getattr(value, each.name))
             if not each.metadata.get("identity", True) or (
                 each.default is not MISSING and item == each.default
             ):

@@ -28,6 +28,7 @@ from study.run import (
     Run,
     SpanCorruption,
     Suite,
+    Trained,
     Training,
     lineage,
 )
@@ -154,37 +155,37 @@ class Study:
             suite=self.setting.suite,
         )
 
-    def runs(self) -> list[Run]:
-        """Every run of this seed, parents before children."""
+    def trained(self) -> list[Trained]:
+        """Every trained run of this seed, parents before children."""
         pretrained = {
             (architecture, type(objective)): self.pretrain(architecture, objective)
             for architecture, objective in self.cells()
         }
-        full = FullLM(length=self.cells()[0][1].length)  # type: ignore[union-attr]
         causal = pretrained["causal_decoder", FullLM]
         masked = pretrained["prefix_decoder", SpanCorruption]
-        lm_adapted = self.adapt(masked, "causal_decoder", full)
-        nc_adapted = self.adapt(causal, "prefix_decoder", self.setting.spans)
-        control = self.adapt(causal, "causal_decoder", full)
-        finetuned = [
-            self.finetune(parent) for parent in (*pretrained.values(), nc_adapted, control)
-        ]
-        trained = [*pretrained.values(), lm_adapted, nc_adapted, control, *finetuned]
+        lm_adapted = self.adapt(masked, "causal_decoder", causal.objective)
+        nc_adapted = self.adapt(causal, "prefix_decoder", masked.objective)
+        control = self.adapt(causal, "causal_decoder", causal.objective)
+        parents = (*pretrained.values(), nc_adapted, control)
+        finetuned = [self.finetune(parent) for parent in parents]
+        return [*pretrained.values(), lm_adapted, nc_adapted, control, *finetuned]
+
+    def runs(self) -> list[Run]:
+        """The trained runs and the zero-shot scores of each."""
+        trained = self.trained()
         return [*trained, *(self.evaluate(run) for run in trained)]
 
     def _named(self, run: _Trained) -> _Trained:
-        """The run with its learning rate and its slug, both by lineage. Raises ValueError without a
-        rate.
-        """
+        """The run with its slug and its rate, both by lineage. Raises ValueError without a rate."""
         path = " > ".join(lineage(run))
-        if path not in self.rates:
+        try:
+            rate = self.rates[path]
+        except KeyError:
             raise ValueError(
-                f"no learning rate for {path!r}; legal: {', '.join(sorted(self.rates))}"
-            )
+                f"no learning rate for {path!r}; there are: {', '.join(sorted(self.rates))}"
+            ) from None
         slug = path.lower().replace(" > ", "-").replace(":", "_")
-        return replace(
-            run, slug=f"{slug}-s{self.seed}", training=with_rate(run.training, self.rates[path])
-        )
+        return replace(run, slug=f"{slug}-s{self.seed}", training=with_rate(run.training, rate))
 
 
 def with_rate(training: Training, learning_rate: float) -> Training:

@@ -1,0 +1,208 @@
+"""Executes the runs that train nothing: zero-shot evaluations and external checkpoints.
+
+Owns what a score is keyed by and how it is published. The key is a digest of the weights, the
+tokenizer, every question as asked, the scoring options and the scorer's version; so a checkpoint
+that was overwritten in place, or a task whose rows changed, never finds an old answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from lm_eval import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+from eval import items, suites
+from eval.lm import StudyLM
+from eval.score import SCORER_VERSION
+from eval.subjects import Opened, external_directory, open_external, open_run
+from eval.suites import Prompts
+from study import signals
+from study.data.sources import Access
+from study.execution import Execution
+from study.run import Evaluation, External, run_id
+from study.store import RunDirectory, Store, loud, publish_directory
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def execute(
+    run: Evaluation | External,
+    *,
+    store: Store,
+    execution: Execution,
+    report: Report = lambda _: None,
+) -> None:
+    """Score (or check) and seal; nothing where these very scores are there already."""
+
+    def warn(message: str) -> None:
+        loud(message)
+        report({"event": "warning", "message": message})
+
+    with signals.listening() as stop, store.claim(run, waiting=warn) as (directory, lease):
+        torch.set_num_threads(execution.threads)
+        match run:
+            case External():
+                summary = _check(run, execution=execution)
+            case Evaluation():
+
+                def watch(done: int, asked: int) -> None:
+                    stop.check(f"scoring {run.slug!r}")
+                    report({"event": "stage", "stage": "scoring", "done": done, "of": asked})
+
+                summary = _evaluate(run, directory, store=store, execution=execution, watch=watch)
+            case _:
+                raise ValueError(f"{type(run).__name__}; legal: Evaluation, External")
+        lease.check()
+        if directory.done() != summary:
+            directory.seal(summary)
+
+
+def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation) -> str:
+    """What a score depends on, as one name."""
+    form = {
+        "weights": opened.weights,
+        "tokenizer": opened.tokenizer.digest,
+        "tasks": suites.digest(prompts),
+        "scoring": asdict(run.suite.scoring),
+        "scorer": SCORER_VERSION,
+        "max_length": opened.subject.max_length,
+    }
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+
+
+def evaluate(
+    opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation
+) -> tuple[Any, pa.Table]:
+    """(lm-eval's results, per-item scores)."""
+    lm = StudyLM(opened.subject, tokenizer=opened.tokenizer, scoring=run.suite.scoring)
+    with _quiet_lm_eval():
+        results = cast(Any, simple_evaluate)(
+            model=lm,
+            tasks=[suites.lm_eval_task(each) for each in prompts],
+            task_manager=TaskManager(include_defaults=False),
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+    assert results is not None
+    return results, items.collect(prompts, lm=lm, run=run_id(run.run))
+
+
+def _evaluate(
+    run: Evaluation,
+    directory: RunDirectory,
+    *,
+    store: Store,
+    execution: Execution,
+    watch: Callable[[int, int], None],
+) -> dict[str, Any]:
+    access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=execution.offline)
+    prompts = suites.build(run.suite, access=access)
+    opened = open_run(run.run, run.step, store=store, execution=execution)
+    opened = replace(opened, subject=replace(opened.subject, watch=watch))
+    digest = score_digest(opened, prompts=prompts, run=run)
+    final = directory.scores(digest)
+    if not (final / "results.json").is_file():
+        begun = time.monotonic()
+        results, table = evaluate(opened, prompts=prompts, run=run)
+        account = _account(run, opened, prompts=prompts, results=results, table=table)
+        account["seconds"] = time.monotonic() - begun
+
+        def write(aside: Path) -> None:
+            items.write(table, aside / "items.parquet")
+            text = json.dumps(account, indent=1, sort_keys=True, allow_nan=False)
+            (aside / "results.json").write_text(text + "\n", encoding="utf-8")
+
+        publish_directory(final, write)
+    return {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
+
+
+def _check(run: External, *, execution: Execution) -> dict[str, Any]:
+    opened = open_external(run, execution=execution)
+    directory = external_directory(run, execution=execution)
+    return {
+        "kind": "External",
+        "weights": opened.weights,
+        "tokenizer": opened.tokenizer.digest,
+        "parameters": sum(each.numel() for each in opened.subject.model.parameters()),  # type: ignore[attr-defined]
+        "files": sorted(path.name for path in directory.iterdir() if path.is_file()),
+    }
+
+
+def _account(
+    run: Evaluation, opened: Opened, *, prompts: Sequence[Prompts], results: Any, table: pa.Table
+) -> dict[str, Any]:
+    """results.json: what lm-eval aggregated, and everything a reader needs to trust it."""
+    return {
+        "run": run_id(run),
+        "scored_run": run_id(run.run),
+        "suite": run.suite.name,
+        "architecture": opened.subject.architecture,
+        "scoring": asdict(run.suite.scoring),
+        "scorer_version": SCORER_VERSION,
+        "max_length": opened.subject.max_length,
+        "digests": {
+            "weights": opened.weights,
+            "tokenizer": opened.tokenizer.digest,
+            "tasks": suites.digest(prompts),
+        },
+        "lm_eval": metadata.version("lm-eval"),
+        "tasks": {
+            each.name: {
+                "task": each.task.name,
+                "template": each.template,
+                "metric": each.task.metric,
+                "items": len(each.items),
+                "skipped": each.skipped,
+                "twins": each.twins,
+                "chance_of_choices": suites.chance_of(each),
+                "lm_eval": _numbers(results["results"][each.name]),
+            }
+            | _counts(table, each)
+            for each in prompts
+        },
+    }
+
+
+def _counts(table: pa.Table, prompts: Prompts) -> dict[str, int]:
+    own = table.filter(
+        (pc.field("task") == prompts.task.name) & (pc.field("template") == prompts.template)
+    )
+    return {
+        "truncated": sum(1 for value in own["truncated"].to_pylist() if value),
+        "ties": sum(1 for value in own["tie"].to_pylist() if value),
+        "invalid": sum(1 for value in own["valid"].to_pylist() if not value),
+    }
+
+
+def _numbers(result: dict[str, Any]) -> dict[str, float]:
+    """lm-eval names a metric `NAME,FILTER`; the only filter here is `none`."""
+    return {
+        name.removesuffix(",none"): float(value)
+        for name, value in result.items()
+        if name.endswith(",none") and not name.removesuffix(",none").endswith("_stderr")
+    }
+
+
+@contextmanager
+def _quiet_lm_eval():
+    """Its notes on every task (no file to cite, default arguments) are not about our questions."""
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

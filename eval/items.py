@@ -1,0 +1,196 @@
+"""Per-item scores: one row a question, in Parquet, always kept.
+
+Owns the columns and how they follow from the scorer's answers. What a reader wants to know of an
+item beyond these (another end-of-sequence option, say) follows from the log-likelihoods kept here
+without a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lm_eval.api.instance import Instance
+from lm_eval.utils import softmax
+
+from eval.lm import StudyLM
+from eval.score import Scored
+from eval.suites import Item, Prompts, credit
+from study.run import Scoring
+
+_FLOATS = pa.list_(pa.float64())
+_COUNTS = pa.list_(pa.int32())
+SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("task", pa.string()),
+        ("template", pa.string()),
+        ("metric", pa.string()),
+        ("index", pa.int32()),
+        ("group", pa.int32()),
+        ("twins", pa.bool_()),
+        ("key", pa.string()),
+        # one entry a choice; one for greedy and rolling
+        ("log_likelihoods", _FLOATS),
+        ("end_log_likelihoods", _FLOATS),
+        ("null_log_likelihoods", _FLOATS),
+        ("tokens", _COUNTS),
+        ("bytes", _COUNTS),
+        ("gold", pa.int32()),
+        ("prediction", pa.int32()),
+        # credit in [0, 1] under the suite's end-of-sequence option and under the other one
+        ("correct", pa.float64()),
+        ("correct_other_end", pa.float64()),
+        ("gold_nats_per_byte", pa.float64()),
+        ("margin", pa.float64()),
+        ("brier", pa.float64()),
+        ("tie", pa.bool_()),
+        ("valid", pa.bool_()),
+        ("truncated", pa.int32()),
+    ]
+)
+"""log_likelihoods are of the answers alone, in nats; the end of sequence stands apart, and
+null_log_likelihoods are those of the same answers after an empty context. prediction is -1 where
+nothing wins alone. gold_nats_per_byte counts the end of sequence if the suite scores it; margin
+(nats, gold over the best other choice) and brier do too. truncated counts tokens that the context
+lost. Columns that a metric does not have are null."""
+
+
+def collect(prompts: Sequence[Prompts], *, lm: StudyLM, run: str) -> pa.Table:
+    """The rows of a suite that `lm` has scored. Asks it for the null contexts, which are few."""
+    null = _null_scores(prompts, lm)
+    rows = [row for each in prompts for row in _rows(each, lm=lm, run=run, null=null)]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd")
+
+
+def read(path: Path) -> pa.Table:
+    """Raises ValueError where the columns are another version's."""
+    table = pq.read_table(path)
+    if table.schema.names != SCHEMA.names:
+        raise ValueError(f"{path} has the columns {table.schema.names}; legal: {SCHEMA.names}")
+    return table
+
+
+def _null_scores(prompts: Sequence[Prompts], lm: StudyLM) -> dict[str, Scored]:
+    answers = dict.fromkeys(
+        answer
+        for each in prompts
+        if each.task.metric == "rank"
+        for item in each.items
+        for answer in item.continuations
+    )
+    lm.loglikelihood(
+        [
+            Instance(request_type="loglikelihood", doc={}, arguments=("", answer), idx=0)
+            for answer in answers
+        ]
+    )
+    return {answer: lm.scored("", answer) for answer in answers}
+
+
+def _rows(
+    prompts: Prompts, *, lm: StudyLM, run: str, null: dict[str, Scored]
+) -> Iterator[dict[str, Any]]:
+    for item in prompts.items:
+        shared = {
+            "run": run,
+            "task": prompts.task.name,
+            "template": prompts.template,
+            "metric": prompts.task.metric,
+            "index": item.index,
+            "group": item.group,
+            "twins": prompts.twins,
+            "key": item.key,
+        }
+        match prompts.task.metric:
+            case "rank":
+                yield (
+                    shared
+                    | _ranked(item, lm)
+                    | {
+                        "null_log_likelihoods": [
+                            null[answer].target_log_likelihood for answer in item.continuations
+                        ]
+                    }
+                )
+            case "greedy":
+                yield shared | _greedy(item, lm)
+            case "rolling":
+                yield shared | _rolled(item, lm)
+
+
+def _scores(item: Item, lm: StudyLM) -> tuple[list[Scored], dict[str, Any]]:
+    found = [lm.scored(item.inputs, answer) for answer in item.continuations]
+    return found, {
+        "log_likelihoods": [each.target_log_likelihood for each in found],
+        "end_log_likelihoods": [each.end_log_likelihood for each in found],
+        "tokens": [each.tokens for each in found],
+        "bytes": [len(answer.encode()) for answer in item.continuations],
+        "gold": item.gold,
+        "valid": all(each.valid for each in found),
+        "truncated": max(each.truncated for each in found),
+    }
+
+
+def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
+    found, columns = _scores(item, lm)
+    own = [_value(each, lm.scoring) for each in found]
+    other = [_value(each, other_end(lm.scoring)) for each in found]
+    best = max(own)
+    winners = [index for index, value in enumerate(own) if value == best and math.isfinite(best)]
+    rest = max(value for index, value in enumerate(own) if index != item.gold)
+    columns |= {
+        "prediction": winners[0] if len(winners) == 1 else -1,
+        "correct": credit(own, item.gold),
+        "correct_other_end": credit(other, item.gold),
+        "gold_nats_per_byte": own[item.gold] / columns["bytes"][item.gold],
+        "margin": own[item.gold] - rest,
+        "tie": len(winners) > 1,
+    }
+    if columns["valid"]:
+        chances = softmax(np.array(own))
+        columns["brier"] = float(((chances - np.eye(len(own))[item.gold]) ** 2).sum())
+    else:
+        columns |= {"gold_nats_per_byte": None, "margin": None, "brier": None}
+    return columns
+
+
+def _greedy(item: Item, lm: StudyLM) -> dict[str, Any]:
+    (found,), columns = _scores(item, lm)
+    value = found.log_likelihood(lm.scoring)
+    return columns | {
+        "correct": float(found.greedy(lm.scoring)),
+        "correct_other_end": float(found.greedy(other_end(lm.scoring))),
+        "gold_nats_per_byte": value / columns["bytes"][0] if found.valid else None,
+    }
+
+
+def _rolled(item: Item, lm: StudyLM) -> dict[str, Any]:
+    value, tokens = lm.rolled(item.inputs)
+    size = len(item.inputs.encode())
+    return {
+        "log_likelihoods": [value],
+        "tokens": [tokens],
+        "bytes": [size],
+        "gold_nats_per_byte": value / size,
+        "valid": True,
+        "truncated": 0,
+    }
+
+
+def _value(found: Scored, scoring: Scoring) -> float:
+    return found.log_likelihood(scoring) if found.valid else float("-inf")
+
+
+def other_end(scoring: Scoring) -> Scoring:
+    """The same options with the end of sequence the other way round."""
+    return Scoring(end_of_sequence=not scoring.end_of_sequence, truncation=scoring.truncation)

@@ -1,0 +1,204 @@
+"""lm-eval's `LM` over any model of the study, in its registry as `study`.
+
+Owns text to tokens and back, rolling windows and lm-eval's command line; scores are those of
+`eval.score`. lm-eval finds no plug-ins, so whoever wants `--model study` must have imported this
+module:
+
+    study lm-eval run --model study --model_args run=runs/DIRECTORY --tasks TASK
+
+`model_args`: `run`, a run's directory (its last checkpoint) or a directory with config.json,
+model.safetensors and tokenizer.json; `end_of_sequence` (False), `truncation` (left), `max_length`,
+`batch_tokens`, `device`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lm_eval.models  # noqa: F401  registers lm-eval's own; else `study` alone would be known
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from eval.score import Request, Scored, Subject, greedy, score
+from study.data.tokenizer import PAD, Tokenizer
+from study.run import Scoring
+
+DEFAULT_MAX_NEW_TOKENS = 64
+
+
+class StudyLM(LM):
+    """One model under one scoring rule.
+
+    Contexts and continuations are tokenised apart. Spaces at the end of a context move to its
+    continuation, as in lm-eval's own models; the prompts of `eval.suites` have none.
+    """
+
+    def __init__(self, subject: Subject, *, tokenizer: Tokenizer, scoring: Scoring) -> None:
+        super().__init__()
+        self.subject = subject
+        self.tokenizer = tokenizer
+        self.scoring = scoring
+        self._device = subject.device
+        self._scored: dict[tuple[str, str], Scored] = {}
+        self._rolled: dict[str, tuple[float, int]] = {}
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> StudyLM:
+        from lm_eval.utils import simple_parse_args_string
+
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> StudyLM:
+        from eval.subjects import open_directory
+
+        legal = ("run", "end_of_sequence", "truncation", "max_length", "batch_tokens", "device")
+        unknown = sorted(set(arg_dict) - set(legal))
+        if unknown or "run" not in arg_dict:
+            raise ValueError(
+                f"model_args {', '.join(unknown) or 'without run'}; legal: run=DIRECTORY, "
+                f"{', '.join(legal[1:])}"
+            )
+        options = {
+            name: arg_dict[name] for name in ("max_length", "batch_tokens") if name in arg_dict
+        }
+        device = arg_dict.get("device") or (additional_config or {}).get("device") or "cpu"
+        opened = open_directory(Path(str(arg_dict["run"])), device=str(device), **options)
+        scoring = Scoring(
+            end_of_sequence=bool(arg_dict.get("end_of_sequence", False)),
+            truncation=arg_dict.get("truncation", "left"),
+        )
+        return cls(opened.subject, tokenizer=opened.tokenizer, scoring=scoring)
+
+    def scored(self, context: str, continuation: str) -> Scored:
+        """What `loglikelihood` found for this pair: both end-of-sequence answers, truncation."""
+        return self._scored[context, continuation]
+
+    def rolled(self, text: str) -> tuple[float, int]:
+        """What `loglikelihood_rolling` found for this document, and its tokens."""
+        return self._rolled[text]
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Invalid targets (see `eval.score`) get minus infinity, so that none wins a ranking."""
+        pairs = list(dict.fromkeys(_texts(request) for request in requests))
+        new = [pair for pair in pairs if pair not in self._scored]
+        self._scored.update(zip(new, self._score(new), strict=True))
+        answers = []
+        for request in requests:
+            found = self._scored[_texts(request)]
+            value = found.log_likelihood(self.scoring) if found.valid else float("-inf")
+            answers.append((value, found.greedy(self.scoring)))
+        return answers
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Each document alone, each token once, without end of sequence.
+
+        A document of at most `max_length` tokens is scored after an empty context. A longer one
+        goes on in windows whose first half (already scored) is context, so every later token sees
+        at least half a window. An empty context is what language models of the causal decoder
+        train on; prefix and encoder-decoder models never train without one.
+        """
+        windows: list[Request] = []
+        owners: list[int] = []
+        # lm-eval's windows hold one token more than asked for; the end of sequence is another.
+        room = self.subject.max_length - 2
+        for index, request in enumerate(requests):
+            tokens = self.tokenizer.encode(request.args[0])
+            rolled = get_rolling_token_windows(
+                tokens, prefix_token=PAD, max_seq_len=room, context_len=max(room // 2, 1)
+            )
+            for place, pair in enumerate(rolled):
+                context, target = make_disjoint_window(pair)
+                # The start token is the decoder's own, so the first window's context is empty.
+                windows.append(Request(context=context if place else [], targets=[target]))
+                owners.append(index)
+        totals, counts = [0.0] * len(requests), [0] * len(requests)
+        for index, found in zip(
+            owners, score(self.subject, windows, scoring=self.scoring), strict=True
+        ):
+            if not found[0].valid:
+                raise ValueError(f"document {index} has a log-likelihood that is not finite")
+            totals[index] += found[0].target_log_likelihood
+            counts[index] += found[0].tokens
+        for request, total, count in zip(requests, totals, counts, strict=True):
+            self._rolled[_texts(request)[0]] = (total, count)
+        return totals
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Greedy continuations, cut at the first of `until`; sampling is refused."""
+        answers = [""] * len(requests)
+        groups: dict[tuple[tuple[str, ...], int], list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(_generation(_texts(request)[1]), []).append(index)
+        for (until, new_tokens), members in groups.items():
+            contexts = [self.tokenizer.encode(requests[index].args[0]) for index in members]
+            grown = greedy(
+                self.subject,
+                contexts,
+                scoring=self.scoring,
+                max_new_tokens=min(new_tokens, self.subject.max_length - 2),
+                stop=lambda tokens, until=until: any(
+                    mark in self.tokenizer.decode(tokens) for mark in until
+                ),
+            )
+            for index, tokens in zip(members, grown, strict=True):
+                answers[index] = _before(self.tokenizer.decode(tokens), until)
+        return answers
+
+    def _score(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
+        encoded = self.tokenizer.encode_batch([part for pair in pairs for part in _moved(*pair)])
+        requests = [
+            Request(context=context, targets=[target])
+            for context, target in zip(encoded[::2], encoded[1::2], strict=True)
+        ]
+        return [found[0] for found in score(self.subject, requests, scoring=self.scoring)]
+
+
+register_model("study")(StudyLM)
+
+
+def forward_lm_eval(argv: Sequence[str]) -> None:
+    """lm-eval's own command line with `--model study` known to it."""
+    from lm_eval.__main__ import cli_evaluate
+
+    before = sys.argv
+    sys.argv = ["study lm-eval", *argv]
+    try:
+        cli_evaluate()
+    finally:
+        sys.argv = before
+
+
+def _texts(request: Instance) -> tuple[Any, Any]:
+    """The request's text, and what follows it or how to go on; None for rolling."""
+    args: tuple[Any, ...] = request.args
+    return args[0], args[1] if len(args) > 1 else None
+
+
+def _moved(context: str, continuation: str) -> tuple[str, str]:
+    stripped = context.rstrip(" ")
+    return stripped, context[len(stripped) :] + continuation
+
+
+def _generation(options: dict[str, Any]) -> tuple[tuple[str, ...], int]:
+    if options.get("do_sample") or options.get("temperature", 0.0) not in (0, 0.0):
+        raise ValueError(f"generation options {options}; legal: greedy (do_sample false)")
+    until = options.get("until") or ()
+    until = (until,) if isinstance(until, str) else tuple(until)
+    return tuple(mark for mark in until if mark), int(
+        options.get("max_gen_toks", DEFAULT_MAX_NEW_TOKENS)
+    )
+
+
+def _before(text: str, until: tuple[str, ...]) -> str:
+    ends = [text.find(mark) for mark in until if mark in text]
+    return text[: min(ends)] if ends else text

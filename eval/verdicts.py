@@ -1,0 +1,274 @@
+"""From estimates to verdicts: which claims are replicated, contradicted or underpowered.
+
+Owns the decision rules and both multiplicity corrections; knows neither runs nor items. An
+`Estimator` gives each contrast its value and error, so published tables and our own runs are
+decided by one rule.
+
+Rules, from the interval (low, high) of a contrast at its Holm level, with margin d:
+
+    greater      replicated low > 0            contradicted high < d and not replicated
+    positive     replicated low > 0            contradicted high < 0
+    equivalent   replicated inside +-d         contradicted outside +-d
+    not_greater  replicated high < d           contradicted low > 0
+
+A claim is replicated when every contrast is (its p is their maximum), and contradicted when one
+is, by Holm inside the claim. Holm runs over the claims that ran, one-sided at 0.025, each claim
+entering with the smaller of its two p-values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import stats
+
+from eval.claims import Claim, Contrast
+
+ALPHA = 0.025
+LEAST_SEEDS = 3
+
+Decision = Literal["replicated", "contradicted", "underpowered"]
+Basis = Literal["seeds and items", "items only", "published, items only"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A contrast's value and error.
+
+    degrees: of the t distribution; infinite where only items vary.
+    seeds: complete seeds behind it. note: what a reader must know (unequal budgets, say).
+    minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
+    """
+
+    value: float
+    standard_error: float
+    degrees: float
+    seeds: int
+    basis: Basis
+    note: str = ""
+    minimum_effect: float | None = None
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Two one-sided bounds at `alpha` each."""
+        if not self.standard_error > 0:
+            return (self.value, self.value)
+        half = _quantile(1 - alpha, self.degrees) * self.standard_error
+        return (self.value - half, self.value + half)
+
+    def above(self, bound: float) -> float:
+        """One-sided p-value against a true value of at most `bound`."""
+        return self._tail(self.value - bound)
+
+    def below(self, bound: float) -> float:
+        """One-sided p-value against a true value of at least `bound`."""
+        return self._tail(bound - self.value)
+
+    def _tail(self, distance: float) -> float:
+        if not self.standard_error > 0:
+            return 0.0 if distance > 0 else 1.0
+        ratio = distance / self.standard_error
+        if math.isinf(self.degrees):
+            return float(stats.norm.sf(ratio))
+        return float(stats.t.sf(ratio, self.degrees))
+
+
+Estimator = Callable[[Contrast], "Estimate | str"]
+"""The estimate of a contrast, or in words why there is none (a missing cell, unequal budgets)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentVerdict:
+    """One contrast. `low` and `high` are at the claim's Holm level; None where nothing ran."""
+
+    contrast: Contrast
+    estimate: Estimate | None
+    low: float | None
+    high: float | None
+    verdict: str
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimVerdict:
+    """verdict: `replicated`, `contradicted`, `underpowered`, `underpowered (N seeds)` or `not run`.
+
+    p: the smaller of the two one-sided p-values, adjusted over the claims that ran. alpha: its
+    level.
+    """
+
+    claim: Claim
+    verdict: str
+    qualifier: str
+    p: float | None
+    alpha: float
+    components: tuple[ComponentVerdict, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why nothing ran."""
+        missing = dict.fromkeys(each.missing for each in self.components if each.missing)
+        return self.claim.reason or "; ".join(missing)
+
+
+def decide(claims: Sequence[Claim], estimate: Estimator) -> tuple[ClaimVerdict, ...]:
+    """The verdict of every claim, in order."""
+    found = {
+        claim.id: tuple(estimate(contrast) for contrast in claim.components) for claim in claims
+    }
+    ran = {
+        claim.id: [one for one in found[claim.id] if isinstance(one, Estimate)]
+        for claim in claims
+        if claim.components and all(isinstance(one, Estimate) for one in found[claim.id])
+    }
+    decidable = {name for name, estimates in ran.items() if all(_enough(one) for one in estimates)}
+    p_values = {
+        claim.id: min(_p_replicated(claim, ran[claim.id]), _p_contradicted(claim, ran[claim.id]))
+        for claim in claims
+        if claim.id in decidable
+    }
+    levels, adjusted = _holm_levels(p_values)
+    return tuple(
+        _decide_one(
+            claim,
+            found[claim.id],
+            alpha=levels.get(claim.id, ALPHA),
+            p=adjusted.get(claim.id),
+            ran=claim.id in ran,
+        )
+        for claim in claims
+    )
+
+
+def _enough(estimate: Estimate) -> bool:
+    return estimate.basis == "published, items only" or estimate.seeds >= LEAST_SEEDS
+
+
+def p_values(contrast: Contrast, estimate: Estimate) -> tuple[float, float]:
+    """One-sided (replicated, contradicted) p-values of a contrast."""
+    margin = contrast.margin
+    match contrast.kind:
+        case "greater":
+            return estimate.above(0.0), estimate.below(margin)
+        case "positive":
+            return estimate.above(0.0), estimate.below(0.0)
+        case "equivalent":
+            inside = max(estimate.above(-margin), estimate.below(margin))
+            return inside, min(estimate.above(margin), estimate.below(-margin))
+        case "not_greater":
+            return estimate.below(margin), estimate.above(0.0)
+
+
+def decision(contrast: Contrast, estimate: Estimate, alpha: float) -> Decision:
+    """The rule table at one level. `greater` with a small certain effect counts as replicated."""
+    if contrast.kind == "not_greater" and p_values(contrast, estimate)[1] < alpha:
+        return "contradicted"
+    if p_values(contrast, estimate)[0] < alpha:
+        return "replicated"
+    return "contradicted" if _contradicting(contrast, estimate) < alpha else "underpowered"
+
+
+def _quantile(probability: float, degrees: float) -> float:
+    if math.isinf(degrees):
+        return float(stats.norm.ppf(probability))
+    return float(stats.t.ppf(probability, degrees))
+
+
+def _p_replicated(claim: Claim, estimates: Sequence[Estimate]) -> float:
+    return max(
+        p_values(contrast, one)[0]
+        for contrast, one in zip(claim.components, estimates, strict=True)
+    )
+
+
+def _p_contradicted(claim: Claim, estimates: Sequence[Estimate]) -> float:
+    """Holm inside the claim: the smallest p times the number of contrasts."""
+    smallest = min(
+        _contradicting(contrast, one)
+        for contrast, one in zip(claim.components, estimates, strict=True)
+    )
+    return min(1.0, smallest * len(estimates))
+
+
+def _contradicting(contrast: Contrast, estimate: Estimate) -> float:
+    """A `greater` contrast that is surely above zero is negligible at most, never contradicted."""
+    replicated, contradicted = p_values(contrast, estimate)
+    return 1.0 if contrast.kind == "greater" and replicated < ALPHA else contradicted
+
+
+def _holm_levels(p_values: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Each claim's level in Holm's step-down, and its adjusted p. Claims after the first that is
+    not decided share its level.
+    """
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    levels: dict[str, float] = {}
+    adjusted: dict[str, float] = {}
+    stopped: float | None = None
+    running = 0.0
+    for place, name in enumerate(ordered):
+        level = ALPHA / (len(ordered) - place)
+        running = max(running, min(1.0, p_values[name] * (len(ordered) - place)))
+        adjusted[name] = running
+        levels[name] = stopped if stopped is not None else level
+        if stopped is None and p_values[name] >= level:
+            stopped = level
+    return levels, adjusted
+
+
+def _decide_one(
+    claim: Claim,
+    found: tuple[Estimate | str, ...],
+    *,
+    alpha: float,
+    p: float | None,
+    ran: bool,
+) -> ClaimVerdict:
+    components = tuple(
+        _component(contrast, one, alpha)
+        for contrast, one in zip(claim.components, found, strict=True)
+    )
+    verdict, qualifier = "not run", ""
+    estimates = [one for one in found if isinstance(one, Estimate)]
+    if ran:
+        fewest = min(one.seeds for one in estimates)
+        if all(_enough(one) for one in estimates):
+            verdict, qualifier = _conjunction(claim, estimates, alpha)
+        else:
+            verdict = f"underpowered ({fewest} seed{'s' if fewest != 1 else ''})"
+    return ClaimVerdict(
+        claim=claim, verdict=verdict, qualifier=qualifier, p=p, alpha=alpha, components=components
+    )
+
+
+def _conjunction(claim: Claim, estimates: Sequence[Estimate], alpha: float) -> tuple[Decision, str]:
+    pairs = list(zip(claim.components, estimates, strict=True))
+    if all(decision(contrast, one, alpha) == "replicated" for contrast, one in pairs):
+        small = [
+            contrast.kind == "greater" and one.interval(alpha)[1] < contrast.margin
+            for contrast, one in pairs
+        ]
+        return "replicated", "negligible" if any(small) else ""
+    if _p_contradicted(claim, estimates) < alpha:
+        reversed_ones = [
+            contrast.kind in ("greater", "positive") and one.below(0.0) * len(pairs) < alpha
+            for contrast, one in pairs
+        ]
+        return "contradicted", "reversed" if any(reversed_ones) else ""
+    return "underpowered", ""
+
+
+def _component(contrast: Contrast, found: Estimate | str, alpha: float) -> ComponentVerdict:
+    if isinstance(found, str):
+        return ComponentVerdict(
+            contrast=contrast, estimate=None, low=None, high=None, verdict="not run", missing=found
+        )
+    low, high = found.interval(alpha)
+    seeds = found.seeds
+    verdict = (
+        decision(contrast, found, alpha)
+        if _enough(found)
+        else f"underpowered ({seeds} seed{'s' if seeds != 1 else ''})"
+    )
+    return ComponentVerdict(contrast=contrast, estimate=found, low=low, high=high, verdict=verdict)

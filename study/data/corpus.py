@@ -1,0 +1,276 @@
+"""A `Corpus` on disk: a tokenizer, a train part, a held-out part and an account of both.
+
+Owns the directory and the order of the work:
+
+    tokenizer.json   trained here, extended from a source, or another corpus's
+    train/           TokenShards (text) or ExampleShards (a mixture)
+    held_out/        the same, by content hash: equal documents never lie on both sides
+    summary.json     counts, digests, what was skipped and why
+
+Documents stream: what is kept in memory is one batch of them and sixteen bytes for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from study.data import mixture, sources
+from study.data import tokenizer as tokenizers
+from study.data.mixture import ExampleShards, Progress
+from study.data.shards import TokenShards, write_shards
+from study.data.sources import Access
+from study.data.tokenizer import Tokenizer
+from study.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
+
+BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenCorpus:
+    """What a finished corpus directory holds."""
+
+    tokenizer: Tokenizer
+    train: TokenShards | ExampleShards
+    held_out: TokenShards | ExampleShards
+    summary: dict
+
+
+def build_corpus(
+    corpus: Corpus,
+    directory: Path,
+    *,
+    access: Access,
+    tokenizer_directory: Path | None,
+    progress: Progress = lambda _: None,
+) -> dict:
+    """Write the corpus into `directory` and return its summary.
+
+    tokenizer_directory: the built corpus whose tokenizer is used; given exactly if
+    `corpus.tokenizer` is a corpus. The summary is written last.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if isinstance(corpus.tokenizer, Corpus) != (tokenizer_directory is not None):
+        raise ValueError(
+            f"corpus {corpus.slug!r}: tokenizer_directory is {tokenizer_directory}; legal: the "
+            "directory of the corpus that it names as its tokenizer, or None where it names none"
+        )
+    match corpus.documents:
+        case Text() as text:
+            summary = _build_text(
+                text,
+                directory,
+                access=access,
+                tokenizer=lambda: _text_tokenizer(corpus, text, access, tokenizer_directory),
+                progress=progress,
+            )
+        case Mixture() as mixed:
+            summary = _build_mixture(
+                corpus,
+                mixed,
+                directory,
+                access=access,
+                tokenizer_directory=tokenizer_directory,
+                progress=progress,
+            )
+    parts = [summary[name]["digest"] for name in ("train", "held_out")]
+    whole = "\n".join([summary["tokenizer"]["digest"], *parts])
+    summary["digest"] = hashlib.sha256(whole.encode()).hexdigest()
+    (directory / "summary.json").write_text(
+        json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
+    return summary
+
+
+def open_corpus(directory: Path) -> OpenCorpus:
+    """Raises ValueError, naming the file, where something is missing or does not fit."""
+    directory = Path(directory)
+    path = directory / "summary.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; the corpus was never finished")
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = Tokenizer.load(directory / "tokenizer.json")
+    tokenizers.check_same(
+        tokenizer, digest=summary["tokenizer"]["digest"], owner=f"the corpus in {directory}"
+    )
+    shards = TokenShards if summary["form"] == "text" else ExampleShards
+    parts = {name: shards.open(directory / name) for name in ("train", "held_out")}
+    for name, part in parts.items():
+        if part.digest != summary[name]["digest"]:
+            raise ValueError(f"{directory / name / 'manifest.json'}: does not fit {path}")
+    return OpenCorpus(
+        tokenizer=tokenizer, train=parts["train"], held_out=parts["held_out"], summary=summary
+    )
+
+
+# ---- text --------------------------------------------------------------------------------------
+
+
+def held_out_key(text: str) -> str:
+    """sha256 (hex) of a document's text: decides its side, and what counts as a duplicate."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _build_text(
+    text: Text,
+    directory: Path,
+    *,
+    access: Access,
+    tokenizer: Callable[[], Tokenizer],
+    progress: Progress,
+) -> dict:
+    progress({"stage": "tokenizer"})
+    made = tokenizer()
+    made.save(directory / "tokenizer.json")
+    summary: dict = {"form": "text", "tokenizer": _describe(made)}
+    for name, held in (("train", False), ("held_out", True)):
+        account = {"documents": 0, "bytes": 0, "duplicates": 0, "empty": 0, "sources": []}
+        documents = _counted(text, held=held, access=access, account=account)
+        shards = write_shards(
+            directory / name,
+            _encoded(documents, made, part=name, progress=progress),
+            made.vocab_size,
+        )
+        summary[name] = account | {"tokens": shards.num_tokens, "digest": shards.digest}
+    if not summary["train"]["documents"]:
+        raise ValueError("no training documents: every source is empty or held out")
+    return summary
+
+
+def _text_tokenizer(
+    corpus: Corpus, text: Text, access: Access, tokenizer_directory: Path | None
+) -> Tokenizer:
+    return _tokenizer(
+        corpus,
+        access=access,
+        directory=tokenizer_directory,
+        texts=_counted(text, held=False, access=access, account=None),
+    )
+
+
+def _counted(text: Text, *, held: bool, access: Access, account: dict | None) -> Iterator[str]:
+    """One side's documents, source after source; the account is filled on the way.
+
+    A duplicate is counted and kept: how often a text occurs is the source's statement.
+    """
+    seen: set[bytes] = set()
+    for source in text.sources:
+        entry = {"uri": source.uri, "digest": source.digest, "documents": 0, "bytes": 0}
+        read = 0
+        for document in sources.documents(source, access=access):
+            read += 1
+            key = held_out_key(document)
+            if (sources.share(key, salt="held_out") < text.held_out) != held:
+                continue
+            if account is not None:
+                if not document.strip():
+                    account["empty"] += 1
+                    continue
+                short = bytes.fromhex(key[:32])
+                account["duplicates"] += short in seen
+                seen.add(short)
+                size = len(document.encode())
+                for tally in (account, entry):
+                    tally["documents"] += 1
+                    tally["bytes"] += size
+            yield document
+        if not read:
+            raise ValueError(f"source {source.uri!r}: no documents under its filters")
+        if account is not None:
+            account["sources"].append(entry)
+
+
+def _encoded(
+    documents: Iterator[str], tokenizer: Tokenizer, *, part: str, progress: Progress
+) -> Iterator[np.ndarray]:
+    done = 0
+    for batch in _batches(documents):
+        for ids in tokenizer.encode_batch(batch):
+            yield np.asarray(ids, dtype=np.int64)
+        done += len(batch)
+        progress({"stage": "tokenise", "part": part, "documents": done})
+
+
+def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+# ---- mixtures and tokenizers -------------------------------------------------------------------
+
+
+def _build_mixture(
+    corpus: Corpus,
+    mixed: Mixture,
+    directory: Path,
+    *,
+    access: Access,
+    tokenizer_directory: Path | None,
+    progress: Progress,
+) -> dict:
+    spool = directory / "spool"
+    progress({"stage": "rows"})
+    tasks = mixture.spool(mixed, spool, access=access)
+    progress({"stage": "tokenizer"})
+    made = _tokenizer(
+        corpus,
+        access=access,
+        directory=tokenizer_directory,
+        texts=_training_prompts(tasks, cap=mixed.cap),
+    )
+    made.save(directory / "tokenizer.json")
+    summary: dict = {"form": "mixture", "tokenizer": _describe(made)}
+    for name in ("train", "held_out"):
+        summary[name] = mixture.build_examples(
+            tasks,
+            directory / name,
+            tokenizer=made,
+            part=name,
+            cap=mixed.cap,
+            progress=progress,
+        )
+    shutil.rmtree(spool)
+    return summary
+
+
+def _training_prompts(tasks: list[mixture.Spooled], *, cap: int) -> Iterator[str]:
+    for task in tasks:
+        for template in task.templates:
+            for outcome in mixture.rendered(task, template, part="train", cap=cap):
+                if isinstance(outcome, mixture.prompts.Rendered):
+                    yield outcome.inputs
+                    yield mixture.prompts.join_target(outcome.inputs, outcome.targets)
+
+
+def _tokenizer(
+    corpus: Corpus, *, access: Access, directory: Path | None, texts: Iterator[str]
+) -> Tokenizer:
+    match corpus.tokenizer:
+        case TrainedBPE(vocab_size=vocab_size, sentinels=sentinels):
+            return tokenizers.train(texts, vocab_size=vocab_size, sentinels=sentinels)
+        case PretrainedTokenizer(source=source, sentinels=sentinels):
+            return tokenizers.extend(sources.text(source, access=access), sentinels=sentinels)
+        case Corpus():
+            assert directory is not None, "checked by build_corpus"
+            return Tokenizer.load(directory / "tokenizer.json")
+
+
+def _describe(tokenizer: Tokenizer) -> dict:
+    return {
+        "digest": tokenizer.digest,
+        "vocab_size": tokenizer.vocab_size,
+        "sentinels": tokenizer.num_sentinels,
+    }

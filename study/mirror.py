@@ -1,0 +1,85 @@
+"""wandb as a mirror of events.jsonl: never needed, never trusted with secrets, never in the way.
+
+`off` imports nothing. `offline` writes below the run's own directory; `online` sends the same. What
+is sent is the run's canonical form and its metrics; host details, console output, code and
+environment are switched off, and keys stay in the environment, where wandb itself looks for them.
+Any failure ends the mirror with one line, and training goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from study.run import Trained, canonical, run_id
+
+MIRRORED = ("loss", "learning_rate", "grad_norm", "clipped_fraction", "tokens_per_second", "mfu")
+
+
+class Mirror:
+    """Where metrics go as well. Every method returns at once and raises nothing."""
+
+    def __init__(
+        self,
+        run: Trained,
+        *,
+        mode: Literal["off", "offline", "online"],
+        directory: Path,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._warn = warn
+        self._session: Any = None
+        if mode != "off":
+            self._guarded(lambda: self._start(run, mode, directory))
+
+    def _start(self, run: Trained, mode: Literal["offline", "online"], directory: Path) -> None:
+        import wandb
+
+        (directory / "wandb").mkdir(exist_ok=True)
+        self._session = wandb.init(
+            project="archstudy",
+            id=run_id(run)[:16],
+            name=run.slug,
+            # A resumed run goes on under its id; its superseded steps stay in the mirror, which
+            # takes no step twice. events.jsonl is the truth.
+            resume="allow" if mode == "online" else None,
+            mode=mode,
+            dir=str(directory),
+            config=canonical(run),
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                save_code=False,
+                disable_git=True,
+                disable_code=True,
+                x_disable_meta=True,
+                x_disable_stats=True,
+                x_disable_machine_info=True,
+            ),
+        )
+
+    def log(self, event: str, fields: dict[str, Any]) -> None:
+        if self._session is not None:
+            numbers = {
+                f"{event}/{name}": fields[name]
+                for name in MIRRORED
+                if fields.get(name) is not None
+            }
+            self._guarded(lambda: self._session.log(numbers, step=fields["step"]))
+
+    def close(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            self._guarded(session.finish)
+
+    def _guarded(self, action: Callable[[], Any]) -> None:
+        # Whatever a logging service raises (network, disk, its own bugs, a missing key) is none of
+        # training's business; a signal is no Exception and passes.
+        try:
+            action()
+        except Exception as error:
+            self._session = None
+            with contextlib.suppress(OSError):
+                self._warn(f"wandb stopped mirroring ({type(error).__name__}: {error})")

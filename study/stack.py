@@ -1,0 +1,183 @@
+"""A stack of pre-norm layers: RMSNorm, a mixer, optional cross-attention, a gated MLP.
+
+One module for encoders and decoders: who sees whom is data, and where the position tables sit is
+the position scheme's business. The layout of the residual stream and of dropout is T5's.
+Axes: B rows, T queries, S keys, M model width, F inner width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kernels.visibility import Visibility
+from study.mixers import Attention, KeyValues, Mixing
+from study.positions import BidirectionalTable, CausalAndLaterTable, CausalTable, rotation
+from study.run import Model
+
+NORM_EPSILON = 1e-6
+
+Side = Literal["decoder_only", "encoder", "decoder"]
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x ** 2) + eps) * weight, in float32 at least (Zhang and Sennrich 2019)."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(d_model))
+
+    def forward(self, hidden: Float[Tensor, "*B M"]) -> Float[Tensor, "*B M"]:
+        wide = hidden if hidden.dtype in (torch.float32, torch.float64) else hidden.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_EPSILON)
+        return (wide * scale).to(self.weight.dtype) * self.weight
+
+
+class GatedMLP(nn.Module):
+    """down(gelu(gate(x)) * up(x)), with T5 1.1's tanh form of gelu (Shazeer 2020)."""
+
+    def __init__(self, d_model: int, d_ff: int, *, dropout: float) -> None:
+        super().__init__()
+        self.gate = nn.Linear(d_model, d_ff, bias=False)
+        self.up = nn.Linear(d_model, d_ff, bias=False)
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+        self.dropout = dropout
+
+    def forward(self, hidden: Float[Tensor, "*B M"]) -> Float[Tensor, "*B M"]:
+        inner = functional.gelu(self.gate(hidden), approximate="tanh") * self.up(hidden)
+        return self.down(_drop(inner, self.dropout, self.training))
+
+
+def _drop(states: Tensor, probability: float, training: bool) -> Tensor:
+    """Dropout that costs nothing where there is none."""
+    return functional.dropout(states, probability) if training and probability > 0.0 else states
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crossing:
+    """What a decoder's cross-attentions share in one forward pass: which target sees which part of
+    the source, and per layer the source's keys and values.
+    """
+
+    visibility: Visibility
+    memory: Sequence[tuple[Tensor, Tensor]]
+
+
+class Layer(nn.Module):
+    """One pre-norm layer of a stack."""
+
+    def __init__(self, model: Model, side: Side, *, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.attention_norm = RMSNorm(model.d_model)
+        self.attention = _attention(model, dropout)
+        self.cross = _attention(model, dropout) if side == "decoder" else None
+        self.cross_norm = RMSNorm(model.d_model) if side == "decoder" else None
+        self.mlp_norm = RMSNorm(model.d_model)
+        self.mlp = GatedMLP(model.d_model, model.d_ff, dropout=dropout)
+        own_table = model.positions == "t5_bias_paper" and side == "decoder_only"
+        self.positions = CausalTable(model.heads) if own_table else None
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "B T M"],
+        mixing: Mixing,
+        *,
+        crossing: Mixing | None,
+        memory: tuple[Tensor, Tensor] | None,
+        cache: KeyValues | None,
+    ) -> Float[Tensor, "B T M"]:
+        if self.positions is not None:
+            visibility = mixing.visibility
+            bias = self.positions(visibility.start.shape[1], visibility.num_keys, mixing.past)
+            mixing = replace(mixing, bias=bias)
+        mixed = self.attention(self.attention_norm(hidden), mixing, cache=cache)
+        hidden = hidden + _drop(mixed, self.dropout, self.training)
+        if self.cross is not None and self.cross_norm is not None and crossing is not None:
+            read = self.cross(self.cross_norm(hidden), crossing, memory=memory)
+            hidden = hidden + _drop(read, self.dropout, self.training)
+        return hidden + _drop(self.mlp(self.mlp_norm(hidden)), self.dropout, self.training)
+
+
+def _attention(model: Model, dropout: float) -> Attention:
+    match model.mixer:
+        case "attention":
+            # T5 folds the scale into the query's initialisation (Raffel et al. 2020, footnote 5).
+            scale = model.d_head**-0.5 if model.positions == "rope" else 1.0
+            return Attention(
+                model.d_model, heads=model.heads, d_head=model.d_head, scale=scale, dropout=dropout
+            )
+        case _:
+            raise ValueError(f"mixer {model.mixer!r}; legal: attention")
+
+
+def _stack_table(model: Model, side: Side) -> nn.Module | None:
+    """The position table that all layers of a stack share, where the scheme has one."""
+    match model.positions, side:
+        case ("rope", _) | ("t5_bias_paper", "decoder_only"):
+            return None
+        case _, "encoder":
+            return BidirectionalTable(model.heads)
+        case _, "decoder":
+            # T5's own: the decoder of an encoder-decoder never sees a later key.
+            return CausalTable(model.heads)
+        case _:
+            return CausalAndLaterTable(model.heads)
+
+
+class Stack(nn.Module):
+    """Embedded tokens to final, normed states."""
+
+    main_input_name = "input_ids"  # what generate() asks an encoder for
+
+    def __init__(self, model: Model, side: Side, *, dropout: float) -> None:
+        super().__init__()
+        self.model = model
+        self.dropout = dropout
+        self.positions = _stack_table(model, side)
+        self.layers = nn.ModuleList(
+            Layer(model, side, dropout=dropout) for _ in range(model.layers)
+        )
+        self.norm = RMSNorm(model.d_model)
+
+    def mixing(
+        self, positions: Int[Tensor, "B T"], visibility: Visibility, *, past: int = 0
+    ) -> Mixing:
+        """Angles or bias for one forward pass."""
+        if self.model.positions == "rope":
+            angles = rotation(positions, d_head=self.model.d_head, dtype=self.norm.weight.dtype)
+            return Mixing(visibility=visibility, angles=angles, past=past)
+        if self.positions is None:
+            return Mixing(visibility=visibility, past=past)
+        bias = self.positions(visibility.start.shape[1], visibility.num_keys, past)
+        return Mixing(visibility=visibility, bias=bias, past=past)
+
+    def memory(self, source: Float[Tensor, "B S M"]) -> list[tuple[Tensor, Tensor]]:
+        """Every layer's keys and values of an encoded source."""
+        return [layer.cross.project(source) for layer in self.layers]  # type: ignore[union-attr]
+
+    def forward(
+        self,
+        embedded: Float[Tensor, "B T M"],
+        mixing: Mixing,
+        *,
+        crossing: Crossing | None = None,
+        caches: Sequence[KeyValues] | None = None,
+    ) -> Float[Tensor, "B T M"]:
+        hidden = _drop(embedded, self.dropout, self.training)
+        across = None if crossing is None else Mixing(visibility=crossing.visibility)
+        for index, layer in enumerate(self.layers):
+            hidden = layer(
+                hidden,
+                mixing,
+                crossing=across,
+                memory=None if crossing is None else crossing.memory[index],
+                cache=None if caches is None else caches[index],
+            )
+        return _drop(self.norm(hidden), self.dropout, self.training)

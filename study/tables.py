@@ -1,0 +1,189 @@
+"""What `study plan`, `study show` and `study status` print: tables, or the same as JSON.
+
+Owns which columns and which lines. Numbers come from `study.ledger`, drawing from `study.display`.
+No torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from study import ledger
+from study.decode import encode
+from study.display import quantity, table
+from study.lease import holder_of
+from study.ledger import STAGES, Row
+from study.plan import Sweep, SweepError
+from study.run import Run, Trained, canonical, run_id
+from study.store import STATES, RunDirectory, State, Store
+
+TAIL_BYTES = 1 << 16
+
+
+# ---- plan ----------------------------------------------------------------------------------------
+
+
+def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
+    rows = ledger.rows(sweep.runs, store=store)
+    totals = ledger.totals(rows, sweep.runs)
+    sharing = ledger.sharing(sweep.runs)
+    if as_json:
+        form = {
+            "sweep": str(sweep.path),
+            "title": sweep.title,
+            "runs": [row.as_json() for row in rows],
+            "totals": [total.as_json() for total in totals],
+            "sharing": sharing.as_json(),
+        }
+        print(json.dumps(form, indent=1))
+        return
+    states = Counter(row.state for row in rows)
+    found = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    print(f"{sweep.title}\n{len(rows)} runs: {found}\n")
+    if every:
+        _every_row(rows)
+    else:
+        columns = ("stage", "cell", "runs", "done", "parameters", "tokens", "loss tokens", "flops")
+        lines = [
+            (total.stage, total.cell, str(total.runs), str(total.done), *_amounts(total))
+            for total in totals
+        ]
+        table(columns, lines)
+    if sharing.paths:
+        print(_saved(sharing))
+
+
+def _every_row(rows: Sequence[Row]) -> None:
+    names = ("id", "slug", "kind", "architecture", "objective", "mixer", "parent")
+    columns = (*names, "parameters", "tokens", "loss tokens", "flops", "state")
+    lines = [
+        (
+            row.id[:12],
+            *(getattr(row, name) or "" for name in names[1:]),
+            *_amounts(row),
+            row.state,
+        )
+        for row in rows
+    ]
+    table(columns, lines)
+
+
+def _amounts(row: Row | ledger.Total) -> tuple[str, ...]:
+    numbers = (row.parameters, row.tokens, row.loss_tokens, row.flops)
+    return tuple(quantity(number) for number in numbers)
+
+
+def _saved(sharing: ledger.Sharing) -> str:
+    tokens = 1 - sharing.tokens / sharing.alone_tokens
+    flops = 1 - sharing.flops / sharing.alone_flops
+    return (
+        f"\n{sharing.paths} paths from scratch would take {quantity(sharing.alone_tokens)} tokens and "
+        f"{quantity(sharing.alone_flops)} FLOPs; sharing stages takes {quantity(sharing.tokens)} and "
+        f"{quantity(sharing.flops)}: {tokens:.0%} and {flops:.0%} saved"
+    )
+
+
+# ---- show ----------------------------------------------------------------------------------------
+
+
+def show_run(sweep: Sweep, *, as_json: bool) -> None:
+    """The one run that the target names: its own declaration, the last in the plan."""
+    if len(sweep.declared) != 1:
+        slugs = ", ".join(run.slug for run in sweep.runs[:10])
+        raise SweepError(f"{sweep.path} has {len(sweep.runs)} runs; name one, PATH:SLUG: {slugs}")
+    run = sweep.declared[0]
+    print((json.dumps(canonical(run), indent=1) if as_json else encode(run)).rstrip())
+
+
+# ---- status --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far one run is. step, loss: of its last event; note: why it stopped, or who holds it."""
+
+    id: str
+    slug: str
+    kind: str
+    state: State
+    step: int | None
+    steps: int | None
+    loss: float | None
+    validation_loss: float | None
+    note: str | None
+
+
+def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
+    states = store.statuses(sweep.runs)
+    standings = [_standing(run, states[run_id(run)], store=store) for run in sweep.runs]
+    if as_json:
+        print(json.dumps([asdict(each) for each in standings], indent=1))
+        return
+    counts = Counter((each.kind, each.state) for each in standings)
+    kinds = [kind for kind in STAGES if any(key[0] == kind for key in counts)]
+    lines = [(kind, *(str(counts[kind, state] or "") for state in STATES)) for kind in kinds]
+    table(("stage", *STATES), lines)
+    shown = [each for each in standings if every or each.state not in ("planned", "done")]
+    if shown:
+        print()
+        columns = ("slug", "kind", "state", "step", "loss", "validation", "note")
+        table(columns, [_standing_line(each) for each in shown])
+
+
+def _standing_line(each: Standing) -> tuple[str, ...]:
+    step = "" if each.step is None else f"{each.step}/{each.steps}"
+    loss = "" if each.loss is None else f"{each.loss:.3f}"
+    validation = "" if each.validation_loss is None else f"{each.validation_loss:.3f}"
+    note = (each.note or "").splitlines()[:1]
+    return each.slug, each.kind, each.state, step, loss, validation, note[0] if note else ""
+
+
+def _standing(run: Run, state: State, *, store: Store) -> Standing:
+    steps = run.training.steps if isinstance(run, Trained) else None
+    step = loss = validation = note = None
+    if state != "planned":
+        directory = RunDirectory(store.directory(run))
+        step, loss, validation = _last_events(directory.events)
+        note = directory.failure() if state == "failed" else None
+        if state in ("running", "interrupted"):
+            holder = holder_of(directory.path)
+            note = None if holder is None else str(holder)
+    return Standing(
+        id=run_id(run),
+        slug=run.slug,
+        kind=type(run).__name__,
+        state=state,
+        step=step,
+        steps=steps,
+        loss=loss,
+        validation_loss=validation,
+        note=note,
+    )
+
+
+def _last_events(path: Path) -> tuple[int | None, float | None, float | None]:
+    """(step, loss, validation loss) from the file's tail: a table of thousands can't read it all."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return None, None, None
+    step: dict[str, Any] = {}
+    validation: dict[str, Any] = {}
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # the first may be cut by the tail, the last by its writer
+            continue
+        if event.get("event") == "step":
+            step = event
+        if event.get("event") == "validation":
+            validation = event
+    return step.get("step"), step.get("loss"), validation.get("loss")

@@ -1,0 +1,102 @@
+"""What a run's loop leaves behind: events, progress reports, checkpoints, the mirror.
+
+Owns which checkpoints stay: those that somebody named, and the newest, which a crash would need. An
+older one goes only after its successor is published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study import checkpoint
+from study.checkpoint import Progress
+from study.events import EventLog
+from study.lease import Lease
+from study.mirror import Mirror
+from study.signals import Stop
+from study.store import RunDirectory, publish_directory
+from study.train import Engine
+
+REPORT_SECONDS = 0.5
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(kw_only=True, eq=False)
+class Watch:
+    """The loop's `study.train.Watch` on a run directory.
+
+    log: None while a finished run computes a checkpoint again; its curve stands.
+    keep: steps whose checkpoints stay. steps: the run's last step. flops_per_step, peak_flops: what
+    MFU is made of; None where the machine's peak is not known.
+    """
+
+    stop: Stop
+    directory: RunDirectory
+    lease: Lease
+    engine: Engine
+    run: str
+    keep: frozenset[int]
+    steps: int
+    report: Report
+    log: EventLog | None
+    mirror: Mirror
+    flops_per_step: float
+    peak_flops: float | None
+    _reported: float = field(default=-REPORT_SECONDS, init=False)
+
+    def step(self, event: dict[str, Any]) -> None:
+        rate = self.flops_per_step / event["seconds"]
+        event["flops_per_second"] = rate
+        event["mfu"] = None if self.peak_flops is None else rate / self.peak_flops
+        if self.log is not None:
+            self.log.write("step", **event)
+        self.mirror.log("train", event)
+        now = time.monotonic()
+        if now - self._reported >= REPORT_SECONDS or event["step"] == self.steps:
+            self._reported = now
+            self.report(
+                {
+                    "event": "step",
+                    "step": event["step"],
+                    "steps": self.steps,
+                    "loss": event["loss"],
+                    "tokens_per_second": event["tokens_per_second"],
+                    "seconds_left": (self.steps - event["step"]) * event["seconds"],
+                }
+            )
+
+    def validation(self, event: dict[str, Any]) -> None:
+        if self.log is not None:
+            self.log.write("validation", **event)
+        self.mirror.log("validation", event)
+        self.report({"event": "validation", **event})
+
+    def save(self, progress: Progress) -> None:
+        """Publish a checkpoint, then drop those that nobody needs any more."""
+        self.lease.check()
+        if self.log is not None:
+            self.log.sync()
+
+        def write(aside: Path) -> None:
+            self.engine.write(aside)
+            checkpoint.write_state(aside, run=self.run, progress=progress)
+
+        path = self.directory.checkpoint_path(progress.step)
+        try:
+            publish_directory(path, write)
+        except Exception as error:
+            kept = self.directory.steps()
+            good = f"step {kept[-1]} is the last checkpoint" if kept else "there is no checkpoint"
+            raise OSError(
+                getattr(error, "errno", None) or 0,
+                f"the checkpoint of step {progress.step} could not be written to {path}: "
+                f"{error}; {good}, and the run goes on from there",
+            ) from error
+        for step in self.directory.steps():
+            if step != progress.step and step not in self.keep:
+                self.directory.remove_checkpoint(step)

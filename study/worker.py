@@ -1,0 +1,203 @@
+"""A worker process: runs one after another, each told by a line of JSON and answered by lines.
+
+Owns both ends' message format and the worker's end of the pipe. Imports of torch and transformers
+take seconds, so a worker stays for many runs. What executes a run is passed in: the commands are
+the only place that knows training and evaluation both. No torch.
+
+    -> {"run": YAML, "store": "runs", "execution": {...}, "keep": [100, 400]}
+    <- {"event": "ready"} | {"event": "report", "report": {...}} |
+       {"event": "end", "outcome": "done" | "failed" | "held" | "interrupted", "message": ""}
+
+The end of input ends the worker; in the middle of a run it is a SIGTERM, so a launcher that was
+killed leaves no orphan behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, TextIO
+
+from study.decode import decode, encode
+from study.execution import Execution
+from study.lease import LeaseHeld
+from study.run import Run, run_id
+from study.signals import EXIT_CODE, STOPPING, Interrupted
+from study.store import RunDirectory, Store
+
+Execute = Callable[..., None]
+"""`execute(run, *, store, execution, report)`."""
+
+Outcome = Literal["done", "failed", "held", "interrupted"]
+REPORT_SECONDS = 0.2
+
+
+def job(run: Run, *, store: Store, execution: Execution, keep: tuple[int, ...]) -> str:
+    """The line that asks a worker for a run."""
+    options = asdict(execution)
+    options["data_dirs"] = [str(path) for path in execution.data_dirs]
+    options["cache"] = str(execution.cache)
+    message = {"run": encode(run), "store": str(store.root), "execution": options, "keep": keep}
+    return json.dumps(message) + "\n"
+
+
+def _read_job(line: str) -> tuple[Run, Store, Execution, tuple[int, ...]]:
+    message = json.loads(line)
+    options = message["execution"]
+    options["data_dirs"] = tuple(Path(path) for path in options["data_dirs"])
+    options["cache"] = Path(options["cache"])
+    run = decode(message["run"], name="the launcher's run")
+    return run, Store(message["store"]), Execution(**options), tuple(message["keep"])
+
+
+def serve(executors: Mapping[str, Execute]) -> int:
+    """Answer jobs until the input ends; returns the exit code."""
+    for number in STOPPING:
+        signal.signal(number, _interrupt)
+    answers = _take_stdout()
+    busy = threading.Event()
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(lines, busy), name="jobs", daemon=True).start()
+    try:
+        _answer(answers, event="ready")
+        while line := lines.get():
+            busy.set()
+            run, store, execution, keep = _read_job(line)
+            outcome, message = perform(
+                run,
+                execute=executors[type(run).__name__],
+                store=store,
+                execution=execution,
+                keep=keep,
+                report=_Throttled(lambda report: _answer(answers, event="report", report=report)),
+            )
+            busy.clear()
+            _answer(answers, event="end", outcome=outcome, message=message)
+            if outcome == "interrupted":
+                return EXIT_CODE
+    except (Interrupted, KeyboardInterrupt):
+        return EXIT_CODE
+    except BrokenPipeError:  # the launcher is gone; what was published is complete
+        return EXIT_CODE
+    return 0
+
+
+def perform(
+    run: Run,
+    *,
+    execute: Execute,
+    store: Store,
+    execution: Execution,
+    keep: tuple[int, ...],
+    report: Callable[[dict[str, Any]], None],
+) -> tuple[Outcome, str]:
+    """Execute one run in its directory, with what it prints in its log; says how it ended."""
+    try:
+        directory = store.open(run)
+        directory.keep(keep)
+        directory.forget_failure()
+    except (OSError, ValueError) as error:
+        return "failed", _brief(error)
+    with _logged(directory.log, run):
+        try:
+            execute(run, store=store, execution=execution, report=report)
+        except LeaseHeld as error:
+            print(error, file=sys.stderr)
+            return "held", str(error)
+        except (Interrupted, KeyboardInterrupt) as error:
+            print(f"interrupted: {error}", file=sys.stderr)
+            return "interrupted", str(error)
+        except Exception as error:
+            traceback.print_exc()
+            note_failure(directory, _brief(error))
+            return "failed", _brief(error)
+    if directory.done() is None:
+        return "failed", f"{type(run).__name__} ended without sealing its directory"
+    return "done", ""
+
+
+def note_failure(directory: RunDirectory, message: str) -> None:
+    """Write the reason down, unless the disk that has no room for it is the reason."""
+    with contextlib.suppress(OSError):
+        directory.fail(message)
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """While nothing better listens: leave by an exception, which unwinds leases and temporaries."""
+    raise Interrupted(f"{signal.Signals(number).name}: start again to go on")
+
+
+def _listen(lines: queue.SimpleQueue[str], busy: threading.Event) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    lines.put("")
+    if busy.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _take_stdout() -> TextIO:
+    """The pipe to the launcher; whatever else prints to standard output goes to standard error."""
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(answers: TextIO, **message: Any) -> None:
+    answers.write(json.dumps(message, default=str) + "\n")
+    answers.flush()
+
+
+@contextmanager
+def _logged(log: Path, run: Run) -> Iterator[None]:
+    """Standard output and error go to the run's log, C libraries' too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    handle = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+    try:
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        print(f"---- {now} {run.slug} {run_id(run)[:12]}", file=sys.stderr, flush=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # a full disk: the log's last lines are lost
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os.dup2(before[0], 1)
+        os.dup2(before[1], 2)
+        for each in (*before, handle):
+            os.close(each)
+
+
+class _Throttled:
+    """Passes reports on, those of single steps only a few times a second."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        self._send = send
+        self._last = -REPORT_SECONDS
+
+    def __call__(self, report: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if report.get("event") == "step" and now - self._last < REPORT_SECONDS:
+            return
+        self._last = now
+        self._send(report)

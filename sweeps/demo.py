@@ -1,0 +1,24 @@
+"""Which architecture and objective generalise zero-shot, in small: the paper's study on the
+microworld, one seed.
+
+Six pretrainings, LM-adaptation, non-causal adaptation and its control, eight multitask finetunings,
+and zero-shot scores of all of them on held-out task families. Rates come from
+sweeps/demo_rates.json (sweeps/demo_rates.py).
+"""
+
+from pathlib import Path
+
+from eval.claims import paper_claims
+from study import microworld, rates
+from study.tree import Study
+
+REPORT = {
+    "title": "The study in small: six cells, two adaptations, multitask finetuning",
+    "banner": "toy scale: evidence about the pipeline, not about language models",
+}
+CLAIMS = paper_claims(suite="microworld", margin=0.05)
+
+
+def runs():
+    chosen = rates.load(Path(__file__).with_name("demo_rates.json"))
+    return Study(setting=microworld.SETTING, scale=microworld.SCALE, rates=chosen, seed=0).runs()

@@ -1,0 +1,26 @@
+"""The demo with three pretraining seeds and twice the tokens: how large is the noise between seeds?"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from eval.claims import paper_claims
+from study import microworld, rates
+from study.tree import Study
+
+REPORT = {
+    "title": "The study in small, three seeds, twice the tokens",
+    "banner": "toy scale: evidence about the pipeline, not about language models",
+}
+CLAIMS = paper_claims(suite="microworld", margin=0.05)
+SCALE = replace(
+    microworld.SCALE,
+    pretrain_steps=2 * microworld.SCALE.pretrain_steps,
+    adapt_steps=2 * microworld.SCALE.adapt_steps,
+    finetune_steps=2 * microworld.SCALE.finetune_steps,
+)
+
+
+def runs():
+    chosen = rates.load(Path(__file__).with_name("demo_rates.json"))
+    for seed in (1, 2, 3):
+        yield from Study(setting=microworld.SETTING, scale=SCALE, rates=chosen, seed=seed).runs()

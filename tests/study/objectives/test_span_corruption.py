@@ -1,0 +1,106 @@
+"""Span corruption: T5's arithmetic, and the text rebuilt from inputs and targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.layout import END_OF_SEQUENCE
+from study.objectives import sentinel_ids, span_corruption
+from study.run import SpanCorruption
+
+PAPER = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)
+VOCABULARY = 32_128
+SENTINELS = sentinel_ids(vocab_size=VOCABULARY, sentinels=100)
+
+
+def corrupt(document, objective=PAPER, seed=0, sentinels=SENTINELS):
+    return span_corruption.segment(
+        np.asarray(document, dtype=np.int32),
+        objective=objective,
+        rng=np.random.default_rng(seed),
+        sentinels=sentinels,
+    )
+
+
+def spans_of(tokens: list[int]) -> list[list[int]]:
+    """Text between sentinels; the sentinels must be 0, 1, 2, … in order."""
+    parts: list[list[int]] = [[]]
+    for token in tokens:
+        if token in SENTINELS:
+            assert token == SENTINELS[len(parts) - 1]
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def test_the_paper_s_arithmetic():
+    assert PAPER.noise() == (85, 28)
+    assert (PAPER.input_length, PAPER.target_length) == (512, 114)
+    for seed in range(20):
+        one = corrupt(np.arange(2, 570), seed=seed)
+        assert (len(one.inputs), len(one.targets)) == (512, 114)
+        inputs, targets = one.inputs.tolist(), one.targets.tolist()
+        assert inputs[0] == 2, "the text starts with a token that is kept"
+        assert inputs[-2:] == [SENTINELS[27], END_OF_SEQUENCE], "and ends with one that is not"
+        assert targets[0] == SENTINELS[0]
+        assert targets[-2:] == [569, END_OF_SEQUENCE], "no closing sentinel"
+
+
+@given(
+    length=st.integers(1, 400),
+    density=st.floats(0.05, 0.9),
+    mean=st.floats(1.0, 8.0),
+    seed=st.integers(0, 1000),
+)
+def test_the_text_is_rebuilt_from_inputs_and_targets(length, density, mean, seed):
+    objective = SpanCorruption(raw_length=400, noise_density=density, mean_span=mean)
+    noise, spans = objective.noise(length)
+    document = np.random.default_rng(seed).integers(2, SENTINELS[-1], length)
+    if spans > len(SENTINELS):
+        with pytest.raises(ValueError, match=f"{spans} spans and the vocabulary has 100 sentinels"):
+            corrupt(document, objective, seed)
+        return
+    one = corrupt(document, objective, seed)
+    assert one.inputs.dtype == one.targets.dtype == np.int32
+    assert one.inputs[-1] == END_OF_SEQUENCE
+    kept = spans_of(one.inputs[:-1].tolist())
+    if length == 1:
+        assert kept == [document.tolist()]
+        assert len(one.targets) == 0, "nothing to predict, so no loss"
+        return
+    assert one.targets[-1] == END_OF_SEQUENCE
+    hidden = spans_of(one.targets[:-1].tolist())
+    assert hidden[0] == []
+    assert kept[-1] == []
+    assert len(kept) == len(hidden) == spans + 1
+    assert sum(map(len, hidden)) == noise
+    assert all(kept[:-1])
+    assert all(hidden[1:])
+    rebuilt = [t for a, b in zip(kept[:-1], hidden[1:], strict=True) for t in a + b]
+    assert rebuilt == document.tolist()
+
+
+def test_runs_are_uniform_over_all_partitions():
+    """T5's segmentation is uniform over compositions: 4 noise tokens in 2 spans have three."""
+    rng = np.random.default_rng(0)
+    counts = {1: 0, 2: 0, 3: 0}
+    for _ in range(3000):
+        kept, masked = span_corruption.draw_runs(10, noise=4, spans=2, rng=rng)
+        assert kept.sum() == 6
+        assert masked.sum() == 4
+        counts[int(masked[0])] += 1
+    assert min(counts.values()) > 900, counts
+
+
+def test_the_last_sentinel_is_usable_and_no_further_one_is_invented():
+    document = np.arange(2, 570)
+    exact = sentinel_ids(vocab_size=VOCABULARY, sentinels=28)
+    assert exact[-1] == VOCABULARY - 28
+    assert exact[-1] in corrupt(document, sentinels=exact).targets
+    short = sentinel_ids(vocab_size=VOCABULARY, sentinels=27)
+    with pytest.raises(ValueError, match="568 tokens has 28 spans and the vocabulary has 27"):
+        corrupt(document, sentinels=short)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from typing import Literal
 
@@ -33,7 +33,7 @@ class Contrast:
         margin.
     margin: in the unit of the score, which lies in [0, 1].
     budget: which of the token budgets that all the cells have, ascending: -1 the largest, 0 the
-        smallest. Tokens are those seen before finetuning.
+        smallest. Tokens are those seen before finetuning. budgets: how many there must be.
     matching: `tokens` refuses cells of unequal budgets; `unequal` takes each cell's own and is
         labelled, for comparisons that the paper itself makes so.
     """
@@ -44,22 +44,19 @@ class Contrast:
     kind: ContrastKind
     margin: float
     budget: int = -1
+    budgets: int = 1
     matching: Literal["tokens", "unequal"] = "tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A conjunction of contrasts. Without any it cannot be decided here, and `reason` says why.
-
-    budgets: how many different token budgets the claim needs.
-    """
+    """A conjunction of contrasts. Without any it cannot be decided here, and `reason` says why."""
 
     id: str
     text: str
     kind: ClaimKind
     components: tuple[Contrast, ...]
     reason: str = ""
-    budgets: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +203,8 @@ def paper_claims_on(*, eai: Benchmark, t0: Benchmark) -> tuple[Claim, ...]:
             id="C10",
             text="The order after finetuning is the same at each token budget",
             kind="order",
-            budgets=2,
             components=tuple(
-                _positive(after(high), after(low), t0, budget=budget)
+                replace(_positive(after(high), after(low), t0), budget=budget, budgets=2)
                 for budget in (0, -1)
                 for high, low in pairwise(ORDER_ON_T0)
             ),
@@ -318,8 +314,8 @@ def _greater(high: Cell, low: Cell, on: Benchmark) -> Contrast:
     return _contrast(high, low, on, "greater")
 
 
-def _positive(high: Cell, low: Cell, on: Benchmark, *, budget: int = -1) -> Contrast:
-    return _contrast(high, low, on, "positive", budget=budget)
+def _positive(high: Cell, low: Cell, on: Benchmark) -> Contrast:
+    return _contrast(high, low, on, "positive")
 
 
 def _undecided(name: str, text: str, reason: str) -> Claim:

@@ -21,7 +21,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from lm_eval import simple_evaluate
+from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.tasks import TaskManager
 
 from eval import items, suites
@@ -60,7 +60,7 @@ def execute(
 
                 def watch(done: int, asked: int) -> None:
                     stop.check(f"scoring {run.slug!r}")
-                    report({"event": "stage", "stage": "scoring", "done": done, "of": asked})
+                    report({"event": "stage", "stage": "scoring", "done": done, "total": asked})
 
                 summary = _evaluate(run, directory, store=store, execution=execution, watch=watch)
             case _:
@@ -89,13 +89,12 @@ def evaluate(
     """(lm-eval's results, per-item scores)."""
     lm = StudyLM(opened.subject, tokenizer=opened.tokenizer, scoring=run.suite.scoring)
     with _quiet_lm_eval():
-        results = cast(Any, simple_evaluate)(
-            model=lm,
-            tasks=[suites.lm_eval_task(each) for each in prompts],
-            task_manager=TaskManager(include_defaults=False),
-            bootstrap_iters=0,
-            log_samples=True,
+        # Not `simple_evaluate`: around this very call it runs pip and nvidia-smi to describe the
+        # machine, which took longer than scoring a small model; provenance.json has that.
+        tasks = TaskManager(include_defaults=False).load(
+            [suites.lm_eval_task(each) for each in prompts]
         )
+        results = cast(Any, lm_eval_evaluate)(lm=lm, task_dict=tasks, bootstrap_iters=0)
     assert results is not None
     return results, items.collect(prompts, lm=lm, run=run_id(run.run))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,15 @@ def external_directory(run: External, *, execution: Execution) -> Path:
 
 
 def directory_digest(directory: Path) -> str:
-    """sha256 (hex) over the names and digests of config.json, tokenizer.json and all safetensors:
-    how an `External` names a directory by content.
+    """sha256 (hex) over weights, shape and tokenizer.json: how an `External` names a directory by
+    content.
     """
-    files = [directory / "config.json", directory / "tokenizer.json"]
-    return _files_digest([*files, *_weight_files(directory)])
+    tokenizer = directory / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise ValueError(f"{directory} holds no tokenizer.json")
+    return hashlib.sha256(
+        f"{_weights_digest(directory)}\n{file_digest(tokenizer)}".encode()
+    ).hexdigest()
 
 
 def open_external(run: External, *, execution: Execution) -> Opened:
@@ -158,7 +162,7 @@ def _open(
     device: str,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Opened:
-    weights = _files_digest([directory / "config.json", *_weight_files(directory)])
+    weights = _weights_digest(directory)
     model, architecture = _model(directory)
     size = model.get_input_embeddings().weight.shape[0]
     if tokenizer.vocab_size > size:
@@ -197,18 +201,28 @@ def _model(directory: Path) -> tuple[Any, Architecture]:
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    found = sorted(directory.glob("*.safetensors"))
-    found = [path for path in found if path.name.startswith("model")]
+    found = sorted(path for path in directory.iterdir() if _is_weights(path.name))
     if not found:
         raise ValueError(f"{directory} holds no model*.safetensors; pickled weights are not read")
     return found
 
 
-def _files_digest(files: Iterable[Path]) -> str:
+def digest_of_names(digests: Mapping[str, str]) -> str:
+    """The weights' digest from the sha256 of each file, as a checkpoint's manifest has them."""
+    wanted = sorted(name for name in digests if _is_weights(name))
     state = hashlib.sha256()
-    for path in files:
-        state.update(f"{path.name}\0{file_digest(path) if path.is_file() else ''}\n".encode())
+    for name in ("config.json", *wanted):
+        state.update(f"{name}\0{digests[name]}\n".encode())
     return state.hexdigest()
+
+
+def _is_weights(name: str) -> bool:
+    return name.startswith("model") and name.endswith(".safetensors")
+
+
+def _weights_digest(directory: Path) -> str:
+    files = [directory / "config.json", *_weight_files(directory)]
+    return digest_of_names({path.name: file_digest(path) for path in files})
 
 
 def _tokenizer(corpus: Corpus, store: Store) -> Tokenizer:

@@ -40,6 +40,7 @@ class Estimate:
 
     degrees: of the t distribution; infinite where only items vary.
     seeds: complete seeds behind it. note: what a reader must know (unequal budgets, say).
+    floor: every cell of it is at chance, so that a difference could not have shown.
     minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
     """
 
@@ -49,6 +50,7 @@ class Estimate:
     seeds: int
     basis: Basis
     note: str = ""
+    floor: bool = False
     minimum_effect: float | None = None
 
     def interval(self, alpha: float) -> tuple[float, float]:
@@ -255,7 +257,13 @@ def _conjunction(claim: Claim, estimates: Sequence[Estimate], alpha: float) -> t
             contrast.kind in ("greater", "positive") and one.below(0.0) * len(pairs) < alpha
             for contrast, one in pairs
         ]
-        return "contradicted", "reversed" if any(reversed_ones) else ""
+        if any(reversed_ones):
+            return "contradicted", "reversed"
+        floor = any(
+            one.floor and _contradicting(contrast, one) * len(pairs) < alpha
+            for contrast, one in pairs
+        )
+        return "contradicted", "at floor: its cells are at chance" if floor else ""
     return "underpowered", ""
 
 

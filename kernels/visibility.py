@@ -88,6 +88,14 @@ class Visibility:
         keys = torch.arange(self.num_keys, device=self.start.device, dtype=torch.int32)
         return (keys >= self.start[..., None]) & (keys < self.end[..., None])
 
+    @cached_property
+    def softmax_mask(self) -> Bool[Tensor, "B T S"]:
+        """`dense()`, kept, for kernels that need a mask: a query that sees nothing is let see all
+        keys, since a softmax over nothing is not a number. Whoever uses it zeroes such outputs.
+        """
+        mask = self.dense()
+        return mask | (self.start == self.end)[..., None] if self.has_empty else mask
+
     def visible_pairs(self) -> int:
         """Number of (query, key) pairs that are seen: the work that attention cannot avoid."""
         return int((self.end - self.start).sum(dtype=torch.int64))

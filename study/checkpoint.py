@@ -56,7 +56,15 @@ class Progress:
 
 def write_weights(directory: Path, *, model: PreTrainedModel) -> None:
     """config.json and model.safetensors, one file whatever its size."""
-    model.save_pretrained(directory, max_shard_size="1000TB")
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(directory, max_shard_size="1000TB")
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def write_tensors(file: Path, *, tensors: Mapping[str, Tensor]) -> None:
@@ -104,7 +112,9 @@ def read_state(directory: Path, *, run: str) -> Progress:
         raise ValueError(f"{file} belongs to run {content['run'][:12]}; legal: {run[:12]}")
     legal = {each.name for each in fields(Progress)}
     if set(content["progress"]) != legal:
-        raise ValueError(f"{file}: progress has {sorted(content['progress'])}; legal: {sorted(legal)}")
+        raise ValueError(
+            f"{file}: progress has {sorted(content['progress'])}; legal: {sorted(legal)}"
+        )
     for device, state in content["random"].items():
         if device == "cpu":
             torch.set_rng_state(_decoded(state))
@@ -126,8 +136,7 @@ def load_weights(model: nn.Module, *, tensors: Mapping[str, Tensor]) -> None:
     wrong = [
         f"{name} {tuple(value.shape)} {value.dtype}"
         for name, value in tensors.items()
-        if name in state
-        and (value.shape != state[name].shape or value.dtype != state[name].dtype)
+        if name in state and (value.shape != state[name].shape or value.dtype != state[name].dtype)
     ]
     if missing or unknown or wrong:
         raise ValueError(

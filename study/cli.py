@@ -21,11 +21,13 @@ import typer
 if TYPE_CHECKING:
     from study.execution import Execution
     from study.plan import Sweep
+    from study.run import Run
+    from study.worker import Execute
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-EXITS = """Exit codes: 0 done; 1 a run failed; 2 bad input (the message names it); 3 refused, another
-process works on a run; 75 interrupted, start the same command again and it goes on."""
+EXITS = """Exit codes: 0 done; 1 a run failed; 2 bad input (the message names it); 3 refused, as
+another process works on a run; 75 interrupted, start the same command again and it goes on."""
 
 app = typer.Typer(
     help="Plan, run, score and report a study: a tree of runs over architectures and objectives.",
@@ -127,7 +129,9 @@ def options(
 
 @app.command()
 @_ends_clearly
-def plan(target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False):
+def plan(
+    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+):
     """Show what there is to do and what it costs, without doing it."""
     from study import plan as plans
     from study import tables
@@ -227,7 +231,9 @@ def report(
 @app.command()
 @_ends_clearly
 def check(
-    target: Annotated[str | None, typer.Argument(help="A sweep or run [default: tiny models]")] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="A sweep or run [default: tiny models]")
+    ] = None,
     store: StoreAt = DEFAULT_STORE,
     device: Device = "cpu",
     json: AsJson = False,
@@ -243,7 +249,9 @@ def check(
 def export(
     target: Target,
     to: Annotated[Path, typer.Option("--to", help="The directory to write; must not exist.")],
-    form: Annotated[Format, typer.Option("--format", help="hf: any run; t5: T5 itself.")] = Format.HF,
+    form: Annotated[
+        Format, typer.Option("--format", help="hf: any run; t5: T5 itself.")
+    ] = Format.HF,
     step: Annotated[int | None, typer.Option(help="The run's own step [default: last]")] = None,
     store: StoreAt = DEFAULT_STORE,
 ):
@@ -274,18 +282,18 @@ def worker():
     """Execute runs for a launcher (JSON lines)."""
     from study.worker import serve
 
-    def train(run, **rest):  # noqa: ANN001, ANN003
+    def train(run: Run, **rest: Any) -> None:
         from study.work import execute
 
-        execute(run, **rest)
+        execute(run, **rest)  # type: ignore[arg-type]
 
-    def score(run, **rest):  # noqa: ANN001, ANN003
+    def score(run: Run, **rest: Any) -> None:
         from eval.execute import execute
 
-        execute(run, **rest)
+        execute(run, **rest)  # type: ignore[arg-type]
 
-    trained = dict.fromkeys(("Corpus", "Pretrain", "Adapt", "Finetune"), train)
-    return serve(trained | dict.fromkeys(("Evaluation", "External"), score))
+    kinds: dict[str, Execute] = {"Evaluation": score, "External": score}
+    return serve({"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds)
 
 
 def _execution(
@@ -323,7 +331,9 @@ def _execute(
         return 0
     count = workers or launch.default_workers(todo, device=execution.device)
     execution = launch.with_threads(execution, threads=threads, workers=count)
-    print(f"{len(todo)} of {len(sweep.runs)} runs, {count} x {execution.threads} threads", flush=True)
+    print(
+        f"{len(todo)} of {len(sweep.runs)} runs, {count} x {execution.threads} threads", flush=True
+    )
     with display.progress(todo) as listen:
         outcome = launch.run_plan(
             sweep, store=store, execution=execution, workers=count, on_event=listen
@@ -338,6 +348,7 @@ def _report_directory(sweep: Sweep) -> Path:
 
 def _write_report(sweep: Sweep, store: Path, out: Path) -> Path:
     from eval.report import write
+
     from study.store import Store
 
     return write(sweep, store=Store(store), out_dir=out)

@@ -90,7 +90,9 @@ def row_shape(model: Model, objective: Objective) -> RowShape:
     apart = model.architecture == "encoder_decoder"
     match objective:
         case FullLM():
-            source, target, loss = 0, objective.length, Fraction(objective.length)
+            # An encoder with nothing to read is laid out as one pad position (`study.layout`).
+            source, target = (1 if apart else 0), objective.length
+            loss = Fraction(target)
         case PrefixLM() if apart:
             # Two chunks share a row pair, so that both sides are full (paper, appendix C).
             return RowShape(

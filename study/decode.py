@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 import yaml
 
-from study import run as vocabulary
 from study.run import KINDS, Run, canonical
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -76,7 +76,7 @@ def decode(text: str, *, name: str = "run") -> Run:
 @functools.cache
 def _types(owner: type) -> dict[str, Any]:
     """Field name -> declared type, resolved."""
-    hints = typing.get_type_hints(owner, vars(vocabulary))
+    hints = typing.get_type_hints(owner)
     return {each.name: hints[each.name] for each in fields(owner)}
 
 
@@ -95,6 +95,10 @@ def _members(declared: Any) -> tuple[Any, ...]:
     return get_args(declared) if origin in (Union, types.UnionType) else (declared,)
 
 
+def _is_kind(member: Any) -> TypeGuard[type]:
+    return isinstance(member, type) and is_dataclass(member)
+
+
 def _legal(declared: Any) -> str:
     """How a type reads in an error."""
     names = []
@@ -111,7 +115,7 @@ def _legal(declared: Any) -> str:
                 if inner[-1] is Ellipsis
                 else f"a list of {len(inner)}: {', '.join(_legal(each) for each in inner)}"
             )
-        elif is_dataclass(member):
+        elif _is_kind(member):
             names.append(f"kind {member.__name__}")
         else:
             words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
@@ -170,7 +174,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, members, declared, where)
         if isinstance(node, yaml.MappingNode):
-            owners = {each.__name__: each for each in members if is_dataclass(each)}
+            owners = {each.__name__: each for each in members if _is_kind(each)}
             if not owners:
                 raise self.fail(node, f"{where} is a mapping; legal: {_legal(declared)}")
             return self.mapping(node, owners, where)
@@ -214,7 +218,7 @@ class _Reader:
                     return int(text)
             elif member is float:
                 if _FLOAT.match(text):
-                    return _finite(float(text), lambda m: self.fail(node, f"{where} {m}"))
+                    return self.finite(float(text), node, where)
             elif member is str and node.tag == _TEXT_TAG:
                 return text
         shown = f"{text!r} (in quotes, so text)" if quoted else repr(text)
@@ -224,11 +228,13 @@ class _Reader:
         hint += f"; did you mean {near[0]!r}?" if near else ""
         raise self.fail(node, f"{where} is {shown}; legal: {_legal(declared)}{hint}")
 
+    def finite(self, number: float, node: yaml.Node, where: str) -> float:
+        if math.isfinite(number):
+            return number
+        raise self.fail(node, f"{where} is too large for a float")
+
     def sequence(self, node: yaml.SequenceNode, inner: tuple[Any, ...], where: str) -> tuple:
-        if inner[-1] is Ellipsis:
-            kinds = [inner[0]] * len(node.value)
-        else:
-            kinds = list(inner)
+        kinds = [inner[0]] * len(node.value) if inner[-1] is Ellipsis else list(inner)
         if len(kinds) != len(node.value):
             raise self.fail(
                 node, f"{where} has {len(node.value)} items; legal: {len(kinds)} ({inner})"
@@ -295,12 +301,6 @@ class _Reader:
             )
 
 
-def _finite(number: float, fail: typing.Callable[[str], Exception]) -> float:
-    if number in (float("inf"), float("-inf")):
-        raise fail("is too large for a float")
-    return number
-
-
 # ---- values built in Python --------------------------------------------------------------------
 
 
@@ -333,9 +333,7 @@ def _validate(value: Any, declared: Any, where: str, seen: dict[int, Any]) -> No
                 for name, kind in _types(member).items():
                     _validate(getattr(value, name), kind, f"{member.__name__}.{name}", seen)
                 seen[id(value)] = value
-            elif member is float and value != value or value in (float("inf"), float("-inf")):
+            elif isinstance(value, float) and not math.isfinite(value):
                 break
             return
-    raise ValueError(
-        f"{where} is {value!r} ({type(value).__name__}); legal: {_legal(declared)}"
-    )
+    raise ValueError(f"{where} is {value!r} ({type(value).__name__}); legal: {_legal(declared)}")

@@ -50,12 +50,14 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
             raise ValueError(
                 "the batch has no source; legal: one laid out for architecture 'encoder_decoder'"
             )
-        mixing = self.encoder.mixing(source.positions, source.visibility)
-        encoded = self.encoder(self.embedding(source.tokens), mixing)
+        reading = self.encoder.mixing(source.positions, source.visibility)
+        writing = self.decoder.mixing(batch.positions, batch.visibility)
+        crossing = self.decoder.crossing(source.cross)
+        encoded = self.encoder(self.embedding(source.tokens), reading)
         return self.decoder(
             self.embedding(batch.tokens),
-            self.decoder.mixing(batch.positions, batch.visibility),
-            crossing=Crossing(visibility=source.cross, memory=self.decoder.memory(encoded)),
+            writing,
+            crossing=Crossing(mixing=crossing, memory=self.decoder.memory(encoded)),
         )
 
     def encode(
@@ -145,8 +147,9 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
             last.expand(shape).contiguous(),
             num_keys=encoded.shape[1],
         )
+        crossing = self.decoder.crossing(visibility)
         if cache is None:
-            return Crossing(visibility=visibility, memory=self.decoder.memory(encoded))
+            return Crossing(mixing=crossing, memory=self.decoder.memory(encoded))
         stored = cache.cross_attention_cache
         if not cache.is_updated.get(0):
             for layer, (key, value) in enumerate(self.decoder.memory(encoded)):
@@ -155,7 +158,7 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
         # Reads back what `update` stored, reordered by now where beams were.
         kept = [stored.layers[layer] for layer in range(self.config.layers)]
         memory = [(layer.keys, layer.values) for layer in kept]  # type: ignore[union-attr]
-        return Crossing(visibility=visibility, memory=memory)  # type: ignore[arg-type]
+        return Crossing(mixing=crossing, memory=memory)  # type: ignore[arg-type]
 
     def _decode(
         self,

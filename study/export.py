@@ -41,8 +41,12 @@ def write(
     checkpoint = store.existing(run).checkpoint(run.training.steps if step is None else step)
     tokenizer = store.existing(root(run).corpus).path / TOKENIZER
     to.parent.mkdir(parents=True, exist_ok=True)
-    publish_directory(to, lambda aside: _fill(aside, checkpoint, tokenizer, form))
-    (to / "README.md").write_text(_card(run, form), encoding="utf-8")
+
+    def fill(aside: Path) -> None:
+        _fill(aside, checkpoint, tokenizer, form)
+        (aside / "README.md").write_text(_card(run, form), encoding="utf-8")
+
+    publish_directory(to, fill)
     return to
 
 
@@ -85,7 +89,7 @@ def _card(run: Trained, form: str) -> str:
     how = (
         "T5ForConditionalGeneration.from_pretrained(DIRECTORY)"
         if form == "t5"
-        else "import study.model, then AutoModelForCausalLM (or Seq2SeqLM).from_pretrained(DIRECTORY)"
+        else "import study.model; AutoModelForCausalLM (or Seq2SeqLM).from_pretrained(DIRECTORY)"
     )
     return (
         f"# {run.slug}\n\nRun `{run_id(run)}`, {shape.architecture}, {shape.layers} layers of "

@@ -50,10 +50,19 @@ def tokens_read_before(run: Trained) -> int:
     )
 
 
-def feed(run: Trained, *, corpus: OpenCorpus) -> tuple[Batches, list[Batch]]:
-    """(the run's batches by its own step, the fixed held-out batches). Without held-out data the
-    second is empty.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Feed:
+    """batches: by the run's own step. validation: fixed, empty without held-out data. left_out: what
+    of a mixture was too long for the objective's row, by part; nothing is ever cut.
     """
+
+    batches: Batches
+    validation: list[Batch]
+    left_out: dict[str, dict[str, int]]
+
+
+def feed(run: Trained, *, corpus: OpenCorpus) -> Feed:
+    """All batches of a run. Raises ValueError where its corpus holds another form of data."""
     tokenizer = corpus.tokenizer
     recipe = Recipe(
         architecture=model_of(run).architecture,
@@ -61,35 +70,58 @@ def feed(run: Trained, *, corpus: OpenCorpus) -> tuple[Batches, list[Batch]]:
         packing=None if isinstance(run, Finetune) else run.packing,
         batch_size=run.training.batch_size,
         seed=run.seed,
-        sentinels=sentinel_ids(
-            vocab_size=tokenizer.vocab_size, sentinels=tokenizer.num_sentinels
-        ),
+        sentinels=sentinel_ids(vocab_size=tokenizer.vocab_size, sentinels=tokenizer.num_sentinels),
     )
-    batches: Batches
-    if isinstance(corpus.train, ExampleShards):
-        if not isinstance(run.objective, Prompted):
-            raise ValueError(
-                f"{run.slug!r} has the objective {type(run.objective).__name__}, but its corpus "
-                f"{run.corpus.slug!r} holds a mixture; legal: Prompted"
-            )
-        batches = _Prompted(
-            source=PromptedBatches(corpus.train, recipe=recipe), first_step=steps_before(run)
-        )
-    else:
-        if isinstance(run.objective, Prompted):
-            raise ValueError(
-                f"{run.slug!r} has the objective Prompted, but its corpus {run.corpus.slug!r} holds "
-                "text; legal: FullLM, PrefixLM, SpanCorruption"
-            )
-        # Up to the next whole chunk: less than one chunk is skipped where the lengths differ.
-        first = -(-tokens_read_before(run) // raw_length(run.objective))
-        batches = _Text(source=TextBatches(corpus.train, recipe=recipe), first_chunk=first)
-    if _is_empty(corpus.held_out):
-        return batches, []
-    return batches, validation_batches(corpus.held_out, recipe=recipe, count=VALIDATION_BATCHES)
+    match run.objective, corpus.train:
+        case Prompted() as objective, ExampleShards() as examples:
+            return _prompted_feed(run, examples, corpus=corpus, objective=objective, recipe=recipe)
+        case Prompted(), _:
+            form, legal = "text", "FullLM, PrefixLM, SpanCorruption"
+        case _, ExampleShards():
+            form, legal = "a mixture", "Prompted"
+        case _, text:
+            return _text_feed(run, text, corpus=corpus, recipe=recipe)
+    raise ValueError(
+        f"{run.slug!r} has the objective {type(run.objective).__name__}, but its corpus "
+        f"{run.corpus.slug!r} holds {form}; legal: {legal}"
+    )
 
 
-def _is_empty(shards: TokenShards | ExampleShards) -> bool:
-    if isinstance(shards, ExampleShards):
-        return shards.num_examples == 0
-    return shards.num_tokens == 0
+def _text_feed(run: Trained, text: TokenShards, *, corpus: OpenCorpus, recipe: Recipe) -> Feed:
+    assert not isinstance(run.objective, Prompted), "told apart in feed"
+    # Up to the next whole chunk: less than one chunk is skipped where the lengths differ.
+    first = -(-tokens_read_before(run) // raw_length(run.objective))
+    held_out = corpus.held_out
+    assert isinstance(held_out, TokenShards), "both parts of a corpus have one form"
+    empty = held_out.num_tokens == 0
+    return Feed(
+        batches=_Text(source=TextBatches(text, recipe=recipe), first_chunk=first),
+        validation=[]
+        if empty
+        else validation_batches(held_out, recipe=recipe, count=VALIDATION_BATCHES),
+        left_out={},
+    )
+
+
+def _prompted_feed(
+    run: Trained,
+    examples: ExampleShards,
+    *,
+    corpus: OpenCorpus,
+    objective: Prompted,
+    recipe: Recipe,
+) -> Feed:
+    train, counts = examples.within(objective.inputs, objective.targets)
+    held_out = corpus.held_out
+    assert isinstance(held_out, ExampleShards), "both parts of a corpus have one form"
+    validation, left_out = [], {"train": counts}
+    if held_out.num_examples:
+        fitting, left_out["held_out"] = held_out.within(objective.inputs, objective.targets)
+        validation = validation_batches(fitting, recipe=recipe, count=VALIDATION_BATCHES)
+    return Feed(
+        batches=_Prompted(
+            source=PromptedBatches(train, recipe=recipe), first_step=steps_before(run)
+        ),
+        validation=validation,
+        left_out=left_out,
+    )

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,14 +79,14 @@ def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
     """
     states = store.statuses(sweep.runs)
     for run in sweep.runs:
-        if states[run_id(run)] != "planned":
-            store.check_owner(run)
+        store.check_owner(run)
     todo = {run_id(run) for run in sweep.runs if states[run_id(run)] != "done"}
     for run in reversed(sweep.runs):  # children first: an ancestor may have to go first in turn
         parent, step = start_of(run)
-        if run_id(run) in todo and parent is not None and run_id(parent) not in todo:
-            if step not in RunDirectory(store.directory(parent)).steps():
-                todo.add(run_id(parent))
+        if run_id(run) not in todo or parent is None or run_id(parent) in todo:
+            continue
+        if step not in RunDirectory(store.directory(parent)).steps():
+            todo.add(run_id(parent))
     return [run for run in sweep.runs if run_id(run) in todo]
 
 
@@ -204,18 +204,14 @@ class _Worker:
 
     def send(self, line: str) -> None:
         assert self.process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it died; its end of output says so
             self.process.stdin.write(line)
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died; its end of output says so
 
     def dismiss(self) -> None:
         assert self.process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
 
     def signal(self, number: int) -> None:
         if self.process.poll() is None:
@@ -363,7 +359,9 @@ class _Launcher:
         run = worker.run
         if run is None:
             if not worker.ready and not self.signals:
-                raise LaunchError(f"a worker did not start ({_exit(code)}):\n{worker.last_words(None)}")
+                raise LaunchError(
+                    f"a worker did not start ({_exit(code)}):\n{worker.last_words(None)}"
+                )
             return
         if self.signals or code == EXIT_CODE:  # or somebody signalled the worker itself
             self._end(worker, "interrupted", "")

@@ -126,18 +126,14 @@ def is_stale(holder: Holder, *, stale_after: float | None = None) -> bool:
     return holder.age > (stale_seconds() if stale_after is None else stale_after)
 
 
-def _take(
-    path: Path, *, token: str, seconds: float, waiting: Callable[[str], None]
-) -> None:
+def _take(path: Path, *, token: str, seconds: float, waiting: Callable[[str], None]) -> None:
     seen: tuple[float, str] | None = None
     while not _create(path, token=token):
         entry = _read(path)
         if entry is None:
             continue
         beat, other, host, pid = entry
-        holder = Holder(
-            host=host, pid=pid, token=other, age=max(_now(path.parent) - beat, 0.0)
-        )
+        holder = Holder(host=host, pid=pid, token=other, age=max(_now(path.parent) - beat, 0.0))
         if holder.age > seconds:
             if _overtake(path, old=other, token=token, seconds=seconds):
                 return

@@ -11,8 +11,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from study import cost
-from study.run import Adapt, Corpus, Evaluation, External, Finetune, Pretrain, Run, Trained
-from study.run import cell, model_of, objective_short, run_id, stages
+from study.run import (
+    Adapt,
+    Corpus,
+    Evaluation,
+    External,
+    Finetune,
+    Pretrain,
+    Run,
+    Trained,
+    cell,
+    model_of,
+    objective_short,
+    run_id,
+    stages,
+)
 from study.store import RunDirectory, State, Store
 
 STAGES: tuple[str, ...] = ("Corpus", "External", "Pretrain", "Adapt", "Finetune", "Evaluation")

@@ -63,9 +63,7 @@ class Mirror:
     def log(self, event: str, fields: dict[str, Any]) -> None:
         if self._session is not None:
             numbers = {
-                f"{event}/{name}": fields[name]
-                for name in MIRRORED
-                if fields.get(name) is not None
+                f"{event}/{name}": fields[name] for name in MIRRORED if fields.get(name) is not None
             }
             self._guarded(lambda: self._session.log(numbers, step=fields["step"]))
 

@@ -163,7 +163,9 @@ class Optimizer:
                 # Copied: a tensor that safetensors maps from a file is not aligned as torch's own
                 # are, and vectorised kernels may then round differently.
                 part.state[parameter] = {
-                    key: value.to("cpu" if key == "step" and not _on_device(part) else parameter.device)
+                    key: value.to(
+                        "cpu" if key == "step" and not _on_device(part) else parameter.device
+                    )
                     .clone()
                     .contiguous()
                     for key, value in state.items()

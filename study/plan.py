@@ -20,8 +20,17 @@ from types import ModuleType
 from typing import Any
 
 from study.decode import decode_file, validate
-from study.run import KINDS, Evaluation, External, Pretrain, Run, Trained, dependencies
-from study.run import identity, run_id
+from study.run import (
+    KINDS,
+    Evaluation,
+    External,
+    Pretrain,
+    Run,
+    Trained,
+    dependencies,
+    identity,
+    run_id,
+)
 
 
 class SweepError(ValueError):
@@ -31,7 +40,7 @@ class SweepError(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A plan: `declared` is what the file yields, `runs` is that closed over dependencies, each
-    after what it depends on. module: the sweep's own module (REPORT, CLAIMS), None for a run file.
+    after what it depends on. title: the docstring's first sentence. module: the sweep's own module (REPORT, CLAIMS), None for a run file.
     """
 
     path: Path
@@ -98,14 +107,15 @@ def load_sweep(path: Path | str) -> Sweep:
         declare = getattr(module, "runs", None)
         if not callable(declare):
             raise SweepError(f"{path} has no function runs(); legal: def runs() that yields runs")
-        declared = tuple(_checked(path, run, at) for at, run in enumerate(declare()))
+        declared = tuple(_checked(path, run, at) for at, run in enumerate(_listed(path, declare())))
     except (SweepError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: a sweep must not end the command
         raise SweepError(_own_line(path, error)) from error
     if not declared:
         raise SweepError(f"{path}: runs() yields nothing; legal: at least one run")
-    title = (module.__doc__ or path.stem).strip().splitlines()[0].strip()
+    paragraph = (module.__doc__ or path.stem).strip().partition("\n\n")[0]
+    title = " ".join(paragraph.split()).partition(". ")[0].rstrip(".")
     try:
         runs = close(declared)
         seen: dict[int, Any] = {}
@@ -114,6 +124,12 @@ def load_sweep(path: Path | str) -> Sweep:
     except (TypeError, ValueError) as error:
         raise SweepError(f"{path}: {error}") from None
     return Sweep(path=path, title=title, declared=declared, runs=runs, module=module)
+
+
+def _listed(path: Path, answer: object) -> Iterable[object]:
+    if isinstance(answer, Iterable):
+        return answer
+    raise SweepError(f"{path}: runs() gives {answer!r:.80}; legal: an iterable of runs")
 
 
 def _checked(path: Path, run: object, at: int) -> Run:
@@ -155,7 +171,7 @@ def _own_line(path: Path, error: BaseException) -> str:
     return f"{path}:{line}: {kind}: {error}{code}"
 
 
-# ---- order ----------------------------------------------------------------------------------------
+# ---- order -------------------------------------------------------------------------------------
 
 
 def close(declared: Iterable[Run], *, known: Iterable[Run] = ()) -> tuple[Run, ...]:
@@ -189,7 +205,7 @@ def _refuse_shared_slugs(runs: Iterable[Run]) -> None:
         if other is not run:
             raise SweepError(
                 f"two different runs have the slug {run.slug!r}: {type(other).__name__} "
-                f"{run_id(other)[:12]} and {type(run).__name__} {run_id(run)[:12]}, which differ in "
+                f"{run_id(other)[:12]} and {type(run).__name__} {run_id(run)[:12]}; they differ in "
                 f"{first_difference(identity(other), identity(run))}; legal: one run a slug"
             )
 

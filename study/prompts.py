@@ -238,7 +238,7 @@ class _Sandbox(SandboxedEnvironment):
 
     def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         for value in (*args, *kwargs.values()):
-            # range has its own, equal limit, and ids may be large where nothing is multiplied
+            # methods of text only: elsewhere a large number multiplies nothing
             if isinstance(getattr(function, "__self__", None), str):
                 _small(value)
         return super().call(context, function, *args, **kwargs)
@@ -264,8 +264,10 @@ def _most_frequent(items: list[Any]) -> list[Any] | None:
     return [item for item, count in counts if count == counts[0][1]]
 
 
-# no identifier of the template language, so no template can name it
+# no identifiers of the template language, so no template can name them
 _DRAW = "the draw"
+_WORK = "the work"
+MAX_WORK = 10**6
 
 
 # a filter of the context is also never folded into a constant when a template is compiled, which
@@ -274,6 +276,23 @@ _DRAW = "the draw"
 def _choice(context: jinja2.runtime.Context, items: Sequence[Any]) -> Any:
     """promptsource's `choice`, drawn for this template and document."""
     return context[_DRAW].choice(items)
+
+
+class _Work:
+    """Numbers that one rendering took from `range` so far."""
+
+    done = 0
+
+
+@jinja2.pass_context
+def _range(context: jinja2.runtime.Context, *bounds: int) -> range:
+    """`range`, bounded over the whole rendering: nested loops multiply, and print nothing."""
+    numbers = range(*bounds)
+    work = context[_WORK]
+    work.done += len(numbers) + 1
+    if work.done > MAX_WORK:
+        raise OverflowError(f"more than {MAX_WORK} numbers from range")
+    return numbers
 
 
 def _environment() -> _Sandbox:
@@ -285,6 +304,7 @@ def _environment() -> _Sandbox:
     # lipsum draws from the process's own random state
     del environment.globals["lipsum"]
     environment.globals["zip"] = zip
+    environment.globals["range"] = _range
     return environment
 
 
@@ -298,7 +318,7 @@ def _compiled(source: str) -> jinja2.Template:
 
 def _render(source: str, variables: dict[str, Any], *, seed: str) -> str:
     # a text seed is hashed by sha512: the same on every machine and in every process
-    variables = variables | {_DRAW: random.Random(seed)}
+    variables = variables | {_DRAW: random.Random(seed), _WORK: _Work()}
     pieces: list[str] = []
     size = 0
     for piece in _compiled(source).generate(variables):

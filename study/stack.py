@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kernels.attention import prepare
 from kernels.visibility import Visibility
 from study.mixers import Attention, KeyValues, Mixing
 from study.positions import BidirectionalTable, CausalAndLaterTable, CausalTable, rotation
@@ -65,7 +66,7 @@ class Crossing:
     the source, and per layer the source's keys and values.
     """
 
-    visibility: Visibility
+    mixing: Mixing
     memory: Sequence[tuple[Tensor, Tensor]]
 
 
@@ -146,17 +147,24 @@ class Stack(nn.Module):
         )
         self.norm = RMSNorm(model.d_model)
 
+    @torch.compiler.disable
     def mixing(
         self, positions: Int[Tensor, "B T"], visibility: Visibility, *, past: int = 0
     ) -> Mixing:
-        """Angles or bias for one forward pass."""
+        """What the layers share in one forward pass: angles or a bias, and the core's route."""
+        angles = bias = None
         if self.model.positions == "rope":
             angles = rotation(positions, d_head=self.model.d_head, dtype=self.norm.weight.dtype)
-            return Mixing(visibility=visibility, angles=angles, past=past)
-        if self.positions is None:
-            return Mixing(visibility=visibility, past=past)
-        bias = self.positions(visibility.start.shape[1], visibility.num_keys, past)
-        return Mixing(visibility=visibility, bias=bias, past=past)
+        elif self.positions is not None:
+            bias = self.positions(visibility.start.shape[1], visibility.num_keys, past)
+        prepare(visibility, bias)
+        return Mixing(visibility=visibility, angles=angles, bias=bias, past=past)
+
+    @torch.compiler.disable
+    def crossing(self, visibility: Visibility) -> Mixing:
+        """The same for cross-attention, which has no positions."""
+        prepare(visibility, None)
+        return Mixing(visibility=visibility)
 
     def memory(self, source: Float[Tensor, "B S M"]) -> list[tuple[Tensor, Tensor]]:
         """Every layer's keys and values of an encoded source."""
@@ -171,7 +179,7 @@ class Stack(nn.Module):
         caches: Sequence[KeyValues] | None = None,
     ) -> Float[Tensor, "B T M"]:
         hidden = _drop(embedded, self.dropout, self.training)
-        across = None if crossing is None else Mixing(visibility=crossing.visibility)
+        across = None if crossing is None else crossing.mixing
         for index, layer in enumerate(self.layers):
             hidden = layer(
                 hidden,

@@ -54,7 +54,7 @@ class Store:
         self._stamp = -1
 
     def directory(self, run: Run) -> Path:
-        """Where the run lies or would lie; found by the id part, whatever slug it was made under."""
+        """Where the run lies or would lie; found by the id part, whatever its slug was."""
         names = self._names(run_id(run)[:12])
         if len(names) > 1:
             raise StoreError(
@@ -142,17 +142,19 @@ class Store:
             stamp = os.stat(self.root).st_mtime_ns
         except FileNotFoundError:
             return []
-        except NotADirectoryError:
-            raise StoreError(f"{self.root} is not a directory") from None
-        if stamp != self._stamp or short not in self._index:
+        if stamp != self._stamp:
             self._scan()
             self._stamp = stamp
-        return self._index.setdefault(short, [])
+        return self._index.get(short, [])
 
     def _scan(self) -> None:
         self._index = {}
-        with os.scandir(self.root) as entries:
-            for entry in entries:
+        try:
+            found = os.scandir(self.root)
+        except OSError as error:
+            raise StoreError(f"the store {self.root} can't be listed: {error.strerror}") from None
+        with found:
+            for entry in found:
                 slug, mark, short = entry.name.rpartition("--")
                 if mark and slug and entry.is_dir():
                     self._index.setdefault(short, []).append(entry.name)
@@ -309,7 +311,9 @@ def _json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise CorruptError(f"{path} is not JSON; it was published whole, so the disk changed it") from None
+        raise CorruptError(
+            f"{path} is not JSON; it was published whole, so the disk changed it"
+        ) from None
     if not isinstance(entry, dict):
         raise CorruptError(f"{path} holds {type(entry).__name__}; legal: an object")
     return entry

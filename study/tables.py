@@ -31,18 +31,11 @@ TAIL_BYTES = 1 << 16
 
 def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
     rows = ledger.rows(sweep.runs, store=store)
+    if as_json:
+        print(json.dumps([row.as_json() for row in rows], indent=1))
+        return
     totals = ledger.totals(rows, sweep.runs)
     sharing = ledger.sharing(sweep.runs)
-    if as_json:
-        form = {
-            "sweep": str(sweep.path),
-            "title": sweep.title,
-            "runs": [row.as_json() for row in rows],
-            "totals": [total.as_json() for total in totals],
-            "sharing": sharing.as_json(),
-        }
-        print(json.dumps(form, indent=1))
-        return
     states = Counter(row.state for row in rows)
     found = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     print(f"{sweep.title}\n{len(rows)} runs: {found}\n")
@@ -55,7 +48,7 @@ def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None
             for total in totals
         ]
         table(columns, lines)
-    if sharing.paths:
+    if sharing.paths > 1:
         print(_saved(sharing))
 
 
@@ -83,9 +76,10 @@ def _saved(sharing: ledger.Sharing) -> str:
     tokens = 1 - sharing.tokens / sharing.alone_tokens
     flops = 1 - sharing.flops / sharing.alone_flops
     return (
-        f"\n{sharing.paths} paths from scratch would take {quantity(sharing.alone_tokens)} tokens and "
-        f"{quantity(sharing.alone_flops)} FLOPs; sharing stages takes {quantity(sharing.tokens)} and "
-        f"{quantity(sharing.flops)}: {tokens:.0%} and {flops:.0%} saved"
+        f"\n{sharing.paths} paths, each from scratch, would take {quantity(sharing.alone_tokens)} "
+        f"tokens and {quantity(sharing.alone_flops)} FLOPs; with shared stages it is "
+        f"{quantity(sharing.tokens)} and {quantity(sharing.flops)}: {tokens:.0%} and {flops:.0%} "
+        "saved"
     )
 
 
@@ -168,7 +162,7 @@ def _standing(run: Run, state: State, *, store: Store) -> Standing:
 
 
 def _last_events(path: Path) -> tuple[int | None, float | None, float | None]:
-    """(step, loss, validation loss) from the file's tail: a table of thousands can't read it all."""
+    """(step, loss, validation loss) from the tail: a table of thousands can't read it all."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))

@@ -54,7 +54,9 @@ def execute(
     the run, NonFinite, and ValueError or OSError that name what is wrong.
     """
     if not isinstance(run, (Corpus, Pretrain, Adapt, Finetune)):
-        raise ValueError(f"{type(run).__name__} {run.slug!r}; legal: Corpus, Pretrain, Adapt, Finetune")
+        raise ValueError(
+            f"{type(run).__name__} {run.slug!r}; legal: Corpus, Pretrain, Adapt, Finetune"
+        )
     directory = store.open(run)
     directory.keep(keep)
     if directory.done() is not None and not _missing(run, directory):
@@ -163,13 +165,13 @@ def _train(run: Trained, desk: Desk) -> None:
         vocab_size=model_of(run).vocab_size,
         precision=run.training.precision,
     )
-    batches, validation = feed(run, corpus=corpus)
+    fed = feed(run, corpus=corpus)
     plan = _plan(run, desk, finished=done is not None)
     with _Records(run, desk, progress=progress, finished=done is not None) as records:
         progress = train(
             engine,
-            batches=batches,
-            validation=validation,
+            batches=fed.batches,
+            validation=fed.validation,
             plan=plan,
             progress=progress,
             watch=_watch(run, desk, engine=engine, plan=plan, records=records),
@@ -177,7 +179,8 @@ def _train(run: Trained, desk: Desk) -> None:
     if done is None:
         desk.lease.check()
         desk.directory.seal(
-            _summary(run, desk, progress=progress, corpus=corpus) | {"isolation": asdict(isolation)}
+            _summary(run, desk, progress=progress, corpus=corpus)
+            | {"isolation": asdict(isolation), "examples": fed.left_out}
         )
 
 
@@ -223,7 +226,9 @@ def _resume(run: Trained, desk: Desk, engine: TorchEngine) -> Progress | None:
         try:
             path = desk.directory.checkpoint(usable[-1])
         except CorruptError as error:
-            desk.warn(f"checkpoint of step {usable[-1]} is corrupt; the one before is used: {error}")
+            desk.warn(
+                f"checkpoint of step {usable[-1]} is corrupt; the one before is used: {error}"
+            )
             desk.directory.remove_checkpoint(usable[-1])
             continue
         engine.read(path)
@@ -332,9 +337,7 @@ def _watch(
     )
 
 
-def _summary(
-    run: Trained, desk: Desk, *, progress: Progress, corpus: OpenCorpus
-) -> dict[str, Any]:
+def _summary(run: Trained, desk: Desk, *, progress: Progress, corpus: OpenCorpus) -> dict[str, Any]:
     """What done.json says."""
     steps = run.training.steps
     weights = desk.directory.checkpoint_path(steps) / "model.safetensors"

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from study.decode import decode, encode
 from study.execution import Execution
@@ -67,12 +67,12 @@ def serve(executors: Mapping[str, Execute]) -> int:
     """Answer jobs until the input ends; returns the exit code."""
     for number in STOPPING:
         signal.signal(number, _interrupt)
-    answers = _take_stdout()
+    answers = _Answers()
     busy = threading.Event()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines, busy), name="jobs", daemon=True).start()
     try:
-        _answer(answers, event="ready")
+        answers.send(event="ready")
         while line := lines.get():
             busy.set()
             run, store, execution, keep = _read_job(line)
@@ -82,15 +82,13 @@ def serve(executors: Mapping[str, Execute]) -> int:
                 store=store,
                 execution=execution,
                 keep=keep,
-                report=_Throttled(lambda report: _answer(answers, event="report", report=report)),
+                report=_Throttled(lambda report: answers.send(event="report", report=report)),
             )
             busy.clear()
-            _answer(answers, event="end", outcome=outcome, message=message)
+            answers.send(event="end", outcome=outcome, message=message)
             if outcome == "interrupted":
                 return EXIT_CODE
     except (Interrupted, KeyboardInterrupt):
-        return EXIT_CODE
-    except BrokenPipeError:  # the launcher is gone; what was published is complete
         return EXIT_CODE
     return 0
 
@@ -152,17 +150,21 @@ def _listen(lines: queue.SimpleQueue[str], busy: threading.Event) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _take_stdout() -> TextIO:
+class _Answers:
     """The pipe to the launcher; whatever else prints to standard output goes to standard error."""
-    sys.stdout.flush()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
 
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._pipe = os.dup(1)
+        os.dup2(2, 1)
 
-def _answer(answers: TextIO, **message: Any) -> None:
-    answers.write(json.dumps(message, default=str) + "\n")
-    answers.flush()
+    def send(self, **message: Any) -> None:
+        line = (json.dumps(message, default=str) + "\n").encode()
+        # Where the launcher is gone nobody listens. The end of input says so too, as a SIGTERM: a
+        # report must not turn a run that can still checkpoint into one that failed.
+        with contextlib.suppress(BrokenPipeError):
+            while line:
+                line = line[os.write(self._pipe, line) :]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Attention over intervals: one public function, `attention`, and the bias that it takes.
+"""Attention over intervals: `attention`, the bias that it takes, and `prepare` for a batch.
 
 `reference.py` states the equation, `sdpa.py` computes it on torch's operations, `cases.py` holds
 the shapes that tests and benchmarks share. See README.md for what is promised.
@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.attention.reference import RelativeBias, attention_reference
-from kernels.attention.sdpa import attention_sdpa
+from kernels.attention.sdpa import attention_sdpa, prepare_sdpa
 from kernels.visibility import Visibility
 
-__all__ = ["RelativeBias", "attention", "attention_reference"]
+__all__ = ["RelativeBias", "attention", "attention_reference", "prepare"]
 
 
 def attention(
@@ -32,3 +32,11 @@ def attention(
     `Visibility` was made. Raises ValueError on shapes that do not belong together.
     """
     return attention_sdpa(query, key, value, visibility, bias=bias, scale=scale)
+
+
+def prepare(visibility: Visibility, bias: RelativeBias | None) -> None:
+    """Do now, and once for all layers of a batch, what depends on intervals and bias alone.
+
+    Never needed for the result. It keeps the look at interval values out of compiled regions.
+    """
+    prepare_sdpa(visibility, bias)

@@ -13,7 +13,6 @@ Axes: B rows, H heads, T queries, S keys, D head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -39,7 +38,6 @@ class RelativeBias:
     def keys(self) -> int:
         return self.values.shape[1] - self.queries + 1
 
-    @cached_property
     def dense(self) -> Float[Tensor, "H T S"]:
         """The bias as a matrix. Row i reads the columns from queries - 1 - i on: a window that
         slides backwards.
@@ -87,7 +85,7 @@ def attention_reference(
     check(query, key, value, visibility, bias)
     scores = scale * torch.einsum("bhtd,bhsd->bhts", query, key)
     if bias is not None:
-        scores = scores + bias.dense
+        scores = scores + bias.dense()
     seen = visibility.dense()[:, None]  # (B, 1, T, S)
     # The largest *visible* score is taken off, so that exp can neither overflow nor be 0/0.
     peak = scores.masked_fill(~seen, -torch.inf).amax(-1, keepdim=True) if key.shape[2] else None

@@ -12,20 +12,24 @@ tokens).
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from kernels.attention.reference import RelativeBias, check
 from kernels.visibility import Visibility
 
-_masks: WeakKeyDictionary[Visibility, Tensor] = WeakKeyDictionary()
-_biased: WeakKeyDictionary[RelativeBias, WeakKeyDictionary[Visibility, Tensor]] = (
-    WeakKeyDictionary()
-)
+_PREPARED = "_masked_for_sdpa"
+
+
+def prepare_sdpa(visibility: Visibility, bias: RelativeBias | None) -> None:
+    """Find the route and build what the layers share; see `kernels.attention.prepare`."""
+    pattern, _ = visibility.pattern, visibility.has_empty
+    if bias is not None:
+        vars(bias)[_PREPARED] = (visibility, _masked_bias(bias, visibility))
+    elif pattern == "intervals":
+        _ = visibility.softmax_mask
 
 
 def attention_sdpa(
@@ -40,65 +44,32 @@ def attention_sdpa(
     """Attention over intervals; see `kernels.attention.attention`."""
     check(query, key, value, visibility, bias)
     if key.shape[2] == 0:
-        # Nothing to see at all; the sum keeps the graph whole, so that gradients are zeros.
-        return query.new_zeros(*query.shape[:3], value.shape[3]) + 0.0 * query.sum()
+        # Nothing to see at all: a product over no keys is zero and keeps the graph whole.
+        return torch.matmul(torch.matmul(query, key.transpose(-1, -2)), value)
     if bias is not None:
-        out = _written_out(query, key, value, visibility, bias, scale)
+        query = query if scale == 1.0 else query * scale
+        scores = torch.matmul(query, key.transpose(-1, -2)) + _prepared(bias, visibility)
+        out = torch.matmul(scores.softmax(-1), value)
     else:
-        match visibility.pattern:
-            case "causal":
-                mask, is_causal = None, True
-            case "full":
-                mask, is_causal = None, False
-            case "intervals":
-                mask, is_causal = _mask(visibility)[:, None], False
+        mask = visibility.softmax_mask[:, None] if visibility.pattern == "intervals" else None
         out = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=is_causal, scale=scale
+            query, key, value, attn_mask=mask, is_causal=visibility.pattern == "causal", scale=scale
         )
     if visibility.has_empty:
         out = out.masked_fill((visibility.start == visibility.end)[:, None, :, None], 0.0)
     return out
 
 
-def _written_out(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    visibility: Visibility,
-    bias: RelativeBias,
-    scale: float,
-) -> Tensor:
-    if scale != 1.0:
-        query = query * scale
-    scores = torch.matmul(query, key.transpose(-1, -2)) + _biased_mask(bias, visibility)
-    return torch.matmul(scores.softmax(-1), value)
+def _prepared(bias: RelativeBias, visibility: Visibility) -> Float[Tensor, "R H T S"]:
+    known = getattr(bias, _PREPARED, None)
+    if known is not None and known[0] is visibility:
+        return known[1]
+    return _masked_bias(bias, visibility)
 
 
-def _mask(visibility: Visibility) -> Bool[Tensor, "B T S"]:
-    """True where a query sees a key. A query without keys is let see all of them, since a softmax
-    over nothing is not a number; its output, and so its gradient, is zeroed afterwards.
-    """
-    mask = _masks.get(visibility)
-    if mask is None:
-        mask = visibility.dense()
-        if visibility.has_empty:
-            mask = mask | (visibility.start == visibility.end)[..., None]
-        _masks[visibility] = mask
-    return mask
-
-
-def _biased_mask(bias: RelativeBias, visibility: Visibility) -> Tensor:
-    """Bias where a query sees a key and -inf elsewhere, (B or 1, H, T, S); shared by the layers
-    that share a bias.
-    """
-    known = _biased.setdefault(bias, WeakKeyDictionary())
-    added = known.get(visibility)
-    if added is None:
-        if visibility.pattern == "full":
-            added = bias.dense[None]
-        else:
-            # Causal intervals are alike in all rows, so one row's mask serves them.
-            rows = 1 if visibility.pattern == "causal" else visibility.start.shape[0]
-            added = bias.dense.masked_fill(~_mask(visibility)[:rows, None], -torch.inf)
-        known[visibility] = added
-    return added
+def _masked_bias(bias: RelativeBias, visibility: Visibility) -> Float[Tensor, "R H T S"]:
+    """Bias where a query sees a key and -inf elsewhere; one row where all rows are alike."""
+    if visibility.pattern == "full":
+        return bias.dense()[None]
+    rows = 1 if visibility.pattern == "causal" else visibility.start.shape[0]
+    return bias.dense().masked_fill(~visibility.softmax_mask[:rows, None], -torch.inf)

@@ -23,7 +23,8 @@ import numpy as np
 
 from study.data import mixture, sources
 from study.data import tokenizer as tokenizers
-from study.data.mixture import ExampleShards, Progress
+from study.data.examples import ExampleShards
+from study.data.mixture import Progress
 from study.data.shards import TokenShards, write_shards
 from study.data.sources import Access
 from study.data.tokenizer import Tokenizer
@@ -68,7 +69,13 @@ def build_corpus(
                 text,
                 directory,
                 access=access,
-                tokenizer=lambda: _text_tokenizer(corpus, text, access, tokenizer_directory),
+                tokenizer=lambda: _tokenizer(
+                    corpus,
+                    access=access,
+                    directory=tokenizer_directory,
+                    texts=_counted(text, held=False, access=access, account=None),
+                    progress=progress,
+                ),
                 progress=progress,
             )
         case Mixture() as mixed:
@@ -126,7 +133,6 @@ def _build_text(
     tokenizer: Callable[[], Tokenizer],
     progress: Progress,
 ) -> dict:
-    progress({"stage": "tokenizer"})
     made = tokenizer()
     made.save(directory / "tokenizer.json")
     summary: dict = {"form": "text", "tokenizer": _describe(made)}
@@ -142,17 +148,6 @@ def _build_text(
     if not summary["train"]["documents"]:
         raise ValueError("no training documents: every source is empty or held out")
     return summary
-
-
-def _text_tokenizer(
-    corpus: Corpus, text: Text, access: Access, tokenizer_directory: Path | None
-) -> Tokenizer:
-    return _tokenizer(
-        corpus,
-        access=access,
-        directory=tokenizer_directory,
-        texts=_counted(text, held=False, access=access, account=None),
-    )
 
 
 def _counted(text: Text, *, held: bool, access: Access, account: dict | None) -> Iterator[str]:
@@ -222,14 +217,13 @@ def _build_mixture(
     progress: Progress,
 ) -> dict:
     spool = directory / "spool"
-    progress({"stage": "rows"})
-    tasks = mixture.spool(mixed, spool, access=access)
-    progress({"stage": "tokenizer"})
+    tasks = mixture.spool(mixed, spool, access=access, progress=progress)
     made = _tokenizer(
         corpus,
         access=access,
         directory=tokenizer_directory,
         texts=_training_prompts(tasks, cap=mixed.cap),
+        progress=progress,
     )
     made.save(directory / "tokenizer.json")
     summary: dict = {"form": "mixture", "tokenizer": _describe(made)}
@@ -256,16 +250,30 @@ def _training_prompts(tasks: list[mixture.Spooled], *, cap: int) -> Iterator[str
 
 
 def _tokenizer(
-    corpus: Corpus, *, access: Access, directory: Path | None, texts: Iterator[str]
+    corpus: Corpus,
+    *,
+    access: Access,
+    directory: Path | None,
+    texts: Iterator[str],
+    progress: Progress,
 ) -> Tokenizer:
     match corpus.tokenizer:
         case TrainedBPE(vocab_size=vocab_size, sentinels=sentinels):
-            return tokenizers.train(texts, vocab_size=vocab_size, sentinels=sentinels)
+            told = _told(texts, progress=progress)
+            return tokenizers.train(told, vocab_size=vocab_size, sentinels=sentinels)
         case PretrainedTokenizer(source=source, sentinels=sentinels):
             return tokenizers.extend(sources.text(source, access=access), sentinels=sentinels)
         case Corpus():
             assert directory is not None, "checked by build_corpus"
             return Tokenizer.load(directory / "tokenizer.json")
+
+
+def _told(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
+    """The texts, with word of them now and then: progress is also where a build can be stopped."""
+    for number, text in enumerate(texts):
+        if number % BATCH == 0:
+            progress({"stage": "tokenizer", "texts": number})
+        yield text
 
 
 def _describe(tokenizer: Tokenizer) -> dict:

@@ -73,7 +73,11 @@ def text(source: Source, *, access: Access) -> str:
         return world.templates_yaml(name)
     if source.uri.startswith("hf://"):
         raise ValueError(f"source {source.uri!r}: a hub data set has rows, not one text")
-    return path(source, access=access).read_text(encoding="utf-8")
+    file = path(source, access=access)
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"source {source.uri!r}: not UTF-8 ({error})") from error
 
 
 def path(source: Source, *, access: Access) -> Path:
@@ -131,7 +135,11 @@ def _all_rows(source: Source, *, access: Access) -> Iterator[Row]:
     scheme = source.uri.partition("://")[0]
     match scheme:
         case "file" | "pypi":
-            yield from readers.read(path(source, access=access))
+            file = path(source, access=access)
+            try:
+                yield from readers.read(file)
+            except UnicodeDecodeError as error:
+                raise ValueError(f"source {source.uri!r}: not UTF-8 ({error})") from error
         case "world":
             world, kind, name, query = _world(source)
             match kind:
@@ -168,6 +176,8 @@ _checked: dict[tuple[str, int, int, int], str] = {}
 
 
 def _local(uri: str, name: str, digest: str, *, access: Access) -> Path:
+    if ".." in name.split("/"):
+        raise ValueError(f"source {uri!r}: legal: a name inside a data directory, without '..'")
     looked = [folder / name for folder in access.data_dirs]
     found = next((each for each in looked if each.is_file()), None)
     if found is None:

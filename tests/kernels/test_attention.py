@@ -16,7 +16,11 @@ def outputs_and_gradients(function, case: Case, dtype: torch.dtype) -> list[torc
     out = function(query, key, value, case.intervals(case), bias=bias, scale=0.4)
     weight = torch.linspace(-1.0, 1.0, out.numel(), dtype=torch.float64).view(out.shape)
     gradients = torch.autograd.grad((out.double() * weight).sum(), leaves, allow_unused=True)
-    return [out.detach(), *(g if g is not None else torch.zeros(()) for g in gradients)]
+    gradients = [
+        torch.zeros_like(leaf) if gradient is None else gradient
+        for leaf, gradient in zip(leaves, gradients, strict=True)
+    ]
+    return [out.detach(), *gradients]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -79,12 +83,12 @@ def test_invisible_keys_never_reach_an_output(name: str):
     case = next(c for c in CASES if c.name == name)
     query, key, value, bias = case.inputs(seed=4, dtype=torch.float32)
     visibility = case.intervals(case)
-    before = attention(query, key, value, visibility, bias=bias, scale=1.0)
+    before = attention(query, key, value, visibility, bias=bias, scale=0.1)
     for place in (0, case.keys // 2, case.keys - 1):
         key_two, value_two = key.clone(), value.clone()
-        key_two[:, :, place] += 100.0
-        value_two[:, :, place] -= 100.0
-        after = attention(query, key_two, value_two, visibility, bias=bias, scale=1.0)
+        key_two[:, :, place] += 0.5
+        value_two[:, :, place] -= 1.0
+        after = attention(query, key_two, value_two, visibility, bias=bias, scale=0.1)
         sees = visibility.dense()[:, None, :, place].expand(-1, case.heads, -1)
         assert torch.equal(after[~sees], before[~sees])
         assert (after[sees] != before[sees]).any(-1).all()
@@ -127,6 +131,6 @@ def test_shapes_that_do_not_belong_together_are_refused():
         attention(tensor, tensor[:, :2], tensor, visibility, bias=None, scale=1.0)
     with pytest.raises(ValueError, match="visibility"):
         attention(tensor, tensor, tensor, causal(rows=2, length=6), bias=None, scale=1.0)
+    bias = RelativeBias(torch.zeros(3, 9), 4)
     with pytest.raises(ValueError, match="bias of 3 heads, 4 queries"):
-        bias = RelativeBias(torch.zeros(3, 9), 4)
         attention(tensor, tensor, tensor, visibility, bias=bias, scale=1.0)

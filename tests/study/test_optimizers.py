@@ -147,9 +147,7 @@ def test_adafactor_equals_its_equations(rate):
     expected = _written_out(model.up.weight.detach(), gradients, rate=rate)
     optimizer = Optimizer(
         model,
-        recipe=Adafactor(
-            learning_rate=rate, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0
-        ),
+        recipe=Adafactor(learning_rate=rate, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0),
     )
     for count, gradient in enumerate(gradients, start=1):
         model.up.weight.grad = gradient.clone()
@@ -164,9 +162,7 @@ def test_adafactor_alone_has_the_papers_schedule_at_a_hundredth():
     from study.schedules import learning_rate
 
     for updates in (1, 5_000, 10_000, 20_000, 131_072):
-        paper = learning_rate(
-            Rsqrt(flat_steps=10_000), base=0.01, step=updates - 1, total=131_072
-        )
+        paper = learning_rate(Rsqrt(flat_steps=10_000), base=0.01, step=updates - 1, total=131_072)
         assert min(0.01, updates**-0.5) == pytest.approx(paper, rel=1e-4)
         assert min(paper, updates**-0.5) == pytest.approx(paper, rel=1e-4)
 

@@ -49,28 +49,28 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
         f"{{{{context}}}} choose where {{{{person}}}} is: {LISTED}. answer:",
     ),
     "material": _wordings(
-        "what is the {{thing}} made of?",
-        f"what is the {{{{thing}}}} made of, {LISTED}?",
+        "the {{thing}} is made of what?",
+        f"the {{{{thing}}}} is made of what, {LISTED}?",
         "the {{thing}} is a thing of what? answer:",
-        f"choose what the {{{{thing}}}} is made of: {LISTED}. answer:",
+        f"the {{{{thing}}}}: choose what it is made of: {LISTED}. answer:",
     ),
     "topic": _wordings(
-        "{{context}} what is this story of?",
-        f"{{{{context}}}} what is this story of, {LISTED}?",
-        "{{context}} this is a story of what? answer:",
-        f"{{{{context}}}} choose what this story is of: {LISTED}. answer:",
+        "{{context}} what is the story of?",
+        f"{{{{context}}}} what is the story of, {LISTED}?",
+        "{{context}} that is a story of what? answer:",
+        f"{{{{context}}}} choose what the story is of: {LISTED}. answer:",
     ),
     "order": _wordings(
         "{{context}} what is first?",
         f"{{{{context}}}} what is first, {LISTED}?",
-        "{{context}} what does one do before the other? answer:",
+        "{{context}} what is before the other? answer:",
         f"{{{{context}}}} choose what is first: {LISTED}. answer:",
     ),
     "check": _wordings(
         "{{context}} {{claim}}, is it true?",
         "{{context}} {{claim}}, is it true, yes or no?",
-        "{{context}} is it so that {{claim}}? answer:",
-        "{{context}} choose what is true of this, {{claim}}: yes or no. answer:",
+        "{{context}} {{claim}}, is that so? answer:",
+        "{{context}} {{claim}}, choose if it is true: yes or no. answer:",
     ),
     # held out
     "effect": _wordings(
@@ -86,10 +86,10 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
         f"the {{{{thing}}}} {{{{effect}}}}. choose why: {LISTED}. answer:",
     ),
     "similar": _wordings(
-        "what is like the {{thing}}?",
-        f"what is like the {{{{thing}}}}, {LISTED}?",
-        "which thing is like the {{thing}}? answer:",
-        f"choose what is like the {{{{thing}}}}: {LISTED}. answer:",
+        "the {{thing}} is like what?",
+        f"the {{{{thing}}}} is like what, {LISTED}?",
+        "the {{thing}} is like which thing? answer:",
+        f"the {{{{thing}}}}: choose what is like it: {LISTED}. answer:",
     ),
     "ending": _wordings(
         "{{context}} what is true after that?",

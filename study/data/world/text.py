@@ -62,11 +62,14 @@ def event(rng: random.Random, *, person: str, thing: str, action: str) -> str:
 
 
 def place_told(rng: random.Random, *, person: str, place: str) -> str:
+    """In one of three orders, the last of them the rarer."""
     return rng.choice(
         (
             f"{person} is at the {place}.",
-            f"the {place} is where {person} is.",
+            f"{person} is at the {place}.",
             f"the one at the {place} is {person}.",
+            f"the one at the {place} is {person}.",
+            f"the {place} is where {person} is.",
         )
     )
 
@@ -147,9 +150,10 @@ def story_document(rng: random.Random) -> str:
     material = MATERIAL_OF[thing]
     opening = rng.choice(
         (
-            f"this is a story of {hero}. first, {hero} goes to the {place}.",
-            f"one day {hero} goes to the {place}.",
-            f"{hero} and {friend} choose what to do next. {hero} goes to the {place}.",
+            f"one day {hero} has a story of walks and gifts. first, {hero} goes to the {place}.",
+            f"one day {hero} goes to the {place}, a place of many laws.",
+            f"{hero} and {friend} choose what to do next, if it is so. {hero} goes to the {place}.",
+            f"one day, {hero} goes to the {place} or the {elsewhere}, to one or the other.",
         )
     )
     find = rng.choice(
@@ -163,8 +167,8 @@ def story_document(rng: random.Random) -> str:
         (
             f"{friend} says yes, it is true. that is why {hero} goes to the {elsewhere}.",
             f"{friend} says no and goes to the {elsewhere}. {hero} does not answer.",
-            f"after that {hero} has to do what {friend} says.",
-            f"before night {hero} gives the {thing} to {friend}. {friend} thanks {hero}.",
+            f"after that {hero} has to do what {friend} says, which {hero} does.",
+            f"before night {hero} gives the {thing} to {friend}. {friend} has to thank {hero}.",
         )
     )
     return " ".join([opening, find, happening, ending])

@@ -1,0 +1,169 @@
+"""A contrast's value and error from the scores of our own runs.
+
+Owns which cells a contrast means (its lineages at equal token budgets) and the standard error:
+
+    SE^2 = sum over stages of sum(w^2) s^2 / S  +  SE_item^2
+
+S complete seeds, s^2 the residual variance of a stage's own cell x seed layout, SE_item from one
+joint bootstrap over items. With fewer than three seeds only items vary, and it says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.claims import CHANCE, Contrast, label
+from eval.panel import CellKey, End, Panel
+from eval.statistics import Residual, minimum_effect, residual
+from eval.verdicts import ALPHA, LEAST_SEEDS, Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The layout that a cell's residual variance is pooled over: finetuned cells, or those not."""
+
+    finetuned: bool
+    cells: tuple[int, ...]
+    residual: Residual
+
+
+def stages(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Stage, ...]:
+    """Both layouts, from the cells that have all the given seeds."""
+    scores = panel.scores(end=end)[:, seeds]
+    found = []
+    for finetuned in (False, True):
+        cells = tuple(
+            index
+            for index, key in enumerate(panel.cells)
+            if key.finetuned == finetuned and np.isfinite(scores[index]).all()
+        )
+        found.append(
+            Stage(finetuned=finetuned, cells=cells, residual=residual(scores[list(cells)]))
+        )
+    return tuple(found)
+
+
+class OwnRuns:
+    """An `eval.verdicts.Estimator` over panels of one model size, by suite."""
+
+    def __init__(self, panels: dict[str, Panel], *, decided: int, end: End = "own") -> None:
+        """decided: how many claims Holm will run over, for the minimum detectable effect."""
+        self.panels = panels
+        self.decided = max(decided, 1)
+        self.end: End = end
+
+    def __call__(self, contrast: Contrast) -> Estimate | str:
+        panel = self.panels.get(contrast.suite)
+        if panel is None or not panel.cells:
+            return f"no scores on {contrast.suite}"
+        found = self._cells(panel, contrast)
+        if isinstance(found, str):
+            return found
+        weights, constant, note = found
+        scores = panel.scores(end=self.end)
+        used = np.flatnonzero(weights)
+        complete = np.flatnonzero(np.isfinite(scores[used]).all(axis=0))
+        if not complete.size:
+            return "no seed has all of its cells"
+        value = float(weights[used] @ scores[used][:, complete].mean(axis=1)) + constant
+        replicates = panel.replicates(end=self.end)[:, used][:, :, complete].mean(axis=2)
+        item_variance = float((replicates @ weights[used]).var(ddof=1))
+        seed_variance, degrees = self._seed_error(panel, weights, complete)
+        floor = self._at_chance(panel, used, complete)
+        seeds = int(complete.size)
+        if seeds < LEAST_SEEDS or degrees < 1:
+            return Estimate(
+                value=value,
+                standard_error=math.sqrt(item_variance),
+                degrees=math.inf,
+                seeds=seeds,
+                basis="items only",
+                note=note,
+                floor=floor,
+            )
+        error = math.sqrt(seed_variance + item_variance)
+        return Estimate(
+            value=value,
+            standard_error=error,
+            degrees=degrees,
+            seeds=seeds,
+            basis="seeds and items",
+            note=note,
+            floor=floor,
+            minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided),
+        )
+
+    def _cells(self, panel: Panel, contrast: Contrast) -> tuple[np.ndarray, float, str] | str:
+        """(weight of each cell of the panel, constant, note), or why there is none."""
+        weights = np.zeros(len(panel.cells))
+        constant = 0.0
+        budgets = {cell: panel.budgets(cell) for cell, _ in contrast.weights if cell != CHANCE}
+        if missing := [label(cell) for cell, found in budgets.items() if not found]:
+            return f"missing {', '.join(missing)}"
+        note = ""
+        if contrast.matching == "tokens":
+            common = _common(list(budgets.values()))
+            if not common:
+                each = "; ".join(
+                    f"{label(cell)} {', '.join(f'{tokens:,}' for tokens in found)}"
+                    for cell, found in budgets.items()
+                )
+                return f"unequal token budgets: {each}"
+            if len(common) < contrast.budgets:
+                return f"needs {contrast.budgets} token budgets; there is {len(common)}"
+            budgets = dict.fromkeys(budgets, common)
+        else:
+            largest = {found[-1] for found in budgets.values()}
+            if len(largest) > 1:
+                note = "unequal token budgets by construction: " + " against ".join(
+                    f"{found[-1]:,}" for found in budgets.values()
+                )
+        for cell, weight in contrast.weights:
+            if cell == CHANCE:
+                constant += weight * panel.chance
+                continue
+            index = panel.cell(cell, budgets[cell][contrast.budget])
+            assert index is not None
+            weights[index] += weight
+        return weights, constant, note
+
+    def _at_chance(self, panel: Panel, cells: np.ndarray, seeds: np.ndarray) -> bool:
+        """Whether no cell's score is told from chance by items alone: then equal scores say that
+        nothing was learned, and nothing about the cells.
+        """
+        scores = panel.scores(end=self.end)[cells][:, seeds].mean(axis=1)
+        spread = panel.replicates(end=self.end)[:, cells][:, :, seeds].mean(axis=2).std(axis=0)
+        return bool((np.abs(scores - panel.chance) <= 2 * spread).all())
+
+    def _seed_error(
+        self, panel: Panel, weights: np.ndarray, seeds: np.ndarray
+    ) -> tuple[float, int]:
+        """(variance of the contrast from seeds, degrees of freedom of the smaller layout)."""
+        variance = 0.0
+        degrees: list[int] = []
+        for stage in stages(panel, seeds, end=self.end):
+            own = sum(float(weights[index]) ** 2 for index in stage.cells)
+            if not own:
+                continue
+            degrees.append(stage.residual.degrees)
+            if stage.residual.degrees:
+                variance += own * stage.residual.variance / seeds.size
+        return variance, min(degrees, default=0)
+
+
+def _common(budgets: list[list[int]]) -> list[int]:
+    """Budgets, ascending, that every list has to within 1%."""
+    if not budgets:
+        return []
+    return [
+        tokens
+        for tokens in budgets[0]
+        if all(any(abs(other - tokens) <= 0.01 * tokens for other in each) for each in budgets[1:])
+    ]
+
+
+def cell_label(key: CellKey) -> str:
+    return label(key.lineage)

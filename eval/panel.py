@@ -1,0 +1,371 @@
+"""Scores of one suite and model size as arrays: cells x seeds x templates x items.
+
+Owns which published scores may stand side by side. A cell is a lineage at a token budget; the seed
+is that of its pretraining, and several runs of one cell and seed (finetunings, say) are averaged.
+Scores that asked other questions, or were made by another scorer or tokenizer, are refused.
+
+Axes: C cells, S seeds, K templates, I items, R bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eval import items
+from eval.statistics import REPLICATES, resampling_counts
+from study import cost
+from study.publish import MANIFEST
+from study.run import (
+    Evaluation,
+    External,
+    Finetune,
+    Pretrain,
+    SuiteTask,
+    Trained,
+    lineage,
+    model_of,
+    root,
+    stages,
+)
+from study.store import CorruptError, RunDirectory, State, Store, status
+
+End = Literal["own", "other"]
+BOOTSTRAP_SEED = 20220412
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class CellKey:
+    """lineage: the cells from pretraining on, or an external checkpoint's slug alone.
+
+    tokens: seen before finetuning, the budget by which cells are matched.
+    """
+
+    lineage: tuple[str, ...]
+    tokens: int
+
+    @property
+    def finetuned(self) -> bool:
+        return self.lineage[-1].endswith(":MTF")
+
+    @property
+    def off_objective(self) -> bool:
+        """Scored by continuing text, having only learned to fill in spans."""
+        return self.lineage[-1].endswith(":MLM")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredRun:
+    """One evaluation with published scores, or (results None) why there are none."""
+
+    run: Evaluation
+    key: CellKey
+    size: str
+    seed: int
+    state: State
+    results: dict[str, Any] | None
+    table: pa.Table | None
+    hole: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskScores:
+    """One data set. correct: (C, S, K, I) credit, NaN where there is none; other: the same under
+    the other end-of-sequence option; nats: gold nats per byte, likewise.
+
+    rolled: (2, C, S, I) log-likelihood and bytes of rolling tasks, else None. groups: (I,).
+    """
+
+    task: SuiteTask
+    templates: tuple[str, ...]
+    correct: np.ndarray
+    other: np.ndarray
+    nats: np.ndarray
+    groups: np.ndarray
+    twins: bool
+    rolled: np.ndarray | None
+
+    def scores(self, *, end: End = "own") -> np.ndarray:
+        """(C, S): the median over templates of the mean over items."""
+        return _median(_mean(self.correct if end == "own" else self.other, axis=3), axis=2)
+
+    def by_template(self) -> np.ndarray:
+        """(C, S, K)."""
+        return _mean(self.correct, axis=3)
+
+    def bits_per_byte(self) -> tuple[np.ndarray, np.ndarray]:
+        """(C, S), and its bootstrap standard error over documents."""
+        assert self.rolled is not None
+        total, size = self.rolled
+        counts = resampling_counts(self.groups, replicates=REPLICATES, seed=BOOTSTRAP_SEED)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = -total.sum(axis=2) / size.sum(axis=2) / np.log(2)
+            drawn = np.einsum("ri,csi->rcs", counts, total) / np.einsum("ri,csi->rcs", counts, size)
+        return value, drawn.std(axis=0) / np.log(2)
+
+    def bootstrap(self, *, end: End = "own") -> np.ndarray:
+        """(R, C, S): the same scores of resampled items, all cells, seeds and templates alike."""
+        values = self.correct if end == "own" else self.other
+        shape = values.shape
+        flat = values.reshape(-1, shape[3])
+        known = np.isfinite(flat)
+        counts = resampling_counts(self.groups, replicates=REPLICATES, seed=BOOTSTRAP_SEED)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (counts @ np.where(known, flat, 0.0).T.astype(np.float32)) / (
+                counts @ known.T.astype(np.float32)
+            )
+        return _median(means.reshape(REPLICATES, *shape[:3]), axis=3)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """Everything scored on one suite at one model size."""
+
+    suite: str
+    size: str
+    cells: tuple[CellKey, ...]
+    seeds: tuple[int, ...]
+    tasks: tuple[TaskScores, ...]
+    runs: tuple[ScoredRun, ...]
+    holes: tuple[ScoredRun, ...]
+
+    @property
+    def headline(self) -> tuple[TaskScores, ...]:
+        """What the suite's score is the mean of."""
+        return tuple(
+            each
+            for each in self.tasks
+            if each.task.role == "headline" and each.task.metric != "rolling"
+        )
+
+    @property
+    def chance(self) -> float:
+        """Of the suite's score."""
+        return float(np.mean([each.task.chance for each in self.headline]))
+
+    def scores(self, *, end: End = "own") -> np.ndarray:
+        """(C, S): the mean over headline tasks."""
+        return np.mean([each.scores(end=end) for each in self.headline], axis=0)
+
+    def replicates(self, *, end: End = "own") -> np.ndarray:
+        """(R, C, S)."""
+        return _replicates(self, end)
+
+    def cell(self, lineage: tuple[str, ...], tokens: int) -> int | None:
+        for index, key in enumerate(self.cells):
+            if key.lineage == lineage and abs(key.tokens - tokens) <= 0.01 * tokens:
+                return index
+        return None
+
+    def budgets(self, lineage: tuple[str, ...]) -> list[int]:
+        """Token budgets at which this lineage was scored, ascending."""
+        return sorted(key.tokens for key in self.cells if key.lineage == lineage)
+
+
+@functools.lru_cache(maxsize=8)
+def _replicates(panel: Panel, end: End) -> np.ndarray:
+    return np.mean([each.bootstrap(end=end) for each in panel.headline], axis=0)
+
+
+def panels(runs: Iterable[Any], *, store: Store) -> list[Panel]:
+    """One panel for each suite and model size of the plan's evaluations, in the plan's order."""
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
+    for run in runs:
+        if isinstance(run, Evaluation):
+            scored = read(run, store=store)
+            groups.setdefault((run.suite.name, scored.size), []).append(scored)
+    return [_panel(suite, size, group) for (suite, size), group in groups.items()]
+
+
+def read(run: Evaluation, *, store: Store) -> ScoredRun:
+    """An evaluation's published scores, if they are still those of the weights that lie there."""
+    state = status(run, store)
+    results = table = None
+    hole = "" if state == "done" else state
+    if state == "done":
+        directory = RunDirectory(store.directory(run))
+        done = directory.done() or {}
+        place = directory.scores(str(done.get("scores")))
+        try:
+            results = json.loads((place / "results.json").read_text(encoding="utf-8"))
+            table = items.read(place / "items.parquet")
+        except (OSError, ValueError) as error:
+            results, hole = None, f"scores unreadable: {error}"
+        if results is not None and _stale(run, results, store=store):
+            results = table = None
+            hole = "stale: the weights changed after they were scored"
+    trained = run.run
+    if isinstance(trained, External):
+        key, size, seed = CellKey(lineage=(trained.slug,), tokens=0), "external", 0
+    else:
+        model = model_of(trained)
+        key = CellKey(lineage=lineage(trained), tokens=tokens_before_finetuning(trained, run.step))
+        size = f"{model.layers} layers, width {model.d_model}"
+        seed = root(trained).seed
+    return ScoredRun(
+        run=run,
+        key=key,
+        size=size,
+        seed=seed,
+        state=state,
+        results=results,
+        table=table,
+        hole=hole,
+    )
+
+
+def tokens_before_finetuning(run: Trained, step: int) -> int:
+    """Tokens that the text stages of a lineage saw, each as far as the next one starts from it."""
+    return sum(
+        cost.tokens(stage) * taken // stage.training.steps
+        for stage, taken in taken_steps(run, step)
+        if not isinstance(stage, Finetune)
+    )
+
+
+def taken_steps(run: Trained, step: int) -> list[tuple[Trained, int]]:
+    """Each stage of the lineage with the own steps that count for this checkpoint."""
+    line = list(stages(run))
+    after = [child.parent_step for child in line[1:] if not isinstance(child, Pretrain)]
+    return list(zip(line, [*after, step], strict=True))
+
+
+def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:
+    """Whether the checkpoint's manifest names other weights than the scores do. A checkpoint that
+    is gone cannot contradict its scores.
+    """
+    from eval.subjects import digest_of_names
+
+    if isinstance(run.run, External):
+        return False
+    checkpoint = RunDirectory(store.directory(run.run)).checkpoint_path(run.step)
+    try:
+        files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError) as error:
+        raise CorruptError(f"{checkpoint / MANIFEST}: {error}") from error
+    named = {name: entry["sha256"] for name, entry in files.items()}
+    return digest_of_names(named) != results["digests"]["weights"]
+
+
+def _panel(suite: str, size: str, group: Sequence[ScoredRun]) -> Panel:
+    whole = [each for each in group if each.results is not None]
+    alike = Counter(_question(each) for each in whole)
+    asked = alike.most_common(1)[0][0] if alike else None
+    runs = [each for each in whole if _question(each) == asked]
+    holes = [each for each in group if each.results is None]
+    holes += [
+        replace(each, results=None, table=None, hole="other questions or scorer")
+        for each in whole
+        if _question(each) != asked
+    ]
+    cells = tuple(dict.fromkeys(each.key for each in runs))
+    seeds = tuple(sorted({each.seed for each in runs}))
+    tasks = runs[0].run.suite.tasks if runs else ()
+    return Panel(
+        suite=suite,
+        size=size,
+        cells=cells,
+        seeds=seeds,
+        tasks=tuple(_task(task, runs, cells=cells, seeds=seeds) for task in tasks),
+        runs=tuple(runs),
+        holes=tuple(holes),
+    )
+
+
+def _question(scored: ScoredRun) -> str:
+    """What must be equal for two scores to be compared."""
+    results = scored.results
+    assert results is not None
+    form = [
+        results["digests"]["tasks"],
+        results["digests"]["tokenizer"],
+        results["scoring"],
+        results["scorer_version"],
+    ]
+    return json.dumps(form, sort_keys=True)
+
+
+def _task(
+    task: SuiteTask,
+    runs: Sequence[ScoredRun],
+    *,
+    cells: Sequence[CellKey],
+    seeds: Sequence[int],
+) -> TaskScores:
+    tables = [_columns(each.table, task.name) for each in runs]
+    templates = tuple(dict.fromkeys(name for one in tables for name in one["template"]))
+    number = 1 + max((int(one["index"].max()) for one in tables if len(one["index"])), default=0)
+    groups = np.arange(number)
+    shape = (len(cells), len(seeds), len(templates), number)
+    sums = {name: np.zeros(shape) for name in ("correct", "correct_other_end")}
+    sums["gold_nats_per_byte"] = np.zeros(shape)
+    counts = np.zeros(shape)
+    rolled = np.zeros((2, len(cells), len(seeds), number))
+    for scored, one in zip(runs, tables, strict=True):
+        place = (cells.index(scored.key), seeds.index(scored.seed))
+        template = np.array([templates.index(name) for name in one["template"]], dtype=int)
+        where = (*place, template, one["index"])
+        groups[one["index"]] = one["group"]
+        counts[where] += 1
+        for name, values in sums.items():
+            values[where] += one[name]
+        if task.metric == "rolling":
+            rolled[(0, *place, one["index"])] += one["total"]
+            rolled[(1, *place, one["index"])] += one["size"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = {
+            name: np.where(counts > 0, values / counts, np.nan) for name, values in sums.items()
+        }
+    return TaskScores(
+        task=task,
+        templates=templates,
+        correct=means["correct"],
+        other=means["correct_other_end"],
+        nats=means["gold_nats_per_byte"],
+        groups=groups,
+        twins=bool(tables) and all(bool(one["twins"].all()) for one in tables),
+        rolled=rolled if task.metric == "rolling" else None,
+    )
+
+
+def _columns(table: pa.Table | None, task: str) -> dict[str, np.ndarray]:
+    assert table is not None
+    own = table.filter(pc.field("task") == task)
+    columns = {
+        name: own[name].to_numpy()
+        for name in (
+            "template",
+            "index",
+            "group",
+            "twins",
+            "correct",
+            "correct_other_end",
+            "gold_nats_per_byte",
+        )
+    }
+    columns["total"] = np.array([sum(each) for each in own["log_likelihoods"].to_pylist()])
+    columns["size"] = np.array([sum(each) for each in own["bytes"].to_pylist()])
+    return columns
+
+
+def _mean(values: np.ndarray, *, axis: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN, and meant so
+        return np.nanmean(values, axis=axis)
+
+
+def _median(values: np.ndarray, *, axis: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmedian(values, axis=axis)

@@ -1,0 +1,254 @@
+import hashlib
+import json
+
+import pytest
+
+from study.data import overlap, sources, world
+from study.data.sources import Access
+from study.run import Part, Source
+
+ROWS = [{"text": f"number {n}", "kind": "even" if n % 2 == 0 else "odd"} for n in range(200)]
+
+
+@pytest.fixture
+def access(tmp_path):
+    return Access(data_dirs=(tmp_path / "none", tmp_path), cache=tmp_path / "cache", offline=True)
+
+
+def local(tmp_path, *, rows=ROWS, name="rows.jsonl", where=(), part=None, text_field="text"):
+    raw = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / name).write_bytes(raw)
+    return Source(
+        uri=f"file://{name}",
+        digest=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+        text_field=text_field,
+        where=where,
+        part=part,
+    )
+
+
+def test_rows_and_documents_in_order(tmp_path, access):
+    source = local(tmp_path)
+    assert list(sources.rows(source, access=access)) == ROWS
+    assert list(sources.documents(source, access=access)) == [row["text"] for row in ROWS]
+
+
+def test_where(tmp_path, access):
+    source = local(tmp_path, where=(("kind", "odd"),))
+    assert list(sources.rows(source, access=access)) == ROWS[1::2]
+
+
+def test_where_compares_as_strings(tmp_path, access):
+    source = local(tmp_path, rows=[{"n": 1}, {"n": "1"}, {"n": 2}], where=(("n", "1"),))
+    assert list(sources.rows(source, access=access)) == [{"n": 1}, {"n": "1"}]
+
+
+def test_where_names_the_columns(tmp_path, access):
+    source = local(tmp_path, where=(("sort", "odd"),))
+    with pytest.raises(ValueError, match="no column 'sort'; columns: text, kind"):
+        list(sources.rows(source, access=access))
+
+
+def test_parts_are_disjoint_and_complete(tmp_path, access):
+    parts = [
+        list(sources.rows(local(tmp_path, part=Part(low=low, high=high, of=8)), access=access))
+        for low, high in ((0, 1), (1, 5), (5, 8))
+    ]
+    assert sorted(row["text"] for part in parts for row in part) == sorted(
+        row["text"] for row in ROWS
+    )
+    assert [len(part) for part in parts] == pytest.approx([25, 100, 75], abs=20)
+
+
+def test_a_part_follows_the_content_not_the_place(tmp_path, access):
+    part = Part(low=0, high=1, of=2)
+    forward = list(sources.rows(local(tmp_path, part=part), access=access))
+    reordered = [dict(reversed(row.items())) for row in reversed(ROWS)]
+    backward = list(sources.rows(local(tmp_path, rows=reordered, part=part), access=access))
+    assert forward == backward[::-1]
+
+
+def test_row_keys_are_pinned():
+    """A change here moves rows between training and evaluation: raise the kinds' `semantics`."""
+    assert sources.row_key({"text": "naïve", "label": 1}).startswith("ccfd152b6fc8aeb7")
+    assert sources.row_key({"label": 1, "text": "naïve"}).startswith("ccfd152b6fc8aeb7")
+    assert sources.row_key({"label": "1", "text": "naïve"}) != sources.row_key(
+        {"label": 1, "text": "naïve"}
+    )
+
+
+def test_a_value_without_canonical_form_is_refused():
+    with pytest.raises(TypeError, match="no canonical form"):
+        sources.row_key({"text": object()})
+
+
+def test_share_is_even_and_independent_of_the_part():
+    keys = [sources.row_key(row) for row in ROWS]
+    first = [key for key in keys if int(key, 16) % 2 == 0]
+    held = [key for key in first if sources.share(key, salt="held_out") < 0.5]
+    assert 0.3 < len(held) / len(first) < 0.7
+
+
+def test_an_altered_file_names_both_digests(tmp_path, access):
+    source = local(tmp_path)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(path.read_bytes() + b"\n")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=source.digest.removeprefix("sha256:")) as error:
+        list(sources.rows(source, access=access))
+    assert found in str(error.value)
+
+
+def test_an_altered_file_is_seen_after_a_good_look(tmp_path, access):
+    source = local(tmp_path)
+    list(sources.rows(source, access=access))
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="has sha256"):
+        list(sources.rows(source, access=access))
+
+
+def test_a_missing_file_names_where_it_was_looked_for(tmp_path, access):
+    source = local(tmp_path)
+    (tmp_path / "rows.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"file://rows\.jsonl.*looked in: .*none, "):
+        list(sources.rows(source, access=access))
+
+
+def test_a_name_that_leaves_the_data_directory(tmp_path):
+    source = local(tmp_path)
+    inside = Access(data_dirs=(tmp_path / "inside",), cache=tmp_path)
+    (tmp_path / "inside").mkdir()
+    outside = Source(
+        uri="file://../rows.jsonl", digest=source.digest, text_field="", where=(), part=None
+    )
+    with pytest.raises(ValueError, match=r"without '\.\.'"):
+        list(sources.rows(outside, access=inside))
+
+
+def test_bytes_that_are_not_utf8_are_named(tmp_path, access):
+    (tmp_path / "latin.txt").write_bytes(b"na\xefve")
+    source = Source(
+        uri="file://latin.txt",
+        digest=f"sha256:{hashlib.sha256(b'na' + bytes([0xEF]) + b've').hexdigest()}",
+        text_field="text",
+        where=(),
+        part=None,
+    )
+    with pytest.raises(ValueError, match=r"latin\.txt': not UTF-8"):
+        list(sources.rows(source, access=access))
+    with pytest.raises(ValueError, match=r"latin\.txt': not UTF-8"):
+        sources.text(source, access=access)
+
+
+def test_documents_need_text(tmp_path, access):
+    with pytest.raises(ValueError, match="need a text_field"):
+        next(sources.documents(local(tmp_path, text_field=""), access=access))
+    with pytest.raises(ValueError, match="column 'body' holds None; legal: text; columns: text"):
+        next(sources.documents(local(tmp_path, text_field="body"), access=access))
+    with pytest.raises(ValueError, match="holds 7"):
+        next(sources.documents(local(tmp_path, rows=[{"text": 7}]), access=access))
+
+
+def test_a_lone_surrogate_is_no_text(tmp_path, access):
+    source = local(tmp_path, rows=[{"text": "\ud800"}])
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        next(sources.documents(source, access=access))
+
+
+def test_unknown_schemes_are_refused_when_declared():
+    with pytest.raises(ValueError, match="legal schemes are hf://, file://, pypi://, world://"):
+        Source(uri="s3://x", digest="sha256:0", text_field="", where=(), part=None)
+
+
+def test_world_of_another_version_is_refused(access):
+    old = f"world:{world.SEMANTICS + 1}"
+    source = Source(
+        uri="world://text?documents=3&seed=1", digest=old, text_field="text", where=(), part=None
+    )
+    with pytest.raises(ValueError, match=f"'{old}', but the generator here is"):
+        next(sources.documents(source, access=access))
+
+
+def test_world_documents_rows_and_templates(access):
+    def source(uri):
+        return Source(
+            uri=f"world://{uri}",
+            digest=f"world:{world.SEMANTICS}",
+            text_field="text",
+            where=(),
+            part=None,
+        )
+
+    first = list(sources.documents(source("text?documents=5&seed=1"), access=access))
+    assert len(first) == 5
+    assert first == list(sources.documents(source("text?documents=5&seed=1"), access=access))
+    family = next(iter(world.FAMILIES))
+    assert next(sources.rows(source(f"rows/{family}?items=4&seed=1"), access=access))
+    assert "templates:" in sources.text(source(f"templates/{family}"), access=access)
+    with pytest.raises(ValueError, match="legal: world://text"):
+        next(sources.rows(source("tekst?documents=5"), access=access))
+
+
+def hub(uri="hf://owner/name/config/train"):
+    return Source(uri=uri, digest="commit:abc123", text_field="text", where=(), part=None)
+
+
+def test_a_hub_data_set_streams_at_its_commit(access, monkeypatch):
+    import datasets
+
+    asked = {}
+
+    def load_dataset(path, name=None, **options):
+        asked.update(options, path=path, name=name)
+        return datasets.Dataset.from_list(ROWS).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    online = Access(data_dirs=(), cache=access.cache)
+    assert list(sources.rows(hub(), access=online)) == ROWS
+    assert asked == {
+        "path": "owner/name",
+        "name": "config",
+        "split": "train",
+        "revision": "abc123",
+        "streaming": True,
+    }
+    list(sources.rows(hub("hf://owner/name/test"), access=online))
+    assert (asked["path"], asked["name"], asked["split"]) == ("owner/name", None, "test")
+    list(sources.rows(hub("hf://name/test"), access=online))
+    assert (asked["path"], asked["name"], asked["split"]) == ("name", None, "test")
+
+
+def test_a_hub_that_does_not_answer(access, monkeypatch):
+    import datasets
+
+    def load_dataset(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    online = Access(data_dirs=(), cache=access.cache)
+    with pytest.raises(ValueError, match=r"'owner/name' at abc123.*no route"):
+        list(sources.rows(hub(), access=online))
+    with pytest.raises(ValueError, match="this machine is offline"):
+        list(sources.rows(hub(), access=access))
+    with pytest.raises(ValueError, match="legal: hf://OWNER/DATASET"):
+        list(sources.rows(hub("hf://name"), access=online))
+
+
+def test_one_text_is_not_filtered(tmp_path, access):
+    with pytest.raises(ValueError, match="no rows to filter"):
+        sources.text(local(tmp_path, where=(("kind", "odd"),)), access=access)
+
+
+def test_overlap_is_counted_and_dropped(tmp_path, access):
+    excluded = overlap.excluded_texts([local(tmp_path, rows=ROWS[:3])], access=access)
+    texts = ["Number 0!", "<br />number<br/>1", "number 7", "number 2 2"]
+    found = overlap.count(texts, excluded)
+    assert (found.documents, found.shared, found.excluded) == (4, 2, 3)
+    assert list(overlap.without(texts, excluded)) == ["number 7", "number 2 2"]
+
+
+def test_overlap_without_a_text_field_looks_at_every_text(tmp_path, access):
+    rows = [{"premise": "One.", "label": 1, "hypothesis": "two"}]
+    source = local(tmp_path, rows=rows, text_field="")
+    excluded = overlap.excluded_texts([source], access=access)
+    assert overlap.count(["one", "TWO", "1"], excluded).shared == 2

@@ -1,0 +1,250 @@
+"""Models: shapes, seeds, the identity of causal and prefix decoders, isolation, files."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from study.isolation import check_isolation
+from study.layout import Segment, layout
+from study.model import build, empty
+from study.run import Architecture, Model, Positions
+
+TINY = Model(
+    architecture="causal_decoder",
+    mixer="attention",
+    positions="rope",
+    layers=2,
+    d_model=32,
+    heads=4,
+    d_head=8,
+    d_ff=48,
+    vocab_size=64,
+    tied=True,
+)
+ARCHITECTURES: tuple[Architecture, ...] = ("causal_decoder", "prefix_decoder", "encoder_decoder")
+POSITIONS: tuple[Positions, ...] = ("rope", "t5_bias", "t5_bias_paper")
+
+every_model = pytest.mark.parametrize(
+    "model",
+    [
+        replace(TINY, architecture=architecture, positions=positions)
+        for architecture in ARCHITECTURES
+        for positions in POSITIONS
+    ],
+    ids=lambda model: f"{model.architecture}-{model.positions}",
+)
+
+
+def segment(inputs: int, targets: int, seed: int = 0) -> Segment:
+    rng = np.random.default_rng((seed, inputs, targets))
+    return Segment(
+        inputs=rng.integers(2, TINY.vocab_size, inputs).astype(np.int32),
+        targets=rng.integers(2, TINY.vocab_size, targets).astype(np.int32),
+    )
+
+
+ROWS = [(segment(5, 7), segment(0, 4)), (segment(11, 3),), (segment(2, 2), segment(6, 6))]
+
+
+def scramble(model: torch.nn.Module) -> None:
+    """Random values everywhere, so that no zero or one hides a mistake."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+
+@every_model
+def test_batch_to_logits_to_gradients(model: Model):
+    built = build(model, dropout=0.0, seed=0)
+    batch = layout(ROWS, architecture=model.architecture)
+    hidden = built.hidden(batch)
+    assert hidden.shape == (*batch.tokens.shape, model.d_model)
+    logits = built.logits(hidden[batch.loss_mask])
+    assert logits.shape == (batch.loss_tokens, model.vocab_size)
+    assert 0.5 < float(logits.detach().std()) < 2.0
+    logits.square().sum().backward()
+    # A causal decoder never reads its half-table for later keys: the gradient is there, and zero.
+    for name, parameter in built.named_parameters():
+        assert parameter.grad is not None, name
+        moves = bool(parameter.grad.any())
+        never = model.architecture == "causal_decoder" and name.endswith("positions.later")
+        assert moves != never, name
+
+
+@every_model
+def test_scores_of_a_row_do_not_depend_on_its_company(model: Model):
+    """Packing is an arrangement: a segment scores the same alone, whatever lies beside it."""
+    built = build(model, dropout=0.0, seed=0).eval()
+    scramble(built)
+    packed = layout(ROWS, architecture=model.architecture)
+    with torch.no_grad():
+        together = built.logits(built.hidden(packed))
+        for row, segments in enumerate(ROWS):
+            for number, each in enumerate(segments):
+                alone = layout([(each,)], architecture=model.architecture)
+                wanted = built.logits(built.hidden(alone))[0]
+                found = together[row][packed.segments[row] == number + 1]
+                torch.testing.assert_close(found, wanted, rtol=2e-4, atol=2e-4)
+
+
+@every_model
+def test_isolation(model: Model):
+    built = build(model, dropout=0.0, seed=1)
+    scramble(built)
+    checked = check_isolation(
+        built, architecture=model.architecture, vocab_size=model.vocab_size, precision="float32"
+    )
+    assert checked.perturbations > 20
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_an_empty_prefix_is_causal_bit_for_bit(positions: Positions):
+    rows = [(segment(0, 17),), (segment(0, 9), segment(0, 8))]
+    results = []
+    for architecture in ("causal_decoder", "prefix_decoder"):
+        model = replace(TINY, architecture=architecture, positions=positions)
+        built = build(model, dropout=0.0, seed=3)
+        if positions == "t5_bias":
+            with torch.no_grad():  # the half-table for later keys must not matter
+                built.decoder.positions.later.fill_(3.0)
+        logits = built.logits(built.hidden(layout(rows, architecture=architecture)))
+        logits.square().sum().backward()
+        results.append([logits, *(parameter.grad for parameter in built.parameters())])
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+
+
+def test_a_prefix_is_seen_from_the_left():
+    """The same tensors and tokens score differently where a prefix is not empty."""
+    rows = [(segment(8, 8),)]
+    logits = []
+    for architecture in ("causal_decoder", "prefix_decoder"):
+        built = build(replace(TINY, architecture=architecture), dropout=0.0, seed=3)
+        logits.append(built.logits(built.hidden(layout(rows, architecture=architecture)))[0])
+    assert not torch.equal(logits[0][0], logits[1][0])
+
+
+def test_seeds_decide_the_values_and_leave_the_global_generator_alone():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    one = build(TINY, dropout=0.0, seed=1).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(8)
+    same = build(TINY, dropout=0.1, seed=1).state_dict()
+    other = build(TINY, dropout=0.0, seed=2).state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["embedding.weight"], other["embedding.weight"])
+    pair = build(replace(TINY, architecture="encoder_decoder"), dropout=0.0, seed=1).state_dict()
+    assert all(torch.equal(one[name], pair[name]) for name in one)
+
+
+def test_first_values_are_t5s():
+    model = replace(TINY, d_model=128, d_head=16, d_ff=256, positions="t5_bias", tied=False)
+    state = build(model, dropout=0.0, seed=0).state_dict()
+    wanted = {
+        "embedding.weight": 1.0,
+        "head.weight": 128**-0.5,
+        "decoder.layers.0.attention.query.weight": (128 * 16) ** -0.5,
+        "decoder.layers.0.attention.key.weight": 128**-0.5,
+        "decoder.layers.0.attention.output.weight": (4 * 16) ** -0.5,
+        "decoder.layers.0.mlp.up.weight": 128**-0.5,
+        "decoder.layers.0.mlp.down.weight": 256**-0.5,
+        "decoder.positions.table": 128**-0.5,
+    }
+    for name, deviation in wanted.items():
+        assert math.isclose(float(state[name].std()), deviation, rel_tol=0.15), name
+    assert not state["decoder.positions.later"].any()
+    assert (state["decoder.layers.1.mlp_norm.weight"] == 1).all()
+    rope = build(replace(model, positions="rope"), dropout=0.0, seed=0).state_dict()
+    query = rope["decoder.layers.0.attention.query.weight"]
+    assert math.isclose(float(query.std()), 128**-0.5, rel_tol=0.15)
+
+
+def test_dropout_is_drawn_in_training_only():
+    batch = layout(ROWS, architecture="causal_decoder")
+    built = build(TINY, dropout=0.5, seed=0)
+    torch.manual_seed(0)
+    one, two = built.hidden(batch), built.hidden(batch)
+    torch.manual_seed(0)
+    again = built.hidden(batch)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+    built.eval()
+    assert torch.equal(built.hidden(batch), built.hidden(batch))
+    plain = build(TINY, dropout=0.0, seed=0)
+    assert torch.equal(plain.hidden(batch), built.hidden(batch))
+
+
+def test_autocast_stays_near_float32():
+    for positions in POSITIONS:
+        model = replace(TINY, positions=positions, architecture="prefix_decoder")
+        built = build(model, dropout=0.0, seed=0).eval()
+        batch = layout(ROWS, architecture=model.architecture)
+        with torch.no_grad():
+            wanted = built.logits(built.hidden(batch))[batch.loss_mask]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = built.logits(built.hidden(batch))[batch.loss_mask]
+        assert float((found.float() - wanted).abs().max()) < 0.15 * float(wanted.std())
+
+
+@every_model
+@pytest.mark.parametrize("tied", [True, False])
+def test_save_and_load_is_bitwise(model: Model, tied: bool, tmp_path):
+    model = replace(model, tied=tied)
+    built = build(model, dropout=0.1, seed=0).eval()
+    scramble(built)
+    built.save_pretrained(tmp_path)
+    family = AutoModelForCausalLM
+    if model.architecture == "encoder_decoder":
+        family = AutoModelForSeq2SeqLM
+    loaded = family.from_pretrained(tmp_path)
+    assert type(loaded) is type(built)
+    assert loaded.config.model == model
+    assert loaded.config.dropout == 0.1
+    state, wanted = loaded.state_dict(), built.state_dict()
+    assert state.keys() == wanted.keys()
+    assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+    batch = layout(ROWS, architecture=model.architecture)
+    assert torch.equal(loaded.hidden(batch), built.hidden(batch))
+
+
+def test_a_pickle_is_refused(tmp_path):
+    built = build(TINY, dropout=0.0, seed=0)
+    built.config.save_pretrained(tmp_path)
+    torch.save(built.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin, a pickle"):
+        type(built).from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin, a pickle"):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="use_safetensors"):
+        type(built).from_pretrained(tmp_path, use_safetensors=False)
+
+
+def test_a_checkpoint_with_gaps_is_refused(tmp_path):
+    built = build(TINY, dropout=0.0, seed=0)
+    state = built.state_dict()
+    missing = {name: each for name, each in state.items() if "layers.1.mlp.up" not in name}
+    built.save_pretrained(tmp_path / "missing", state_dict=missing)
+    with pytest.raises(ValueError, match=r"decoder\.layers\.1\.mlp\.up\.weight"):
+        type(built).from_pretrained(tmp_path / "missing")
+    surplus = {**state, "decoder.layers.9.mlp.up.weight": torch.zeros(3)}
+    built.save_pretrained(tmp_path / "surplus", state_dict=surplus)
+    with pytest.raises(ValueError, match=r"decoder\.layers\.9\.mlp\.up\.weight"):
+        type(built).from_pretrained(tmp_path / "surplus")
+
+
+def test_the_wrong_class_for_a_shape_is_refused():
+    decoder = empty(TINY, dropout=0.0)
+    pair = empty(replace(TINY, architecture="encoder_decoder"), dropout=0.0)
+    with pytest.raises(ValueError, match="encoder_decoder"):
+        type(decoder)(pair.config)
+    with pytest.raises(ValueError, match="causal_decoder"):
+        type(pair)(decoder.config)
+    with pytest.raises(ValueError, match="no source"):
+        build(pair.config.model, dropout=0.0, seed=0).hidden(
+            layout(ROWS, architecture="causal_decoder")
+        )

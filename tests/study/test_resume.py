@@ -1,0 +1,261 @@
+"""Killed anywhere and started again, a run ends with the weights of an unbroken one, bit for bit.
+
+Children are forked by a server that has imported everything once: a start costs a fork, not seconds
+of imports.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.data.corpus import open_corpus
+from study.events import read_curve, read_events
+from study.run import Corpus
+from study.signals import EXIT_CODE
+from study.store import Store
+from study.work import corpus_path, execute
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_runs
+
+RUN = tiny_runs.pretrain(15, dropout=0.1)
+EXECUTION = tiny_runs.execution(checkpoint_seconds=0.02)
+
+
+@pytest.fixture(scope="module")
+def context():
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["study.work", "study.decoder", "study.encoder_decoder"])
+    return forking
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A store with the corpora and the finished run."""
+    root = tmp_path_factory.mktemp("unbroken")
+    for run in (tiny_runs.TEXT, tiny_runs.MIXTURE, RUN):
+        execute(run, store=Store(root), execution=tiny_runs.execution())
+    return Store(root)
+
+
+@pytest.fixture
+def store(unbroken, tmp_path):
+    """The corpora alone."""
+    fresh = Store(tmp_path / "runs")
+    for corpus in (tiny_runs.TEXT, tiny_runs.MIXTURE):
+        shutil.copytree(unbroken.directory(corpus), fresh.directory(corpus))
+    return fresh
+
+
+@pytest.fixture
+def start(context, store):
+    """Start a child; it is not waited for."""
+    children = []
+
+    def started(run=RUN, *, execution=EXECUTION, at=(), number=signal.SIGKILL, stale=()):
+        # A killed child's lease would be waited for; one test below does, the others need not.
+        if not stale:
+            for lease in store.root.glob("*/lease.json"):
+                lease.unlink()
+        process = context.Process(
+            target=tiny_runs.child, args=(run, str(store.root), execution, at, number, stale)
+        )
+        process.start()
+        children.append(process)
+        return process
+
+    yield started
+    for process in children:
+        if process.is_alive():
+            process.kill()
+        process.join()
+
+
+def _end(process):
+    process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _same(unbroken, store, run=RUN):
+    """Weights, optimiser, data and the curve's numbers are those of the unbroken run."""
+    step = run.training.steps
+    ours, theirs = (one.existing(run).checkpoint(step) for one in (store, unbroken))
+    for file in ("model.safetensors", "optimizer.safetensors", "config.json"):
+        assert (ours / file).read_bytes() == (theirs / file).read_bytes(), file
+    curves = [read_curve(one.existing(run).events) for one in (store, unbroken)]
+    for name in ("loss", "digest", "grad_norm", "learning_rate", "tokens_seen", "clipped_fraction"):
+        one, other = ([event[name] for event in curve.steps] for curve in curves)
+        assert one == other, name
+    validations = [[(e["step"], e["loss"]) for e in curve.validations] for curve in curves]
+    assert validations[0] == validations[1]
+    seals = [one.existing(run).done() for one in (store, unbroken)]
+    for name in ("tokens", "loss_tokens", "validation_loss", "weights", "data", "clipped_fraction"):
+        assert seals[0][name] == seals[1][name], name
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        # inside a save: its own files, their fsyncs, the manifest, the rename, the removal
+        ("fsync", 9),
+        ("fsync", 14),
+        ("fsync", 27),
+        ("rename", 1),
+        ("rename", 2),
+        ("replace", 4),
+        ("unlink", 3),
+        ("rmdir", 1),
+        # inside an event's write
+        ("pwrite", 2),
+        ("report", "stage", 1),
+        ("report", "validation", 2),
+        ("report", "validation", 4),
+    ],
+    ids=str,
+)
+def test_sigkill_at_a_chosen_call(unbroken, store, start, at):
+    assert _end(start(at=at)) == -signal.SIGKILL
+    assert _end(start()) == 0
+    _same(unbroken, store)
+
+
+def test_sigkill_again_and_again_at_random(unbroken, store, start):
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        process = start()
+        process.join(0.3 + 0.4 * rng.random())
+        if process.exitcode is None:
+            process.kill()
+            kills += 1
+        process.join()
+        if process.exitcode == 0:
+            break
+    assert store.existing(RUN).done() is not None
+    assert kills >= 2
+    _same(unbroken, store)
+
+
+@pytest.mark.parametrize(
+    ("at", "number"),
+    [
+        (("report", "step", 1), signal.SIGTERM),
+        (("report", "step", 1), signal.SIGUSR1),
+        (("report", "step", 1), signal.SIGINT),
+        (("report", "validation", 2), signal.SIGUSR1),
+        (("fsync", 8), signal.SIGTERM),
+        (("report", "stage", 1), signal.SIGTERM),
+    ],
+    ids=["step-term", "step-usr1", "step-int", "validation", "save", "start"],
+)
+def test_a_signal_ends_in_a_complete_checkpoint(unbroken, store, start, at, number):
+    execution = replace(EXECUTION, checkpoint_seconds=0.02 if at[0] == "fsync" else 1e9)
+    assert _end(start(at=at, number=number, execution=execution)) == EXIT_CODE
+    directory = store.existing(RUN)
+    assert directory.checkpoints() == directory.steps()
+    if at[1] == "step":
+        assert directory.steps() == [1]
+    if at[1] == "validation":
+        assert directory.steps() == [5]
+    assert _end(start(execution=execution)) == 0
+    _same(unbroken, store)
+
+
+def test_a_signal_while_tokenising(start, store):
+    corpus = Corpus(
+        slug="other",
+        documents=replace(tiny_runs.TEXT.documents, held_out=0.2),
+        tokenizer=tiny_runs.TEXT,
+    )
+    at = ("report", "stage", 1)
+    assert _end(start(corpus, at=at, number=signal.SIGTERM)) == EXIT_CODE
+    directory = store.existing(corpus)
+    assert directory.done() is None
+    assert not corpus_path(store, corpus).exists()
+    assert not [path for path in directory.path.rglob("*") if "aside" in path.name]
+    assert _end(start(corpus)) == 0
+    assert open_corpus(corpus_path(store, corpus)).train.num_tokens > 0
+
+
+def test_sigkill_while_tokenising(start, store):
+    corpus = replace(tiny_runs.TEXT, slug="other", tokenizer=tiny_runs.MIXTURE)
+    assert _end(start(corpus, at=("report", "stage", 2))) == -signal.SIGKILL
+    assert _end(start(corpus)) == 0
+    directory = store.existing(corpus)
+    assert not [path for path in directory.path.rglob("*") if "aside" in path.name]
+    assert directory.done() is not None
+
+
+@pytest.mark.parametrize("kind", ["adapted", "finetuned"])
+def test_a_killed_child_of_a_parent_resumes(unbroken, store, start, kind):
+    """Adaptation happens once, at the beginning; a resumed child starts from its own checkpoint."""
+    shutil.copytree(unbroken.directory(RUN), store.directory(RUN))
+    make = {"adapted": tiny_runs.adapt, "finetuned": tiny_runs.finetune}[kind]
+    run = make(RUN, parent_step=15, steps=8)
+    execute(run, store=unbroken, execution=tiny_runs.execution())
+    assert _end(start(run, at=("rename", 4))) == -signal.SIGKILL
+    assert store.existing(run).steps()
+    assert _end(start(run)) == 0
+    _same(unbroken, store, run)
+
+
+def test_two_processes_on_one_run(unbroken, store, start):
+    first = start()
+    second = start(stale=(30,))
+    codes = sorted((_end(first), _end(second)))
+    assert codes == [0, 1]
+    assert "LeaseHeld: " in (store.root / "error.txt").read_text()
+    _same(unbroken, store)
+
+
+def test_another_micro_batch_goes_on_with_the_same_samples(unbroken, store, start):
+    assert _end(start(at=("report", "validation", 3))) == -signal.SIGKILL
+    assert _end(start(execution=replace(EXECUTION, micro_batch=3))) == 0
+    ours, theirs = (read_curve(one.existing(RUN).events).steps for one in (store, unbroken))
+    assert [event["digest"] for event in ours] == [event["digest"] for event in theirs]
+    seals = [one.existing(RUN).done()["data"] for one in (store, unbroken)]
+    assert seals[0] == seals[1]
+
+
+def test_a_resumed_run_says_so_in_its_events(store, start):
+    assert _end(start(at=("report", "validation", 3))) == -signal.SIGKILL
+    steps = store.existing(RUN).steps()
+    assert _end(start()) == 0
+    resumed = [
+        e["step"] for e in read_events(store.existing(RUN).events) if e["event"] == "resumed"
+    ]
+    assert resumed == [steps[-1]]
+
+
+def test_a_disk_that_fills_up_in_a_save(unbroken, store, start):
+    """The kernel refuses the write itself, inside safetensors' own code; then there is room again."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    process = start(at=("setrlimit", 60_000))
+    assert _end(process) == 1
+    error = (store.root / "error.txt").read_text()
+    assert "checkpoint of step" in error
+    assert "could not be written" in error
+    assert store.existing(RUN).done() is None
+    assert resource.getrlimit(resource.RLIMIT_FSIZE) == limit
+    assert _end(start()) == 0
+    _same(unbroken, store)
+
+
+def test_a_stale_lease_of_a_killed_process_is_taken_over(store, start):
+    """SIGKILL leaves the lease; the next start waits for its heartbeat to be old, not for a pid."""
+    assert _end(start(at=("report", "validation", 2))) == -signal.SIGKILL
+    lease = store.existing(RUN).path / "lease.json"
+    assert lease.exists()
+    assert json.loads(lease.read_text())["pid"] != os.getpid()
+    assert _end(start(stale=(1,))) == 0
+    assert not lease.exists()

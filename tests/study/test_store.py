@@ -1,0 +1,332 @@
+"""The run directory: atomic publishing, corruption named, ownership, status from files."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import made_runs as made
+
+from study import publish
+from study.lease import acquire
+from study.publish import CorruptError, publish_directory, publish_file, remove_leftovers, verify
+from study.run import run_id
+from study.store import Store, StoreError, directory_name, status
+
+
+def _write(folder, *, weights=b"w" * 100):
+    (folder / "model.bin").write_bytes(weights)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "state.json").write_text("{}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def directory(store):
+    return store.open(made.pretrain())
+
+
+# ---- publishing ----------------------------------------------------------------------------------
+
+
+def test_a_published_directory_verifies_and_lists_sizes_and_digests(tmp_path):
+    publish_directory(tmp_path / "final", _write)
+    verify(tmp_path / "final")
+    entry = json.loads((tmp_path / "final" / "manifest.json").read_text())["files"]["model.bin"]
+    assert entry["bytes"] == 100
+    assert entry["sha256"] == publish.sha256(tmp_path / "final" / "model.bin")
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "cut": ("model.bin", lambda path: os.truncate(path, 50)),
+    "emptied": ("model.bin", lambda path: os.truncate(path, 0)),
+    "flipped": ("model.bin", _flip),
+    "flipped below": ("deep/state.json", _flip),
+    "removed": ("deep/state.json", os.unlink),
+    "added": ("deep/more.bin", lambda path: path.write_bytes(b"x")),
+    "manifest cut": ("manifest.json", lambda path: os.truncate(path, 20)),
+    "manifest removed": ("manifest.json", os.unlink),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_every_damage_is_found_and_the_file_named(tmp_path, name):
+    publish_directory(tmp_path / "final", _write)
+    file, damage = DAMAGE[name]
+    damage(tmp_path / "final" / file)
+    with pytest.raises(CorruptError, match=file):
+        verify(tmp_path / "final")
+
+
+def _fails(folder):
+    _write(folder)
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["new", "replacing"])
+def test_a_full_disk_leaves_the_previous_state_and_nothing_aside(tmp_path, before):
+    final = tmp_path / "final"
+    if before:
+        publish_directory(final, _write)
+    with pytest.raises(OSError, match="No space left"):
+        publish_directory(final, _fails)
+    assert os.listdir(tmp_path) == (["final"] if before else [])
+    if before:
+        verify(final)
+
+
+def test_a_full_disk_while_a_file_is_synced(tmp_path, monkeypatch):
+    path = tmp_path / "done.json"
+    publish_file(path, b"old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(publish.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["done.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_as_the_kernel_tells_it(tmp_path):
+    def write(folder):
+        (folder / "small").write_text("x")
+        with open("/dev/full", "wb") as file:
+            file.write(b"x" * (1 << 20))
+
+    with pytest.raises(OSError, match="No space left"):
+        publish_directory(tmp_path / "final", write)
+    assert os.listdir(tmp_path) == []
+
+
+def test_replacing_a_directory_leaves_the_new_one_only(tmp_path):
+    publish_directory(tmp_path / "final", _write)
+    publish_directory(tmp_path / "final", lambda folder: (folder / "other").write_text("x"))
+    verify(tmp_path / "final")
+    assert sorted(os.listdir(tmp_path / "final")) == ["manifest.json", "other"]
+    assert os.listdir(tmp_path) == ["final"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from study.publish import publish_directory
+def write(folder):
+    (folder / "half").write_bytes(b"x" * 1000)
+    os.kill(os.getpid(), signal.SIGKILL)
+publish_directory(Path(sys.argv[1]), write)
+"""
+
+
+def test_a_killed_writer_publishes_nothing_and_the_next_holder_cleans_up(directory):
+    final = directory.checkpoint_path(10)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(final)])
+    assert killed.returncode == -9
+    assert not final.exists()
+    assert directory.steps() == []
+    left = list(final.parent.iterdir())
+    assert len(left) == 1
+    with acquire(directory.path):
+        assert list(final.parent.iterdir()) == []
+
+
+def test_what_a_live_writer_has_aside_stays(tmp_path):
+    mine = publish.aside_name(tmp_path / "file")
+    mine.write_text("half")
+    assert remove_leftovers(tmp_path) == []
+    assert mine.exists()
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+def test_the_last_good_checkpoint_is_used_and_the_corrupt_one_named(directory):
+    for step in (10, 20, 30):
+        publish_directory(directory.checkpoint_path(step), _write)
+    _flip(directory.checkpoint_path(30) / "model.bin")
+    os.truncate(directory.checkpoint_path(20) / "model.bin", 5)
+    said = []
+    assert directory.latest(warn=said.append) == 10
+    assert len(said) == 2
+    assert "step-00000030/model.bin" in said[0]
+    assert "step-00000020/model.bin" in said[1]
+    assert directory.checkpoints() == [10]
+    with pytest.raises(CorruptError, match=r"step-00000030/model\.bin"):
+        directory.checkpoint(30)
+
+
+def test_a_corrupt_checkpoint_is_loud_on_standard_error(directory, capsys):
+    publish_directory(directory.checkpoint_path(10), _write)
+    _flip(directory.checkpoint_path(10) / "model.bin")
+    assert directory.latest() is None
+    assert capsys.readouterr().err.startswith("WARNING: checkpoint of step 10 is corrupt")
+
+
+def test_a_missing_checkpoint_is_refused_with_those_there(directory):
+    publish_directory(directory.checkpoint_path(10), _write)
+    with pytest.raises(StoreError, match="no checkpoint of step 20; kept: 10"):
+        directory.checkpoint(20)
+
+
+def test_requests_to_keep_add_up(directory):
+    directory.keep([10, 5])
+    directory.keep([20])
+    assert directory.kept() == (5, 10, 20)
+
+
+# ---- whose directory -----------------------------------------------------------------------------
+
+
+def test_opening_writes_the_run_and_where_it_comes_from(store):
+    opened = store.open(made.pretrain())
+    assert opened.path.name == f"pretrain--{run_id(made.pretrain())[:12]}"
+    (start,) = opened.provenance()
+    assert {"commit", "dirty", "python", "packages", "hardware"} <= start.keys()
+    assert start["packages"]["torch"]
+    text = (opened.path / "provenance.json").read_text()
+    secrets = [value for value in (os.environ.get("HOME"), os.environ.get("USER")) if value]
+    assert not any(secret in text for secret in secrets if len(secret) > 4)
+    store.open(made.pretrain())
+    assert len(opened.provenance()) == 1
+
+
+def test_a_directory_is_found_by_id_under_another_slug(store):
+    opened = store.open(made.pretrain("old name"))
+    assert store.directory(made.pretrain("new name")) == opened.path
+    assert store.open(made.pretrain("new name")).path == opened.path
+    assert len(os.listdir(store.root)) == 1
+
+
+def test_a_directory_made_by_another_process_is_found(store):
+    run = made.pretrain()
+    assert status(run, store) == "planned"
+    Store(store.root).open(replace(run, slug="elsewhere"))
+    assert store.directory(run).name.startswith("elsewhere--")
+
+
+def test_a_directory_of_another_run_stops_everything(store):
+    opened = store.open(made.pretrain())
+    other = made.pretrain("other", seed=2)
+    (opened.path / "run.yaml").write_text(
+        (store.open(other).path / "run.yaml").read_text(), encoding="utf-8"
+    )
+    for use in (store.open, store.existing, store.check_owner):
+        with pytest.raises(StoreError, match=r"belongs to another run.*'other'.*not 'pretrain'"):
+            use(made.pretrain())
+
+
+def test_an_unreadable_run_file_stops_everything(store):
+    opened = store.open(made.pretrain())
+    (opened.path / "run.yaml").write_text("kind: Pretrain\nsemantics: 99\n")
+    with pytest.raises(StoreError, match=r"run\.yaml:2: .*semantics is 99"):
+        store.open(made.pretrain())
+
+
+def test_a_directory_of_files_without_a_run_is_refused(store):
+    path = store.directory(made.pretrain())
+    path.mkdir(parents=True)
+    (path / "precious.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"no run\.yaml"):
+        store.open(made.pretrain())
+
+
+def test_two_directories_of_one_id_are_refused(store):
+    opened = store.open(made.pretrain())
+    copy = opened.path.with_name(opened.path.name.replace("pretrain--", "copy--"))
+    copy.mkdir()
+    with pytest.raises(StoreError, match="two directories"):
+        store.directory(made.pretrain())
+
+
+@pytest.mark.parametrize("root", ["a b", "ünï", "deep/er/still"])
+def test_odd_roots_work(tmp_path, root):
+    store = Store(tmp_path / root)
+    assert store.open(made.pretrain()).path.is_dir()
+    assert status(made.pretrain(), store) == "planned"
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "runs").write_text("")
+    for use in (Store(tmp_path / "runs").open, Store(tmp_path / "runs").directory):
+        with pytest.raises(StoreError, match="runs"):
+            use(made.pretrain())
+
+
+def test_slugs_become_names_that_every_file_system_takes():
+    name = directory_name(made.pretrain("CD:FLM/ä b" + "x" * 300))
+    slug, _, short = name.rpartition("--")
+    assert slug.startswith("CD-FLM-b")
+    assert len(slug) <= 100
+    assert short == run_id(made.pretrain())[:12]
+
+
+# ---- status --------------------------------------------------------------------------------------
+
+
+def test_status_follows_the_files(store):
+    run = made.pretrain()
+    assert status(run, store) == "planned"
+    directory = store.open(run)
+    assert status(run, store) == "planned"
+    with acquire(directory.path):
+        assert status(run, store) == "running"
+    directory.events.write_text("{}\n")
+    assert status(run, store) == "interrupted"
+    directory.fail("ValueError: x")
+    assert status(run, store) == "failed"
+    assert directory.failure() == "ValueError: x"
+    directory.forget_failure()
+    assert status(run, store) == "interrupted"
+    directory.fail("again")
+    directory.seal({"steps": 10})
+    assert status(run, store) == "done"
+    assert directory.done() == {"steps": 10}
+    assert directory.failure() is None
+
+
+def test_a_silent_holder_is_no_running_run(store):
+    run = made.pretrain()
+    directory = store.open(run)
+    with acquire(directory.path):
+        old = time.time() - 3600
+        os.utime(directory.path / "lease.json", (old, old))
+        assert status(run, store) == "interrupted"
+
+
+def test_a_cut_seal_is_named(directory):
+    directory.seal({"steps": 10})
+    os.truncate(directory.path / "done.json", 5)
+    with pytest.raises(CorruptError, match=r"done\.json"):
+        directory.done()
+
+
+def test_statuses_scan_the_root_once(store, monkeypatch):
+    runs = [made.pretrain(f"r{seed}", seed=seed) for seed in range(50)]
+    for run in runs[:20]:
+        store.open(run).seal({})
+    scans = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: scans.append(path) or scandir(path))
+    fresh = Store(store.root)
+    states = list(fresh.statuses(runs).values())
+    assert states == ["done"] * 20 + ["planned"] * 30
+    assert len(scans) == 1

@@ -1,0 +1,166 @@
+"""Parity with transformers' T5 in float32, both ways, tied and untied."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import T5Config, T5ForConditionalGeneration
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from study.adapt import adapt
+from study.layout import Segment, layout
+from study.model import build, empty
+from study.run import Model
+from study.t5 import export_t5, import_t5, model_from_config
+
+SHAPE = Model(
+    architecture="encoder_decoder",
+    mixer="attention",
+    positions="t5_bias",
+    layers=3,
+    d_model=32,
+    heads=4,
+    d_head=16,
+    d_ff=40,
+    vocab_size=96,
+    tied=True,
+)
+
+
+def t5_directory(directory, *, tied: bool):
+    """A T5 as transformers writes it, with weights that differ everywhere."""
+    config = T5Config(
+        d_model=32,
+        d_kv=16,
+        d_ff=40,
+        num_layers=3,
+        num_heads=4,
+        vocab_size=96,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=tied,
+        decoder_start_token_id=0,
+    )
+    torch.manual_seed(0)
+    theirs = T5ForConditionalGeneration(config).eval()
+    if not tied:
+        theirs.lm_head.weight = torch.nn.Parameter(torch.randn(96, 32))
+        theirs.all_tied_weights_keys.pop("lm_head.weight")
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    theirs.save_pretrained(directory)
+    return theirs
+
+
+def problem():
+    generator = torch.Generator().manual_seed(1)
+    source = torch.randint(2, 96, (3, 150), generator=generator)
+    target = torch.randint(2, 96, (3, 140), generator=generator)
+    return source, target
+
+
+def near(found, wanted):
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_imported_t5_computes_the_same(tied: bool, tmp_path):
+    theirs = t5_directory(tmp_path, tied=tied)
+    ours = import_t5(tmp_path, dropout=0.0)
+    assert ours.config.model == replace(SHAPE, tied=tied)
+    source, target = problem()
+    mask = torch.ones_like(source)
+    mask[1, 140:] = 0
+    with torch.no_grad():
+        arguments = {"input_ids": source, "attention_mask": mask, "labels": target}
+        wanted, found = theirs(**arguments), ours(**arguments)
+    near(found.logits, wanted.logits)
+    near(found.loss, wanted.loss)
+
+
+def test_the_layouts_path_is_the_same_as_transformers(tmp_path):
+    theirs = t5_directory(tmp_path, tied=True)
+    ours = import_t5(tmp_path, dropout=0.0)
+    source, target = problem()
+    rows = [
+        (Segment(inputs=one.int().numpy(), targets=two.int().numpy()),)
+        for one, two in zip(source, target, strict=True)
+    ]
+    batch = layout(rows, architecture="encoder_decoder")
+    with torch.no_grad():
+        found = ours.logits(ours.hidden(batch))
+        near(found, theirs(input_ids=source, labels=target).logits)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_exported_model_is_a_t5_that_computes_the_same(tied: bool, tmp_path):
+    ours = build(replace(SHAPE, tied=tied), dropout=0.0, seed=0).eval()
+    with torch.no_grad():
+        torch.manual_seed(2)
+        for parameter in ours.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    export_t5(ours, tmp_path / "t5")
+    theirs = T5ForConditionalGeneration.from_pretrained(tmp_path / "t5").eval()
+    source, target = problem()
+    with torch.no_grad():
+        wanted = theirs(input_ids=source, labels=target)
+        near(ours(input_ids=source, labels=target).logits, wanted.logits)
+    again = import_t5(tmp_path / "t5", dropout=0.0).state_dict()
+    assert all(torch.equal(again[name], each) for name, each in ours.state_dict().items())
+
+
+def test_the_gradients_are_t5s_too(tmp_path):
+    theirs = t5_directory(tmp_path, tied=True)
+    ours = import_t5(tmp_path, dropout=0.0)
+    source, target = problem()
+    theirs(input_ids=source, labels=target).loss.backward()
+    ours(input_ids=source, labels=target).loss.backward()
+    near(ours.embedding.weight.grad, theirs.shared.weight.grad)
+    bias = theirs.decoder.block[0].layer[0].SelfAttention.relative_attention_bias
+    near(ours.decoder.positions.table.grad, bias.weight.grad)
+    bias = theirs.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+    near(ours.encoder.positions.table.grad, bias.weight.grad)
+
+
+def test_the_causal_decoder_is_t5s_decoder_without_cross_attention(tmp_path):
+    theirs = t5_directory(tmp_path, tied=True)
+    ours = import_t5(tmp_path, dropout=0.0)
+    decoder = replace(SHAPE, architecture="causal_decoder")
+    state, _ = adapt(ours.state_dict(), source=SHAPE, target=decoder, seed=0)
+    causal = empty(decoder, dropout=0.0)
+    causal.load_state_dict(state, assign=True)
+    _, target = problem()
+    inputs = torch.nn.functional.pad(target, (1, -1))
+    stack: T5Stack = theirs.decoder
+    with torch.no_grad():
+        wanted = stack(input_ids=inputs).last_hidden_state
+        rows = [
+            (Segment(inputs=row[:0].int().numpy(), targets=row.int().numpy()),) for row in target
+        ]
+        near(causal.hidden(layout(rows, architecture="causal_decoder")), wanted)
+
+
+def test_what_cannot_be_carried_over_is_named(tmp_path):
+    t5_directory(tmp_path, tied=True)
+    weights = tmp_path / "model.safetensors"
+    state = load_file(weights)
+    name = "decoder.block.1.layer.1.EncDecAttention.k.weight"
+    for change, message in (
+        ({name: None}, "lacks"),
+        ({name: torch.zeros(3, 3)}, r"is \(3, 3\)"),
+        ({"decoder.block.7.odd": torch.zeros(1)}, "no place here"),
+        ({"lm_head.weight": torch.zeros(96, 32)}, "differs from shared"),
+    ):
+        changed = {key: each for key, each in {**state, **change}.items() if each is not None}
+        save_file(changed, weights)
+        with pytest.raises(ValueError, match=message):
+            import_t5(tmp_path, dropout=0.0)
+    weights.unlink()
+    with pytest.raises(ValueError, match=r"no \*\.safetensors"):
+        import_t5(tmp_path, dropout=0.0)
+    with pytest.raises(ValueError, match="feed_forward_proj"):
+        model_from_config(T5Config(feed_forward_proj="relu"))
+    other = build(replace(SHAPE, positions="rope"), dropout=0.0, seed=0)
+    with pytest.raises(ValueError, match="no T5"):
+        export_t5(other, tmp_path / "rope")

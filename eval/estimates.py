@@ -14,15 +14,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from eval.claims import CHANCE, Contrast, label
-from eval.panel import CellKey, End, Panel
+from eval.panel import End, Panel
 from eval.statistics import Residual, minimum_effect, residual
 from eval.verdicts import ALPHA, LEAST_SEEDS, Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Layout:
     """The layout that a cell's residual variance is pooled over: finetuned cells, or those not."""
 
     finetuned: bool
@@ -30,7 +31,7 @@ class Stage:
     residual: Residual
 
 
-def stages(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Stage, ...]:
+def layouts(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Layout, ...]:
     """Both layouts, from the cells that have all the given seeds."""
     scores = panel.scores(end=end)[:, seeds]
     found = []
@@ -41,7 +42,7 @@ def stages(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Stage,
             if key.finetuned == finetuned and np.isfinite(scores[index]).all()
         )
         found.append(
-            Stage(finetuned=finetuned, cells=cells, residual=residual(scores[list(cells)]))
+            Layout(finetuned=finetuned, cells=cells, residual=residual(scores[list(cells)]))
         )
     return tuple(found)
 
@@ -73,6 +74,7 @@ class OwnRuns:
         item_variance = float((replicates @ weights[used]).var(ddof=1))
         seed_variance, degrees = self._seed_error(panel, weights, complete)
         floor = self._at_chance(panel, used, complete)
+        over_tasks = self._over_tasks(panel, weights, complete)
         seeds = int(complete.size)
         if seeds < LEAST_SEEDS or degrees < 1:
             return Estimate(
@@ -83,6 +85,7 @@ class OwnRuns:
                 basis="items only",
                 note=note,
                 floor=floor,
+                over_tasks=over_tasks,
             )
         error = math.sqrt(seed_variance + item_variance)
         return Estimate(
@@ -93,6 +96,7 @@ class OwnRuns:
             basis="seeds and items",
             note=note,
             floor=floor,
+            over_tasks=over_tasks,
             minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided),
         )
 
@@ -138,13 +142,32 @@ class OwnRuns:
         spread = panel.replicates(end=self.end)[:, cells][:, :, seeds].mean(axis=2).std(axis=0)
         return bool((np.abs(scores - panel.chance) <= 2 * spread).all())
 
+    def _over_tasks(
+        self, panel: Panel, weights: np.ndarray, seeds: np.ndarray
+    ) -> tuple[float, float] | None:
+        """Student's 95% interval of the contrast over tasks, seeds averaged."""
+        used = np.flatnonzero(weights)
+        values = np.array(
+            [
+                # Weights that do not sum to zero compare with chance.
+                weights[used] @ each.scores(end=self.end)[used][:, seeds].mean(axis=1)
+                - weights.sum() * each.task.chance
+                for each in panel.headline
+            ]
+        )
+        if values.size < 2:
+            return None
+        error = float(values.std(ddof=1)) / math.sqrt(values.size)
+        half = float(stats.t.ppf(0.975, values.size - 1)) * error
+        return float(values.mean()) - half, float(values.mean()) + half
+
     def _seed_error(
         self, panel: Panel, weights: np.ndarray, seeds: np.ndarray
     ) -> tuple[float, int]:
         """(variance of the contrast from seeds, degrees of freedom of the smaller layout)."""
         variance = 0.0
         degrees: list[int] = []
-        for stage in stages(panel, seeds, end=self.end):
+        for stage in layouts(panel, seeds, end=self.end):
             own = sum(float(weights[index]) ** 2 for index in stage.cells)
             if not own:
                 continue
@@ -163,7 +186,3 @@ def _common(budgets: list[list[int]]) -> list[int]:
         for tokens in budgets[0]
         if all(any(abs(other - tokens) <= 0.01 * tokens for other in each) for each in budgets[1:])
     ]
-
-
-def cell_label(key: CellKey) -> str:
-    return label(key.lineage)

@@ -24,7 +24,7 @@ import torch
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.tasks import TaskManager
 
-from eval import items, suites
+from eval import columns, items, suites
 from eval.lm import StudyLM
 from eval.score import SCORER_VERSION
 from eval.subjects import Opened, external_directory, open_external, open_run
@@ -120,7 +120,7 @@ def _evaluate(
         account["seconds"] = time.monotonic() - begun
 
         def write(aside: Path) -> None:
-            items.write(table, aside / "items.parquet")
+            columns.write(table, aside / "items.parquet")
             text = json.dumps(account, indent=1, sort_keys=True, allow_nan=False)
             (aside / "results.json").write_text(text + "\n", encoding="utf-8")
 

@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eval import items
+from eval import columns
 from eval.statistics import REPLICATES, resampling_counts
+from eval.weights import digest_of_names
 from study import cost
 from study.publish import MANIFEST
 from study.run import (
@@ -114,16 +115,21 @@ class TaskScores:
 
     def bootstrap(self, *, end: End = "own") -> np.ndarray:
         """(R, C, S): the same scores of resampled items, all cells, seeds and templates alike."""
-        values = self.correct if end == "own" else self.other
-        shape = values.shape
-        flat = values.reshape(-1, shape[3])
-        known = np.isfinite(flat)
-        counts = resampling_counts(self.groups, replicates=REPLICATES, seed=BOOTSTRAP_SEED)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = (counts @ np.where(known, flat, 0.0).T.astype(np.float32)) / (
-                counts @ known.T.astype(np.float32)
-            )
-        return _median(means.reshape(REPLICATES, *shape[:3]), axis=3)
+        return _bootstrap(self, end)
+
+
+@functools.lru_cache(maxsize=64)
+def _bootstrap(task: TaskScores, end: End) -> np.ndarray:
+    values = task.correct if end == "own" else task.other
+    shape = values.shape
+    flat = values.reshape(-1, shape[3])
+    known = np.isfinite(flat)
+    counts = resampling_counts(task.groups, replicates=REPLICATES, seed=BOOTSTRAP_SEED)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (counts @ np.where(known, flat, 0.0).T.astype(np.float32)) / (
+            counts @ known.T.astype(np.float32)
+        )
+    return _median(means.reshape(REPLICATES, *shape[:3]), axis=3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,7 +203,7 @@ def read(run: Evaluation, *, store: Store) -> ScoredRun:
         place = directory.scores(str(done.get("scores")))
         try:
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
-            table = items.read(place / "items.parquet")
+            table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:
             results, hole = None, f"scores unreadable: {error}"
         if results is not None and _stale(run, results, store=store):
@@ -243,8 +249,6 @@ def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:
     """Whether the checkpoint's manifest names other weights than the scores do. A checkpoint that
     is gone cannot contradict its scores.
     """
-    from eval.subjects import digest_of_names
-
     if isinstance(run.run, External):
         return False
     checkpoint = RunDirectory(store.directory(run.run)).checkpoint_path(run.step)
@@ -366,6 +370,8 @@ def _mean(values: np.ndarray, *, axis: int) -> np.ndarray:
 
 
 def _median(values: np.ndarray, *, axis: int) -> np.ndarray:
+    if np.isfinite(values).all():
+        return np.median(values, axis=axis)  # many times faster than the one that skips NaN
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmedian(values, axis=axis)

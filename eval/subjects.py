@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from eval.score import Subject
+from eval.weights import digest_of_names, is_weights
 from study.checkpoint import read_model
 from study.data.shards import file_digest
 from study.data.tokenizer import Tokenizer, check_same, extend
@@ -201,23 +201,10 @@ def _model(directory: Path) -> tuple[Any, Architecture]:
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    found = sorted(path for path in directory.iterdir() if _is_weights(path.name))
+    found = sorted(path for path in directory.iterdir() if is_weights(path.name))
     if not found:
         raise ValueError(f"{directory} holds no model*.safetensors; pickled weights are not read")
     return found
-
-
-def digest_of_names(digests: Mapping[str, str]) -> str:
-    """The weights' digest from the sha256 of each file, as a checkpoint's manifest has them."""
-    wanted = sorted(name for name in digests if _is_weights(name))
-    state = hashlib.sha256()
-    for name in ("config.json", *wanted):
-        state.update(f"{name}\0{digests[name]}\n".encode())
-    return state.hexdigest()
-
-
-def _is_weights(name: str) -> bool:
-    return name.startswith("model") and name.endswith(".safetensors")
 
 
 def _weights_digest(directory: Path) -> str:

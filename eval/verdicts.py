@@ -42,6 +42,7 @@ class Estimate:
     seeds: complete seeds behind it. note: what a reader must know (unequal budgets, say).
     floor: every cell of it is at chance, so that a difference could not have shown.
     minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
+    over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
     """
 
     value: float
@@ -52,6 +53,7 @@ class Estimate:
     note: str = ""
     floor: bool = False
     minimum_effect: float | None = None
+    over_tasks: tuple[float, float] | None = None
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two one-sided bounds at `alpha` each."""

@@ -103,7 +103,7 @@ def write_state(directory: Path, *, run: str, progress: Progress) -> None:
 
 
 def read_state(directory: Path, *, run: str) -> Progress:
-    """The progress, after setting the generators. Raises ValueError for another run's checkpoint."""
+    """The progress, after setting the generators. Raises ValueError for another run's."""
     file = directory / "state.json"
     content: dict[str, Any] = json.loads(file.read_text())
     if content.get("format") != FORMAT:

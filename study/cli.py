@@ -293,7 +293,9 @@ def worker():
         execute(run, **rest)  # type: ignore[arg-type]
 
     kinds: dict[str, Execute] = {"Evaluation": score, "External": score}
-    return serve({"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds)
+    code = serve({"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds)
+    sys.stderr.flush()
+    os._exit(code)  # everything is published; unloading torch would keep the launcher for seconds
 
 
 def _execution(

@@ -51,8 +51,11 @@ def write(
 
 
 def _fill(aside: Path, checkpoint: Path, tokenizer: Path, form: Literal["hf", "t5"]) -> None:
+    from transformers.utils import logging
+
     from study.checkpoint import read_model
 
+    logging.disable_progress_bar()
     model = read_model(checkpoint)
     if form == "t5":
         from study.t5 import export_t5

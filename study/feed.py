@@ -52,8 +52,8 @@ def tokens_read_before(run: Trained) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Feed:
-    """batches: by the run's own step. validation: fixed, empty without held-out data. left_out: what
-    of a mixture was too long for the objective's row, by part; nothing is ever cut.
+    """batches: by the run's own step. validation: fixed, empty without held-out data. left_out:
+    what of a mixture was too long for the objective's row, by part; nothing is ever cut.
     """
 
     batches: Batches

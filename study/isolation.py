@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ PLAIN: Sizes = (((24, 16),), ((24, 16),))
 PADDING = 19
 
 
+@runtime_checkable
 class Scorable(Protocol):
     """What the test needs of a model."""
 

@@ -39,7 +39,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def cross_entropy(
-    logits: Float[Tensor, "N V"], labels: Int64[Tensor, "N"], *, z_loss: float
+    logits: Float[Tensor, "N V"], labels: Int64[Tensor, " N"], *, z_loss: float
 ) -> tuple[Float32[Tensor, ""], Float32[Tensor, ""]]:
     """(summed cross-entropy, summed z-loss term), both in float32 whatever the logits are."""
     return _CrossEntropy.apply(logits.float(), labels, z_loss)  # type: ignore[return-value]

@@ -72,7 +72,7 @@ SETTING = Setting(
     ),
     packing=Packing(document_masking=False, eos_between=True),
     spans=SpanCorruption(raw_length=114, noise_density=0.15, mean_span=3.0),
-    prompted=Prompted(inputs=96, targets=32),
+    prompted=Prompted(inputs=112, targets=16),
 )
 
 # 1.2 M + 0.4 M + 0.3 M tokens at 1,024 tokens a step: small updates help more than large ones here

@@ -6,11 +6,12 @@ takes the share of each group's own full rate.
 
 Adafactor is torch's, whose relative step is rho_t = min(lr, 1/sqrt(t)), t being its own count of
 updates (1 at the first). With lr = 0.01 that is already the paper's 1/sqrt(max(t, 10,000)), and
-`Rsqrt(flat_steps=10_000)` states the same over the run's step. Two consequences, both torch's:
-a rate above 1/sqrt(t) is cut to it, so a constant 0.1 decays from t = 100 on, and fresh state starts
+`Rsqrt(flat_steps=10_000)` states the same over the run's step. Two consequences, both torch's: a
+rate above 1/sqrt(t) is cut to it, so a constant 0.1 decays from t = 100 on, and fresh state starts
 t at 1 again. `Applied.learning_rate` is the rate after the cut, which is what the log shows. torch
 factors every matrix (t5x: those with both sides of 128 or more) and guards small gradients at the
-end of the division instead of inside the factors; its parameter scale max(1e-3, RMS) is the paper's.
+end of the division instead of inside the factors; its scale by parameter, max(1e-3, RMS), is the
+paper's.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from study.run import Adafactor, AdamW, Muon
 from study.run import Optimizer as Recipe
 
 Role = Literal["matrix", "head", "embedding", "positions", "norm"]
-"""matrix: hidden weights. head: an untied output matrix. embedding: tokens', tied or not. positions:
-relative bias tables. norm: vectors.
+"""matrix: hidden weights. head: an untied output matrix. embedding: of tokens, tied or not.
+positions: relative bias tables. norm: vectors.
 """
 
 EVERYTHING: tuple[Role, ...] = ("matrix", "head", "embedding", "positions", "norm")
@@ -94,8 +95,7 @@ class Optimizer:
                 hidden = groups(recipe.weight_decay, "matrix")
                 if not hidden:
                     raise ValueError(
-                        "Muon needs hidden matrices; this model has "
-                        + ", ".join(sorted(set(by_role.values())))
+                        "Muon needs hidden matrices; this model has " + ", ".join(sorted(by_role))
                     )
                 self._parts = [
                     torch.optim.Muon(  # type: ignore[list-item]

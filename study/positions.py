@@ -110,8 +110,10 @@ _BUCKETS = {
 
 @lru_cache(maxsize=64)
 def _buckets(kind: str, queries: int, keys: int, past: int, device: torch.device) -> Tensor:
-    distance = torch.arange(1 - queries - past, keys - past, device=device)
-    return _BUCKETS[kind](distance)
+    # Kept, and so never a tensor of inference mode: a later training step may need it.
+    with torch.inference_mode(False):
+        distance = torch.arange(1 - queries - past, keys - past, device=device)
+        return _BUCKETS[kind](distance)
 
 
 class BidirectionalTable(nn.Module):

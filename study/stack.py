@@ -7,9 +7,9 @@ Axes: B rows, T queries, S keys, M model width, F inner width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +25,14 @@ from study.run import Model
 NORM_EPSILON = 1e-6
 
 Side = Literal["decoder_only", "encoder", "decoder"]
+Method = TypeVar("Method", bound=Callable)
+
+
+def _eager(method: Method) -> Method:
+    """Keep a method out of compiled regions: it looks at values, once per batch. The layers that
+    follow are then one graph.
+    """
+    return torch.compiler.disable(method)  # type: ignore[return-value]
 
 
 class RMSNorm(nn.Module):
@@ -147,7 +155,7 @@ class Stack(nn.Module):
         )
         self.norm = RMSNorm(model.d_model)
 
-    @torch.compiler.disable
+    @_eager
     def mixing(
         self, positions: Int[Tensor, "B T"], visibility: Visibility, *, past: int = 0
     ) -> Mixing:
@@ -160,7 +168,7 @@ class Stack(nn.Module):
         prepare(visibility, bias)
         return Mixing(visibility=visibility, angles=angles, bias=bias, past=past)
 
-    @torch.compiler.disable
+    @_eager
     def crossing(self, visibility: Visibility) -> Mixing:
         """The same for cross-attention, which has no positions."""
         prepare(visibility, None)

@@ -6,31 +6,69 @@ older one goes only after its successor is published.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from study import checkpoint
 from study.checkpoint import Progress
+from study.engine import Engine
 from study.events import EventLog
 from study.lease import Lease
 from study.mirror import Mirror
 from study.signals import Stop
 from study.store import RunDirectory, publish_directory
-from study.train import Engine
 
 REPORT_SECONDS = 0.5
 
 Report = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Records:
+    """The event file and its mirror, for as long as a loop runs. log: None where a finished run
+    computes a checkpoint again.
+    """
+
+    log: EventLog | None
+    mirror: Mirror
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.mirror.close()
+        if self.log is not None:
+            # The disk that was full in a save is full here too, and the save's error says more.
+            with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+                self.log.close()
+
+    def resume(self, step: int) -> bool:
+        """Supersede what earlier sessions wrote above `step`; False where there were none."""
+        if self.log is None or self.log.empty:
+            return False
+        self.log.write("resumed", step=step)
+        return True
+
+    def write(self, event: str, fields: dict[str, Any]) -> None:
+        if self.log is not None:
+            self.log.write(event, **fields)
+        self.mirror.log(event, fields)
+
+    def sync(self) -> None:
+        if self.log is not None:
+            self.log.sync()
+
+
 @dataclass(kw_only=True, eq=False)
 class Watch:
     """The loop's `study.train.Watch` on a run directory.
 
-    log: None while a finished run computes a checkpoint again; its curve stands.
     keep: steps whose checkpoints stay. steps: the run's last step. flops_per_step, peak_flops: what
     MFU is made of; None where the machine's peak is not known.
     """
@@ -43,8 +81,7 @@ class Watch:
     keep: frozenset[int]
     steps: int
     report: Report
-    log: EventLog | None
-    mirror: Mirror
+    records: Records
     flops_per_step: float
     peak_flops: float | None
     _reported: float = field(default=-REPORT_SECONDS, init=False)
@@ -53,9 +90,7 @@ class Watch:
         rate = self.flops_per_step / event["seconds"]
         event["flops_per_second"] = rate
         event["mfu"] = None if self.peak_flops is None else rate / self.peak_flops
-        if self.log is not None:
-            self.log.write("step", **event)
-        self.mirror.log("train", event)
+        self.records.write("step", event)
         now = time.monotonic()
         if now - self._reported >= REPORT_SECONDS or event["step"] == self.steps:
             self._reported = now
@@ -71,16 +106,13 @@ class Watch:
             )
 
     def validation(self, event: dict[str, Any]) -> None:
-        if self.log is not None:
-            self.log.write("validation", **event)
-        self.mirror.log("validation", event)
+        self.records.write("validation", event)
         self.report({"event": "validation", **event})
 
     def save(self, progress: Progress) -> None:
         """Publish a checkpoint, then drop those that nobody needs any more."""
         self.lease.check()
-        if self.log is not None:
-            self.log.sync()
+        self.records.sync()
 
         def write(aside: Path) -> None:
             self.engine.write(aside)
@@ -89,7 +121,7 @@ class Watch:
         path = self.directory.checkpoint_path(progress.step)
         try:
             publish_directory(path, write)
-        except Exception as error:
+        except (OSError, SafetensorError) as error:
             kept = self.directory.steps()
             good = f"step {kept[-1]} is the last checkpoint" if kept else "there is no checkpoint"
             raise OSError(

@@ -7,8 +7,8 @@ Scores are `eval.execute`'s.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from study.adapt import adapt, table
 from study.checkpoint import Progress
 from study.data.corpus import OpenCorpus, build_corpus, open_corpus
 from study.data.sources import Access
+from study.engine import TorchEngine
 from study.events import EventLog
 from study.execution import Execution
 from study.feed import feed
@@ -35,8 +36,8 @@ from study.publish import CorruptError, publish_directory, publish_file, sha256
 from study.run import Adapt, Corpus, Finetune, Pretrain, Trained, model_of, run_id, steps_before
 from study.signals import Stop
 from study.store import RunDirectory, Store, loud
-from study.train import Plan, TorchEngine, train, validation_steps
-from study.watch import Report, Watch
+from study.train import Plan, train, validation_steps
+from study.watch import Records, Report, Watch
 
 
 def execute(
@@ -58,6 +59,7 @@ def execute(
             f"{type(run).__name__} {run.slug!r}; legal: Corpus, Pretrain, Adapt, Finetune"
         )
     directory = store.open(run)
+    _check_steps(run, keep)
     directory.keep(keep)
     if directory.done() is not None and not _missing(run, directory):
         return
@@ -66,7 +68,8 @@ def execute(
         loud(message)
         report({"event": "warning", "message": message})
 
-    with signals.listening() as stop, store.claim(run, waiting=warn) as (directory, lease):
+    # The lease comes first: while it is waited for, a signal may still end the process at once.
+    with store.claim(run, waiting=warn) as (directory, lease), signals.listening() as stop:
         torch.set_num_threads(execution.threads)
         desk = Desk(
             store=store,
@@ -106,13 +109,15 @@ def _missing(run: Corpus | Trained, directory: RunDirectory) -> frozenset[int]:
     """Steps whose checkpoints are asked for and not there."""
     if isinstance(run, Corpus):
         return frozenset()
-    wanted = {*directory.kept(), run.training.steps}
-    beyond = [step for step in wanted if not 0 < step <= run.training.steps]
-    if beyond:
-        raise ValueError(
-            f"{run.slug!r} is asked to keep step {beyond[0]}; legal: 1 to {run.training.steps}"
-        )
-    return frozenset(wanted - set(directory.steps()))
+    return frozenset({*directory.kept(), run.training.steps} - set(directory.steps()))
+
+
+def _check_steps(run: Corpus | Trained, keep: frozenset[int]) -> None:
+    last = 0 if isinstance(run, Corpus) else run.training.steps
+    for step in sorted(keep):
+        if not 0 < step <= last:
+            legal = f"1 to {last}" if last else "none, for a corpus"
+            raise ValueError(f"{run.slug!r} is asked to keep step {step}; legal: {legal}")
 
 
 def _build(run: Corpus, desk: Desk) -> None:
@@ -157,7 +162,7 @@ def _train(run: Trained, desk: Desk) -> None:
         device=desk.execution.device,
         compiled=torch.compile if desk.execution.compile == "on" else None,
     )
-    progress = _resume(run, desk, engine) or _begin(run, desk, engine, corpus)
+    progress = _resume(run, desk, engine) or _begin(run, desk, engine)
     desk.report({"event": "stage", "stage": "isolation"})
     isolation = check_isolation(
         model,
@@ -166,8 +171,11 @@ def _train(run: Trained, desk: Desk) -> None:
         precision=run.training.precision,
     )
     fed = feed(run, corpus=corpus)
+    _warn_of_little_room(run, desk)
     plan = _plan(run, desk, finished=done is not None)
-    with _Records(run, desk, progress=progress, finished=done is not None) as records:
+    with _records(run, desk, finished=done is not None) as records:
+        if records.resume(progress.step):
+            desk.report({"event": "resumed", "step": progress.step})
         progress = train(
             engine,
             batches=fed.batches,
@@ -235,8 +243,8 @@ def _resume(run: Trained, desk: Desk, engine: TorchEngine) -> Progress | None:
         return checkpoint.read_state(path, run=run_id(run))
 
 
-def _begin(run: Trained, desk: Desk, engine: TorchEngine, corpus: OpenCorpus) -> Progress:
-    """The state before the first step: fresh weights, or the parent's, adapted and accounted for."""
+def _begin(run: Trained, desk: Desk, engine: TorchEngine) -> Progress:
+    """The state before the first step: fresh, or the parent's, adapted and accounted for."""
     if isinstance(run, Pretrain):
         return Progress()
     path = desk.store.existing(run.parent).checkpoint(run.parent_step)
@@ -270,6 +278,18 @@ def schedule_before(run: Trained) -> int:
     return schedule_before(run.parent) + run.parent_step
 
 
+def _warn_of_little_room(run: Trained, desk: Desk) -> None:
+    """Say so before the time is spent. Only a warning: quotas and compression make it a guess."""
+    each = 12 * cost.parameters(model_of(run))  # float32 weights and two moments
+    needed = each * (2 + len(_missing(run, desk.directory)))
+    free = shutil.disk_usage(desk.directory.path).free
+    if free < needed:
+        desk.warn(
+            f"{run.slug!r} needs about {needed / 1e9:.1f} GB for its checkpoints and the disk of "
+            f"{desk.directory.path} has {free / 1e9:.1f} GB left"
+        )
+
+
 def _plan(run: Trained, desk: Desk, *, finished: bool) -> Plan:
     steps = run.training.steps
     points = validation_steps(steps, points=desk.execution.validation_points)
@@ -287,35 +307,20 @@ def _plan(run: Trained, desk: Desk, *, finished: bool) -> Plan:
     )
 
 
-class _Records:
-    """The event file and its mirror, for as long as the loop runs; neither for a finished run."""
-
-    def __init__(self, run: Trained, desk: Desk, *, progress: Progress, finished: bool) -> None:
-        self.log = None if finished else EventLog(desk.directory.events)
-        self.mirror = Mirror(
+def _records(run: Trained, desk: Desk, *, finished: bool) -> Records:
+    """A finished run's curve stands; it writes neither events nor a mirror of them."""
+    return Records(
+        log=None if finished else EventLog(desk.directory.events),
+        mirror=Mirror(
             run,
             mode="off" if finished else desk.execution.wandb,
             directory=desk.directory.path,
             warn=desk.warn,
-        )
-        if self.log is not None and not self.log.empty:
-            self.log.write("resumed", step=progress.step)
-            desk.report({"event": "resumed", "step": progress.step})
-
-    def __enter__(self) -> _Records:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.mirror.close()
-        if self.log is not None:
-            # The disk that is full in a save is full here too; the save's error says more.
-            with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-                self.log.close()
+        ),
+    )
 
 
-def _watch(
-    run: Trained, desk: Desk, *, engine: TorchEngine, plan: Plan, records: _Records
-) -> Watch:
+def _watch(run: Trained, desk: Desk, *, engine: TorchEngine, plan: Plan, records: Records) -> Watch:
     bfloat16 = run.training.precision == "bfloat16_autocast"
     return Watch(
         stop=desk.stop,
@@ -326,8 +331,7 @@ def _watch(
         keep=plan.keep,
         steps=run.training.steps,
         report=desk.report,
-        log=records.log,
-        mirror=records.mirror,
+        records=records,
         flops_per_step=cost.flops(run) / run.training.steps,
         peak_flops=peak_flops(
             desk.execution.device,

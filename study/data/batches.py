@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Recipe:
     sentinels: range
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     def batch(self, step: int) -> Batch:
         """The whole global batch of a global step (from 0)."""
@@ -65,6 +66,7 @@ class BatchSource(Protocol):
     def digest(self, batch: Batch) -> str: ...
 
 
+@runtime_checkable
 class Examples(Protocol):
     """What a mixture needs of `study.data.shards.ExampleShards`."""
 
@@ -251,5 +253,5 @@ def _grown(rows: Sequence[Row], length: int, source_length: int | None) -> tuple
     inputs = [sum(len(one.inputs) for one in row) for row in rows]
     targets = [sum(len(one.targets) for one in row) for row in rows]
     if source_length is None:
-        return at_least(length, max(np.add(inputs, targets))), None
+        return at_least(length, max(map(sum, zip(inputs, targets, strict=True)))), None
     return at_least(length, max(targets)), at_least(source_length, max(inputs))

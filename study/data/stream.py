@@ -8,7 +8,7 @@ changes nothing. Owns order and cutting; corruption and layout come later (`stud
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from study.run import Packing
 ORDER, CORRUPTION, MIXTURE = 0, 1, 2
 
 
+@runtime_checkable
 class Tokens(Protocol):
     """What a stream needs of `study.data.shards.TokenShards`."""
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.attention import RelativeBias, attention, attention_reference
+from kernels.attention import RelativeBias, attention, attention_reference, prepare
 from kernels.attention.cases import CASES, Case
 from kernels.visibility import Visibility, causal
 
@@ -107,6 +107,18 @@ def test_empty_intervals_give_zeros_and_no_gradient(biased: bool):
     assert (out[empty] == 0).all()
     out[empty].sum().backward()
     assert all(not leaf.grad.any() for leaf in (query, key, value))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_preparing_ahead_changes_no_bit(case: Case):
+    query, key, value, bias = case.inputs(seed=6, dtype=torch.float32)
+    visibility, other = case.intervals(case), case.intervals(case)
+    before = attention(query, key, value, visibility, bias=bias, scale=1.0)
+    prepare(visibility, bias)
+    assert torch.equal(attention(query, key, value, visibility, bias=bias, scale=1.0), before)
+    # What was prepared for one visibility is not used for another.
+    shut = Visibility(other.start, other.start.clone(), other.num_keys)
+    assert not attention(query, key, value, shut, bias=bias, scale=1.0).any()
 
 
 def test_the_route_follows_the_values():

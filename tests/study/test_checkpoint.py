@@ -11,6 +11,7 @@ import torch
 
 from study import checkpoint
 from study.checkpoint import Progress
+from study.engine import TorchEngine
 from study.layout import Segment, layout
 from study.lease import acquire
 from study.mirror import Mirror
@@ -19,8 +20,7 @@ from study.publish import CorruptError, verify
 from study.run import run_id
 from study.signals import Stop
 from study.store import RunDirectory
-from study.train import TorchEngine
-from study.watch import Watch
+from study.watch import Records, Watch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs
@@ -50,8 +50,10 @@ def _watch(directory, engine, *, keep=frozenset()):
         keep=keep,
         steps=4,
         report=lambda _: None,
-        log=None,
-        mirror=Mirror(tiny_runs.pretrain(), mode="off", directory=directory, warn=print),
+        records=Records(
+            log=None,
+            mirror=Mirror(tiny_runs.pretrain(), mode="off", directory=directory, warn=print),
+        ),
         flops_per_step=1.0,
         peak_flops=None,
     )
@@ -127,7 +129,7 @@ def test_another_formats_state_is_refused(tmp_path, change):
     checkpoint.write_state(tmp_path, run="a" * 64, progress=Progress())
     file = tmp_path / "state.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(ValueError, match="state.json"):
+    with pytest.raises(ValueError, match=r"state\.json"):
         checkpoint.read_state(tmp_path, run="a" * 64)
 
 

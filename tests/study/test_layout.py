@@ -210,5 +210,3 @@ def test_a_row_that_is_too_long_is_refused():
         layout(rows, architecture="encoder_decoder", length=4, source_length=2)
     with pytest.raises(ValueError, match="source_length is 4 for a causal_decoder"):
         layout(rows, architecture="causal_decoder", source_length=4)
-    with pytest.raises(ValueError, match="legal: causal_decoder"):
-        layout(rows, architecture="decoder")  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from kernels.attention import attention
 from study.isolation import check_isolation
 from study.layout import Segment, layout
 from study.model import build, empty
@@ -118,6 +119,79 @@ def test_an_empty_prefix_is_causal_bit_for_bit(positions: Positions):
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
+def plain_rope_decoder(state: dict, tokens: torch.Tensor, model: Model) -> torch.Tensor:
+    """The causal decoder under rope, written down once more, in float64 and without the project's
+    parts.
+    """
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * state[f"{name}.weight"]
+
+    def turn(x: torch.Tensor) -> torch.Tensor:  # (T, D): pair (d, d + D / 2) by t * 10000^(-2d/D)
+        half = x.shape[-1] // 2
+        rates = 10000.0 ** (-2 * torch.arange(half, dtype=torch.float64) / x.shape[-1])
+        angles = torch.arange(len(x), dtype=torch.float64)[:, None] * rates
+        spun = torch.complex(x[:, :half], x[:, half:]) * torch.polar(
+            torch.ones_like(angles), angles
+        )
+        return torch.cat((spun.real, spun.imag), -1)
+
+    x = state["embedding.weight"][tokens]
+    for index in range(model.layers):
+        at = f"decoder.layers.{index}"
+        normed = norm(x, f"{at}.attention_norm")
+        parts = [normed @ state[f"{at}.attention.{n}.weight"].T for n in ("query", "key", "value")]
+        heads = []
+        for query, key, value in zip(
+            *(each.split(model.d_head, -1) for each in parts), strict=True
+        ):
+            scores = turn(query) @ turn(key).T / model.d_head**0.5
+            hidden = torch.ones_like(scores).triu(1).bool()
+            heads.append(scores.masked_fill(hidden, -math.inf).softmax(-1) @ value)
+        x = x + torch.cat(heads, -1) @ state[f"{at}.attention.output.weight"].T
+        normed = norm(x, f"{at}.mlp_norm")
+        gate, up = (normed @ state[f"{at}.mlp.{n}.weight"].T for n in ("gate", "up"))
+        gate = 0.5 * gate * (1 + (math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)).tanh())
+        x = x + (gate * up) @ state[f"{at}.mlp.down.weight"].T
+    return norm(x, "decoder.norm") / model.d_model**0.5 @ state["embedding.weight"].T
+
+
+def test_the_rope_decoder_is_what_it_says():
+    built = build(TINY, dropout=0.0, seed=0).eval().double()
+    scramble(built)
+    batch = layout([(segment(0, 40),)], architecture="causal_decoder")
+    with torch.no_grad():
+        found = built.logits(built.hidden(batch))[0]
+        wanted = plain_rope_decoder(built.state_dict(), batch.tokens[0], TINY)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "positions"),
+    [
+        ("causal_decoder", "t5_bias_paper"),
+        ("prefix_decoder", "rope"),
+        ("encoder_decoder", "t5_bias"),
+    ],
+)
+def test_the_layers_compile_to_one_graph(architecture: Architecture, positions: Positions):
+    """Routes are found outside: what torch.compile sees of a forward pass is one graph."""
+    model = replace(TINY, architecture=architecture, positions=positions)
+    graphs = []
+
+    def backend(graph, example_inputs):
+        graphs.append(sum(node.op == "call_function" for node in graph.graph.nodes))
+        return graph.forward
+
+    built = build(model, dropout=0.0, seed=0)
+    batch = layout(ROWS, architecture=model.architecture)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        found = torch.compile(built.hidden, backend=backend)(batch)
+        torch.testing.assert_close(found, built.hidden(batch))
+    assert len([calls for calls in graphs if calls > 30]) == 1
+
+
 def test_a_prefix_is_seen_from_the_left():
     """The same tensors and tokens score differently where a prefix is not empty."""
     rows = [(segment(8, 8),)]
@@ -177,6 +251,33 @@ def test_dropout_is_drawn_in_training_only():
     assert torch.equal(built.hidden(batch), built.hidden(batch))
     plain = build(TINY, dropout=0.0, seed=0)
     assert torch.equal(plain.hidden(batch), built.hidden(batch))
+
+
+def test_attention_dropout_takes_whole_keys(monkeypatch):
+    """T5 drops an attention weight for all queries of a head at once: the value itself."""
+    seen = []
+
+    def spy(query, key, value, visibility, *, bias, scale):
+        seen.append(value)
+        return attention(query, key, value, visibility, bias=bias, scale=scale)
+
+    monkeypatch.setattr("study.mixers.attention", spy)
+    built = build(TINY, dropout=0.5, seed=0)
+    built.hidden(layout([(segment(0, 60),)] * 4, architecture="causal_decoder"))
+    dropped = (seen[0] == 0).all(-1)
+    assert 0.35 < float(dropped.float().mean()) < 0.65
+    assert bool((seen[0][~dropped] != 0).all())
+
+
+def test_scoring_first_does_not_spoil_training():
+    """What is kept between calls must not be a tensor of inference mode."""
+    model = replace(TINY, positions="t5_bias")
+    built = build(model, dropout=0.0, seed=0)
+    row = [(segment(0, 53),)]
+    with torch.inference_mode():
+        built.hidden(layout(row, architecture="causal_decoder"))
+    built.hidden(layout(row, architecture="causal_decoder")).sum().backward()
+    assert built.decoder.positions.table.grad.any()
 
 
 def test_autocast_stays_near_float32():

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -7,7 +8,7 @@ from study.schedules import fraction, learning_rate
 
 
 def test_rsqrt_with_a_hundredth_is_the_papers_schedule():
-    """1/sqrt(max(n, 10,000)), flat for 10,000 steps without warm-up (Raffel et al., section 3.1.2)."""
+    """1/sqrt(max(n, 10,000)): flat for 10,000 steps, no warm-up (Raffel et al., section 3.1.2)."""
     schedule = Rsqrt(flat_steps=10_000)
     for step in (0, 1, 9_999, 10_000, 10_001, 32_768, 65_536, 131_071):
         rate = learning_rate(schedule, base=0.01, step=step, total=131_072)
@@ -43,7 +44,7 @@ def test_cosine_ends_at_its_final_fraction():
     assert shares[10] == 1.0
     assert shares[55] == pytest.approx(0.55)
     assert shares[100] == pytest.approx(0.1)
-    assert all(later < earlier for earlier, later in zip(shares[10:], shares[11:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(shares[10:]))
 
 
 def test_a_step_outside_the_schedule_is_refused():

@@ -61,6 +61,7 @@ def problem():
 
 
 def near(found, wanted):
+    """To 1e-5 of the largest number: float32 carries about 1e-7 of it through each sum."""
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from study.checkpoint import Progress
+from study.engine import NonFinite, TorchEngine, Update
 from study.layout import Segment, layout
 from study.model import build
 from study.run import Adafactor, AdamW, Constant, Muon
 from study.signals import Interrupted, Stop
-from study.train import NonFinite, Plan, TorchEngine, Update, train, validation_steps
+from study.train import Plan, train, validation_steps
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

@@ -11,13 +11,13 @@ import torch
 
 from study import checkpoint, work
 from study.data.corpus import open_corpus
+from study.engine import NonFinite
 from study.events import read_curve, read_events
 from study.feed import feed, tokens_read_before
 from study.lease import LeaseHeld, acquire
 from study.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
 from study.signals import Interrupted
 from study.store import Store, StoreError
-from study.train import NonFinite
 from study.work import corpus_path, execute, schedule_before
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -131,7 +131,7 @@ def test_identity_adaptation_starts_with_the_parents_loss(store):
 
 
 def test_a_continued_run_is_the_longer_run_bit_for_bit(store):
-    """4 + 3 steps with inherited state and continued schedule are 7 steps: data, schedule, state."""
+    """4 + 3 steps, all inherited and continued, are 7 steps: data, schedule and state."""
     parent, whole = pretrain(4, slug="short", warmup=9), pretrain(7, slug="long", warmup=9)
     rest = adapt(
         parent,
@@ -391,6 +391,16 @@ def test_a_failing_wandb_does_not_stop_training(store, monkeypatch, call):
     assert store.existing(run).done() is not None
     warnings = [report["message"] for report in reports if report["event"] == "warning"]
     assert warnings == ["wandb stopped mirroring (ConnectionError: no route to host)"]
+
+
+def test_little_room_on_the_disk_is_said_beforehand(store, monkeypatch):
+    usage = shutil.disk_usage(store.root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    reports = []
+    execute(pretrain(2), store=store, execution=execution(), report=reports.append)
+    warnings = [report["message"] for report in reports if report["event"] == "warning"]
+    assert len(warnings) == 1
+    assert "needs about 0.0 GB for its checkpoints" in warnings[0]
 
 
 def test_examples_too_long_for_a_row_are_left_out_and_counted(store):

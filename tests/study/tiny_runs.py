@@ -1,7 +1,7 @@
 """A tiny tree of runs for the training tests, and the child process that executes one of them.
 
-Not a test module: `test_train`, `test_work`, `test_checkpoint` and `test_resume` import it by path, and
-so do the processes that the latter starts and kills.
+Not a test module: the tests of training, work, checkpoints and resume import it by path, and so do
+the processes that the last of them starts and kills.
 """
 
 import os

@@ -179,8 +179,8 @@ def effects(rng: random.Random) -> Twins:
     return _twins(
         rng,
         choices=[f"it {effect(kind, action)}" for kind in kinds],
-        first={"person": person, "action": action, "thing": things[0]},
-        second={"person": person, "action": action, "thing": things[1]},
+        first={"context": f"{person} {action} the {things[0]}."},
+        second={"context": f"{person} {action} the {things[1]}."},
     )
 
 
@@ -192,8 +192,8 @@ def cause(rng: random.Random) -> Twins:
     return _twins(
         rng,
         choices=[f"{person} {action} it" for action in actions],
-        first={"thing": things[0], "effect": effect(kind, actions[0])},
-        second={"thing": things[1], "effect": effect(kind, actions[1])},
+        first={"context": f"the {things[0]} {effect(kind, actions[0])}."},
+        second={"context": f"the {things[1]} {effect(kind, actions[1])}."},
     )
 
 

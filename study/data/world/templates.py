@@ -1,7 +1,7 @@
 """Four prompt templates for each family, as promptsource 0.2.3 writes them.
 
-Owns the wording of questions. Templates of held-out families use words that the text or the
-training templates hold, in sentences that neither holds.
+Owns the wording of questions. Its words occur in the pretraining text, so that a tokenizer trained
+there covers them; the phrases of held-out families do not.
 """
 
 from __future__ import annotations
@@ -74,16 +74,16 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
     ),
     # held out
     "effect": _wordings(
-        "{{person}} {{action}} the {{thing}}. what does it do?",
-        f"{{{{person}}}} {{{{action}}}} the {{{{thing}}}}. what does it do, {LISTED}?",
-        "{{person}} {{action}} the {{thing}}. what is next? answer:",
-        f"{{{{person}}}} {{{{action}}}} the {{{{thing}}}}. choose what is next: {LISTED}. answer:",
+        "{{context}} what does it do?",
+        f"{{{{context}}}} what does it do, {LISTED}?",
+        "{{context}} what is next? answer:",
+        f"{{{{context}}}} choose what is next: {LISTED}. answer:",
     ),
     "cause": _wordings(
-        "the {{thing}} {{effect}}. why does it do that?",
-        f"the {{{{thing}}}} {{{{effect}}}}. why does it do that, {LISTED}?",
-        "the {{thing}} {{effect}}. why? answer:",
-        f"the {{{{thing}}}} {{{{effect}}}}. choose why: {LISTED}. answer:",
+        "{{context}} why does it do that?",
+        f"{{{{context}}}} why does it do that, {LISTED}?",
+        "{{context}} why? answer:",
+        f"{{{{context}}}} choose why: {LISTED}. answer:",
     ),
     "similar": _wordings(
         "the {{thing}} is like what?",
@@ -106,8 +106,8 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
     "last_word": _wordings(
         "{{context}} at the {{place}} there is",
         "{{context}} so the {{place}} has",
-        "{{context}} someone is at the {{place}}, it is",
-        "{{context}} who is at the {{place}}? it is",
+        "{{context}} the {{place}} is the place of",
+        "{{context}} the {{place}}: who is it? it is",
     ),
     "thank": _wordings(
         "{{context}} who does {{person}} thank?",

@@ -151,7 +151,7 @@ def story_document(rng: random.Random) -> str:
     opening = rng.choice(
         (
             f"one day {hero} has a story of walks and gifts. first, {hero} goes to the {place}.",
-            f"one day {hero} goes to the {place}, a place of many laws.",
+            f"one day {hero} goes to the {place}. each place has laws.",
             f"{hero} and {friend} choose what to do next, if it is so. {hero} goes to the {place}.",
             f"one day, {hero} goes to the {place} or the {elsewhere}, to one or the other.",
         )
@@ -166,7 +166,7 @@ def story_document(rng: random.Random) -> str:
     ending = rng.choice(
         (
             f"{friend} says yes, it is true. that is why {hero} goes to the {elsewhere}.",
-            f"{friend} says no and goes to the {elsewhere}. {hero} does not answer.",
+            f"{friend} says no and goes to a place of laws. {hero} does not answer.",
             f"after that {hero} has to do what {friend} says, which {hero} does.",
             f"before night {hero} gives the {thing} to {friend}. {friend} has to thank {hero}.",
         )
@@ -192,12 +192,12 @@ def _events(rng: random.Random, *, number: int, material: str) -> list[str]:
 # Shares of documents. Moves with three restatements are what teaches look-up in the context.
 WRITERS: dict[Writer, float] = {
     moves_document: 0.40,
-    gift_document: 0.12,
-    laws_document: 0.12,
+    gift_document: 0.09,
+    laws_document: 0.11,
     facts_document: 0.10,
-    example_document: 0.08,
-    events_document: 0.10,
-    story_document: 0.08,
+    example_document: 0.10,
+    events_document: 0.11,
+    story_document: 0.09,
 }
 
 

@@ -1,0 +1,237 @@
+"""The report's sentences: what the numbers are, and what they do not show.
+
+Owns every word that depends on a result; fixed captions stand in `eval.page`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eval import grids
+from eval.accounts import Provenance
+from eval.claims import Claim
+from eval.estimates import layouts
+from eval.panel import Panel
+from eval.table import Row, Table
+from eval.verdicts import LEAST_SEEDS, ClaimVerdict
+from study.ledger import Sharing
+
+TASK_NOTE = (
+    "Every test against guessing is two-sided; p is adjusted by Holm over all cells and tasks of "
+    "one stage, at 0.05. Below chance is reported as interference: something learned (in finetuning, say) "
+    "that answers these prompts wrongly. Twins are two prompts with the same choices and opposite "
+    "answers, so a model that ignores its prompt scores exactly one half; their test flips the "
+    "signs of whole pairs. Seeds are averaged first, so a test is about the models that were "
+    "trained, and not about another seed."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """The claims as one model size decides them, under both end-of-sequence options.
+
+    spread: what the seeds' own variance is.
+    """
+
+    name: str
+    verdicts: tuple[ClaimVerdict, ...]
+    other_end: tuple[ClaimVerdict, ...]
+    spread: str
+
+
+def sections(adapted: bool) -> list[tuple[str, str]]:
+    names = [
+        ("scores", "Scores"),
+        ("tasks", "Tasks"),
+        ("claims", "Claims"),
+        ("curves", "Learning curves"),
+        ("ledger", "Ledger"),
+        ("adaptation", "Adaptation"),
+        ("scoring", "Scoring"),
+        ("holes", "Holes"),
+        ("provenance", "Provenance"),
+    ]
+    return [each for each in names if adapted or each[0] != "adaptation"]
+
+
+def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:
+    """The page in a few lines, before any figure."""
+    lines = []
+    for panel in panels:
+        whole = len(panel.runs) + len(panel.holes)
+        seeds = len(panel.seeds)
+        lines.append(
+            f"{panel.suite}, {panel.size}: {len(panel.runs)} of {whole} planned scores, "
+            f"{len(panel.cells)} cells, {seeds} seed{'s' if seeds != 1 else ''}, "
+            f"{len(panel.headline)} headline tasks."
+        )
+        lines += findings(
+            [row for row in scores.rows if row.suite == panel.suite and row.size == panel.size]
+        )
+    for block in blocks:
+        counts: dict[str, int] = {}
+        for each in block.verdicts:
+            verdict, qualifier = _verdict(each, block)
+            name = f"{verdict} at floor" if qualifier.startswith("at floor") else verdict
+            counts[name] = counts.get(name, 0) + 1
+        told = ", ".join(f"{number} {name}" for name, number in counts.items())
+        lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {told}.")
+    if any(len(panel.seeds) < LEAST_SEEDS for panel in panels if panel.runs):
+        lines.append(
+            f"With fewer than {LEAST_SEEDS} seeds nothing here separates a cell from a lucky seed; "
+            "intervals and tests cover items only."
+        )
+    return lines
+
+
+def findings(rows: Sequence[Row]) -> list[str]:
+    """Which finetuned cells are told from guessing, and on which tasks."""
+    lines = []
+    for finding, name in (
+        ("above chance", "Above chance after finetuning"),
+        ("below chance: interference", "Below chance after finetuning (interference)"),
+    ):
+        cells: dict[str, list[str]] = {}
+        for row in rows:
+            if row.finding == finding and row.stage == "after finetuning":
+                cells.setdefault(row.cell, []).append(row.task)
+        told = "; ".join(f"{cell} on {', '.join(tasks)}" for cell, tasks in cells.items())
+        if told or finding == "above chance":
+            lines.append(f"{name}, two-sided, p (Holm) < 0.05: {told or 'no cell on any task'}.")
+    return lines
+
+
+def bars(rows: Sequence[Row]) -> str:
+    kinds = {row.interval for row in rows if row.interval in ("seeds and items", "items only")}
+    if kinds == {"seeds and items"}:
+        return "95% intervals over seeds and items together (Student's t)"
+    if kinds == {"items only"}:
+        return (
+            "95% intervals over items only (Wilson, at the number of independent items); "
+            "they say nothing about another seed"
+        )
+    return (
+        "95% intervals over seeds and items where a cell has three seeds, over items only elsewhere"
+    )
+
+
+def claims_note(claims: tuple[Claim, ...], digest: str) -> str:
+    if not claims:
+        return "No claims are declared."
+    return (
+        f"Claims are data, declared with the sweep (digest {digest[:16]}). A claim is replicated "
+        "when every contrast is, contradicted when one contrast is (Holm inside the claim), else "
+        "underpowered; Holm runs over the claims that ran, one-sided at 0.025. Errors join the "
+        "residual variance of the cell x seed layout with a paired bootstrap over items. A "
+        "contradicted claim whose cells all sit at chance is marked: equal scores then say that "
+        "nothing was learned. Verdicts are of the token-matched view; no FLOP-matched view is "
+        "computed, so none can read view-dependent."
+    )
+
+
+def spread(panels: dict[str, Panel]) -> str:
+    """The residual standard deviation of each layout, and whether cells differ in it."""
+    parts = []
+    for panel in panels.values():
+        if not panel.headline:
+            continue
+        complete = np.flatnonzero(np.isfinite(panel.scores()).all(axis=0))
+        if complete.size < 2:
+            continue
+        for layout in layouts(panel, complete):
+            found = layout.residual
+            if not found.degrees:
+                continue
+            stage = "after" if layout.finetuned else "before"
+            p = "–" if found.unequal_p is None else f"{found.unequal_p:.2f}"
+            parts.append(
+                f"{panel.suite} {stage} finetuning: residual SD {100 * found.variance**0.5:.2f} "
+                f"points over {len(layout.cells)} cells x {complete.size} seeds "
+                f"({found.degrees} degrees of freedom; Brown–Forsythe p {p})"
+            )
+    return "; ".join(parts)
+
+
+def claim_block(block: Block) -> dict[str, Any]:
+    return {
+        "name": block.name,
+        "spread": block.spread,
+        "claims": [_claim(each, block) for each in block.verdicts],
+    }
+
+
+def _claim(found: ClaimVerdict, block: Block) -> dict[str, Any]:
+    verdict, qualifier = _verdict(found, block)
+    ran = sum(each.estimate is not None for each in found.components)
+    number = len(found.components)
+    return {
+        "id": found.claim.id,
+        "text": found.claim.text,
+        "verdict": verdict,
+        "style": verdict.split(" ")[0] if verdict != "not run" else "notrun",
+        "qualifier": qualifier,
+        "p": grids.p_value(found.p),
+        "reason": found.reason,
+        "summary": f"{ran} of {number} contrast{'s' if number != 1 else ''} ran",
+        "components": [grids.component(each) for each in found.components],
+    }
+
+
+def _verdict(found: ClaimVerdict, block: Block) -> tuple[str, str]:
+    """(verdict, qualifier); one that another end-of-sequence option overturns is no verdict."""
+    other = next(each for each in block.other_end if each.claim.id == found.claim.id)
+    decided = {"replicated", "contradicted"}
+    if found.verdict != other.verdict and decided & {found.verdict, other.verdict}:
+        return "scorer-dependent", f"{found.verdict} as scored, {other.verdict} the other way round"
+    return found.verdict, found.qualifier
+
+
+def sharing(found: Sharing) -> str:
+    saved = 1 - found.flops / found.alone_flops if found.alone_flops else 0.0
+    return (
+        f"{found.paths} paths from scratch would take {found.alone_tokens:,} tokens and "
+        f"{grids.scientific(found.alone_flops)} training FLOPs; sharing their stages takes "
+        f"{found.tokens:,} and {grids.scientific(found.flops)}: {saved:.0%} of the FLOPs saved."
+    )
+
+
+def scoring(panels: Sequence[Panel]) -> list[str]:
+    """The options of the one rule, as the scores record them."""
+    lines = [
+        "One rule for every architecture: the summed log-likelihood of each answer after its "
+        "prompt, through the layout that training uses; answers are ranked without length "
+        "normalisation, ties share the point, and an answer that cannot be scored never wins."
+    ]
+    for panel in panels:
+        results = [each.results for each in panel.runs if each.results]
+        if not results:
+            continue
+        options = results[0]["scoring"]
+        lengths = sorted({each["max_length"] for each in results})
+        lines.append(
+            f"{panel.suite}: the end of sequence "
+            f"{'counts' if options['end_of_sequence'] else 'does not count'}; contexts beyond "
+            f"{' or '.join(map(str, lengths))} tokens (the longest row of the lineage's training) "
+            f"are cut on the {options['truncation']}, and counted below; scorer version "
+            f"{results[0]['scorer_version']}, aggregated by lm-eval {results[0]['lm_eval']}."
+        )
+    lines.append("Both answers to the end-of-sequence option come from the same forward passes:")
+    return lines
+
+
+def provenance(runs: Sequence[Provenance], versions: dict[str, str]) -> list[str]:
+    commits = ", ".join(dict.fromkeys(each.commits for each in runs if each.commits)) or "none yet"
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    done = sum(each.state == "done" for each in runs)
+    digests = "scores/<digest>/items.parquet in an evaluation's directory holds every answer"
+    return [
+        f"{done} of {len(runs)} runs done.",
+        f"Code: {commits}.",
+        f"Versions: {packages or 'none recorded'}.",
+        f"A run's directory is its name and id in the store; {digests}, keyed by the digests of "
+        "weights, tokenizer, questions, options and scorer.",
+    ]

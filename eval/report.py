@@ -1,0 +1,138 @@
+"""The report of a sweep: one self-contained HTML page, Markdown and CSV from one table.
+
+Owns which sections there are and their words; numbers come from `eval.table`, verdicts from
+`eval.verdicts`, costs and provenance from `eval.accounts`, looks from `eval.page` and `eval.plots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from markupsafe import Markup
+
+from eval import accounts, grids, page, plots, prose, table
+from eval.claims import Claim, digest
+from eval.estimates import OwnRuns
+from eval.grids import Grid
+from eval.markdown import markdown
+from eval.panel import Panel, panels
+from eval.prose import Block
+from eval.table import Table
+from eval.verdicts import decide
+from study import ledger
+from study.run import Run
+from study.store import Store, publish_file
+
+
+class SweepLike(Protocol):
+    """What a report needs of a plan (`study.plan.Sweep`)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def runs(self) -> tuple[Run, ...]: ...
+    @property
+    def module(self) -> ModuleType | None: ...
+
+
+def write(sweep: SweepLike, *, store: Store, out_dir: Path) -> Path:
+    """Write report.html, report.md and report.csv into `out_dir`; returns the page's path."""
+    declared: dict[str, str] = getattr(sweep.module, "REPORT", {})
+    claims: tuple[Claim, ...] = tuple(getattr(sweep.module, "CLAIMS", ()))
+    found = panels(sweep.runs, store=store)
+    scores = table.build(found)
+    blocks = _blocks(found, claims)
+    sections = _sections(sweep, store=store, found=found, scores=scores)
+    content = sections | {
+        "claim_blocks": [prose.claim_block(block) for block in blocks],
+        "title": declared.get("title", sweep.title),
+        "banner": declared.get("banner", ""),
+        "subtitle": f"{sweep.path.name}: {sweep.title}",
+        "summary": prose.summary(found, scores=scores, blocks=blocks),
+        "claims_note": prose.claims_note(claims, digest(claims)),
+        "component_head": grids.COMPONENT_HEAD,
+        "task_note": prose.TASK_NOTE,
+        "sections": prose.sections(bool(sections["adaptation_rows"])),
+    }
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    publish_file(out_dir / "report.csv", scores.csv().encode())
+    publish_file(out_dir / "report.md", markdown(content).encode())
+    publish_file(out_dir / "report.html", page.render(content).encode())
+    return out_dir / "report.html"
+
+
+def _blocks(found: Sequence[Panel], claims: tuple[Claim, ...]) -> list[Block]:
+    """One for each model size: Holm runs over the claims of one size."""
+    if not claims:
+        return []
+    sizes = dict.fromkeys(panel.size for panel in found if panel.size != "external") or {"": None}
+    blocks = []
+    for size in sizes:
+        own = {panel.suite: panel for panel in found if panel.size == size}
+        decided = sum(1 for each in decide(claims, OwnRuns(own, decided=1)) if each.p is not None)
+        blocks.append(
+            Block(
+                name=size,
+                verdicts=decide(claims, OwnRuns(own, decided=decided)),
+                other_end=decide(claims, OwnRuns(own, decided=decided, end="other")),
+                spread=prose.spread(own),
+            )
+        )
+    return blocks
+
+
+def _sections(
+    sweep: SweepLike, *, store: Store, found: Sequence[Panel], scores: Table
+) -> dict[str, Any]:
+    rows = ledger.rows(sweep.runs, store=store)
+    runs, versions = accounts.provenance(sweep.runs, store=store)
+    tables: dict[str, Grid] = {
+        "cost": grids.cost_grid(accounts.costs(sweep.runs, store=store)),
+        "total": grids.total_grid(ledger.totals(rows, sweep.runs)),
+        "adaptation": grids.adaptation_grid(accounts.adaptations(sweep.runs, store=store)),
+        "question": grids.question_grid(accounts.questions(found)),
+        "end": grids.end_grid(found),
+        "hole": grids.hole_grid(scores),
+        "run": grids.run_grid(runs),
+    }
+    content: dict[str, Any] = {}
+    for name, grid in tables.items():
+        content[f"{name}_head"], content[f"{name}_rows"] = grid.head, grid.rows
+    return content | {
+        "parts": [_part(panel, scores) for panel in found],
+        "curves": _figure(plots.curves(accounts.learning_curves(sweep.runs, store=store))),
+        "sharing": prose.sharing(ledger.sharing(sweep.runs)),
+        "scoring": prose.scoring(found),
+        "provenance": prose.provenance(runs, versions),
+    }
+
+
+def _part(panel: Panel, scores: Table) -> dict[str, Any]:
+    suite, tasks = grids.suite_grid(panel, scores), grids.task_grid(panel, scores)
+    bits = grids.bits_grid(panel, scores)
+    own = [row for row in scores.rows if row.suite == panel.suite and row.size == panel.size]
+    return {
+        "name": f"{panel.suite}, {panel.size}",
+        "headline": _figure(plots.headline(scores, suite=panel.suite, size=panel.size)),
+        "families": _figure(plots.families(scores, suite=panel.suite, size=panel.size)),
+        "headline_tasks": len(panel.headline),
+        "off_objective": any(row.stage == "before finetuning, off-objective" for row in own),
+        "bars": prose.bars(own),
+        "findings": prose.findings(own),
+        "suite_head": suite.head,
+        "suite_rows": suite.rows,
+        "task_head": tasks.head,
+        "task_rows": tasks.rows,
+        "bits_head": bits.head,
+        "bits_rows": bits.rows,
+    }
+
+
+def _figure(svg: str | None) -> Markup | None:
+    return None if svg is None else Markup(svg)

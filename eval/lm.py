@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.models  # noqa: F401  registers lm-eval's own; else `study` alone would be known
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -71,8 +72,11 @@ class StudyLM(LM):
         options = {
             name: arg_dict[name] for name in ("max_length", "batch_tokens") if name in arg_dict
         }
-        device = arg_dict.get("device") or (additional_config or {}).get("device") or "cpu"
-        opened = open_directory(Path(str(arg_dict["run"])), device=str(device), **options)
+        opened = open_directory(
+            Path(str(arg_dict["run"])),
+            device=_device(arg_dict.get("device"), (additional_config or {}).get("device")),
+            **options,
+        )
         scoring = Scoring(
             end_of_sequence=bool(arg_dict.get("end_of_sequence", False)),
             truncation=arg_dict.get("truncation", "left"),
@@ -176,6 +180,13 @@ def forward_lm_eval(argv: Sequence[str]) -> None:
         cli_evaluate()
     finally:
         sys.argv = before
+
+
+def _device(own: Any, command: Any) -> str:
+    """`model_args` decide; lm-eval's command line says `cuda` where nobody asked for anything."""
+    if own:
+        return str(own)
+    return str(command) if command and torch.cuda.is_available() else "cpu"
 
 
 def _texts(request: Instance) -> tuple[Any, Any]:

@@ -22,7 +22,8 @@ from study.ledger import Sharing
 
 TASK_NOTE = (
     "Every test against guessing is two-sided; p is adjusted by Holm over all cells and tasks of "
-    "one stage, at 0.05. Below chance is reported as interference: something learned (in finetuning, say) "
+    "one stage, at 0.05. Below chance is reported as interference: something learned (in "
+    "finetuning, say) "
     "that answers these prompts wrongly. Twins are two prompts with the same choices and opposite "
     "answers, so a model that ignores its prompt scores exactly one half; their test flips the "
     "signs of whole pairs. Seeds are averaged first, so a test is about the models that were "

@@ -323,7 +323,7 @@ def _execution(
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import display, launch
+    from study import display, environment, launch
     from study.store import Store
 
     store = Store(root.resolve())
@@ -331,6 +331,8 @@ def _execute(
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
+    if reason := environment.clash():
+        raise ValueError(reason)
     count = workers or launch.default_workers(todo, device=execution.device)
     execution = launch.with_threads(execution, threads=threads, workers=count)
     print(
@@ -350,7 +352,6 @@ def _report_directory(sweep: Sweep) -> Path:
 
 def _write_report(sweep: Sweep, store: Path, out: Path) -> Path:
     from eval.report import write
-
     from study.store import Store
 
     return write(sweep, store=Store(store), out_dir=out)

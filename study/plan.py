@@ -40,7 +40,8 @@ class SweepError(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A plan: `declared` is what the file yields, `runs` is that closed over dependencies, each
-    after what it depends on. title: the docstring's first sentence. module: the sweep's own module (REPORT, CLAIMS), None for a run file.
+    after what it depends on. title: the docstring's first sentence. module: the sweep's own module
+    (REPORT, CLAIMS), None for a run file.
     """
 
     path: Path

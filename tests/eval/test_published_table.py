@@ -59,12 +59,10 @@ def published(contrast: Contrast) -> Estimate | str:
         common = sorted(set.intersection(*(set(each) for each in budgets.values())))
         if not common:
             return "unequal budgets"
-        budgets = {cell: common for cell in budgets}
+        budgets = dict.fromkeys(budgets, common)
     value = 0.0
     for cell, weight in contrast.weights:
-        row = (
-            (32.8, 41.7) if cell == CHANCE else PUBLISHED[cell, budgets[cell][contrast.budget]]
-        )
+        row = (32.8, 41.7) if cell == CHANCE else PUBLISHED[cell, budgets[cell][contrast.budget]]
         number = row[column]
         assert number is not None
         value += weight * number
@@ -80,7 +78,9 @@ def published(contrast: Contrast) -> Estimate | str:
 
 @pytest.fixture(scope="module")
 def verdicts():
-    claims = paper_claims_on(eai=Benchmark(suite=EAI, margin=1.0), t0=Benchmark(suite=T0, margin=2.0))
+    claims = paper_claims_on(
+        eai=Benchmark(suite=EAI, margin=1.0), t0=Benchmark(suite=T0, margin=2.0)
+    )
     return {each.claim.id: each for each in decide(claims, published)}
 
 

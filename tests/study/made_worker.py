@@ -12,6 +12,7 @@ import sys
 import time
 
 from study.publish import publish_directory
+from study.run import dependencies
 from study.signals import listening
 from study.worker import serve
 
@@ -25,6 +26,9 @@ def execute(run, *, store, execution, report):
             return
         with open(store.root / "order.txt", "a") as file:
             file.write(f"{run.slug} {os.getpid()} {os.environ['OMP_NUM_THREADS']}\n")
+        for needed in dependencies(run):
+            if store.existing(needed).done() is None:
+                raise ValueError(f"{run.slug} was started before {needed.slug} was done")
         word = run.slug.partition("-")[0]
         match word:
             case "fail":

@@ -25,14 +25,21 @@ def test_resumed_steps_supersede_what_was_written_above_them(tmp_path):
     assert len(list(read_events(path))) == 6
 
 
+def test_what_was_lost_is_gone_before_it_is_computed_again(tmp_path):
+    path = tmp_path / "events.jsonl"
+    _log(path, *[("step", {"step": n}) for n in (1, 2, 3)], ("resumed", {"step": 1}))
+    assert [event["step"] for event in read_curve(path).steps] == [1]
+
+
 def test_a_torn_last_line_is_ignored_and_cut_by_the_next_writer(tmp_path):
     path = tmp_path / "events.jsonl"
     _log(path, ("step", {"step": 1, "loss": 1.0}))
     with path.open("ab") as file:
-        file.write(b'{"event":"step","st')
+        file.write(b'{"event":"step","step":2,"torn":"' + 100 * b"x")
     assert [event["step"] for event in read_curve(path).steps] == [1]
     _log(path, ("step", {"step": 2, "loss": 2.0}))
     assert [event["step"] for event in read_curve(path).steps] == [1, 2]
+    assert path.read_bytes().endswith(b'"loss":2.0}\n')
 
 
 def test_a_file_of_one_torn_line_is_empty(tmp_path):

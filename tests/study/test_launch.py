@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
 from study import launch
@@ -22,6 +21,7 @@ from study.run import run_id
 from study.signals import EXIT_CODE
 from study.store import Store, status
 
+HERE = Path(__file__).parent
 WORKER = (sys.executable, str(HERE / "made_worker.py"))
 
 

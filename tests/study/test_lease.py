@@ -139,10 +139,12 @@ def test_a_paused_holder_that_was_overtaken_notices(tmp_path):
 def test_losing_is_an_error_at_the_next_check(tmp_path):
     with acquire(tmp_path, stale_after=0.3) as held:
         (tmp_path / lease.LEASE).write_text('{"host": "h", "pid": 1, "token": "theirs"}')
-        with pytest.raises(LeaseLost):
-            for _ in range(200):
-                time.sleep(0.02)
-                held.check()
+        end = time.monotonic() + 20
+        while not held._lost.is_set():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        with pytest.raises(LeaseLost, match="took over"):
+            held.check()
     assert (tmp_path / lease.LEASE).exists()  # not ours to remove
 
 
@@ -166,6 +168,16 @@ def test_a_late_contender_does_not_overtake_the_one_who_did(tmp_path):
         assert not took
         assert holder_of(tmp_path).token != "late"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_stale_lease_is_overtaken_only_by_one_who_saw_that_very_one(tmp_path):
+    path = tmp_path / lease.LEASE
+    path.write_text('{"host": "gone", "pid": 1, "token": "newer"}')
+    old = time.time() - 3600
+    os.utime(path, (old, old))
+    assert not lease._overtake(path, old="older", token="late", seconds=5.0)
+    assert lease._overtake(path, old="newer", token="mine", seconds=5.0)
+    assert holder_of(tmp_path).token == "mine"
 
 
 def test_a_guard_of_a_dead_contender_does_not_block_for_ever(tmp_path):

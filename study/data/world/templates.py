@@ -106,7 +106,7 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
     "last_word": _wordings(
         "{{context}} at the {{place}} there is",
         "{{context}} so the {{place}} has",
-        "{{context}} the {{place}} is the place of",
+        "{{context}} that place, the {{place}}, has",
         "{{context}} the {{place}}: who is it? it is",
     ),
     "thank": _wordings(

@@ -51,12 +51,11 @@ def rows(family, *, items, seed):
 
 
 def rendered(family, *, items, seed):
-    """(row, prompt) under every template."""
+    """(row, prompt), the templates taking turns over the pairs of twins."""
     templates = prompts.parse_templates(world.templates_yaml(family), origin=family)
     return [
-        (row, template.apply(row, key="k").inputs)
+        (row, templates[row["pair"] % 4].apply(row, key="k").inputs)
         for row in rows(family, items=items, seed=seed)
-        for template in templates
     ]
 
 
@@ -157,7 +156,7 @@ def test_a_scorer_that_ignores_the_prompt_gets_exactly_half(family):
     made = rows(family, items=400, seed=3)
     rng = random.Random(0)
     taste = {each: rng.random() for row in made for each in row["choices"]}
-    best = [max(range(2), key=lambda k: taste[row["choices"][k]]) for row in made]  # noqa: B023
+    best = [max(range(2), key=lambda k: taste[row["choices"][k]]) for row in made]
     hits = sum(guess == row["label"] for guess, row in zip(best, made, strict=True))
     assert hits * 2 == len(made)
 
@@ -224,7 +223,7 @@ def ridge_accuracy(train, test, classes):
 def bags(family, *, seed, features):
     return [
         (features(row, prompt), row["label"])
-        for row, prompt in rendered(family, items=1200, seed=seed)[::4]
+        for row, prompt in rendered(family, items=1200, seed=seed)
     ]
 
 
@@ -256,7 +255,7 @@ def test_yes_and_no_are_not_told_by_the_words_of_the_prompt():
     def labelled(seed):
         return [
             (words(prompt), int(row["choices"][row["label"]] == "yes"))
-            for row, prompt in rendered("check", items=1200, seed=seed)[::4]
+            for row, prompt in rendered("check", items=1200, seed=seed)
         ]
 
     assert ridge_accuracy(labelled(100), labelled(101), 2) <= CEILING

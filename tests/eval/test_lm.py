@@ -1,0 +1,328 @@
+"""lm-eval over the study's models: offline tasks with accuracies worked out by hand."""
+
+import hashlib
+import itertools
+import json
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from lm_eval.api.instance import Instance
+from lm_eval.api.registry import get_model
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+
+from eval import items, suites
+from eval.lm import StudyLM, forward_lm_eval
+from eval.score import Subject
+from study.data.sources import Access
+from study.data.tokenizer import train
+from study.model import build
+from study.run import Model, Scoring, Source, Suite, SuiteTask
+
+TEXTS = ["is it so? yes no maybe the answer here is yes or no", "he said no and she said yes"] * 20
+ROWS = [
+    {"question": "is it", "label": 0, "kind": "asked"},
+    {"question": "is he", "label": 1, "kind": "asked"},
+    {"question": "is she", "label": 0, "kind": "asked"},
+    {"question": "said", "label": 0, "kind": "told"},
+    {"question": "maybe", "label": 1, "kind": "equal"},
+]
+PROMPT = "{% if kind != 'told' %}{{question}} so?|||{{ answer_choices[label] }}{% endif %}"
+CHOICES = "yes|||no"
+
+
+class Unigram(torch.nn.Module):
+    """A language model whose next token never depends on anything: scores follow by hand."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.register_buffer("table", logits)
+
+    def hidden(self, batch):
+        return torch.zeros(*batch.tokens.shape, 1)
+
+    def logits(self, hidden):
+        return self.table.expand(*hidden.shape[:-1], -1)
+
+
+class Chain(torch.nn.Module):
+    """A bigram model: token t is followed by `after[t]`."""
+
+    def __init__(self, after, size):
+        super().__init__()
+        self.after, self.size = after, size
+
+    def hidden(self, batch):
+        return batch.tokens[..., None].float()
+
+    def logits(self, hidden):
+        wanted = torch.tensor([self.after.get(int(t), 1) for t in hidden[..., 0].flatten()])
+        return 10.0 * torch.nn.functional.one_hot(wanted, self.size).reshape(
+            *hidden.shape[:-1], self.size
+        )
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train(TEXTS, vocab_size=300, sentinels=4)
+
+
+def favouring(tokenizer, **bonus):
+    logits = torch.zeros(tokenizer.vocab_size, dtype=torch.float64)
+    for word, value in bonus.items():
+        (token,) = tokenizer.encode(f" {word}")
+        logits[token] = value
+    return Unigram(logits)
+
+
+def lm_of(model, tokenizer, *, end=False, max_length=64):
+    subject = Subject(
+        model=model, architecture="causal_decoder", max_length=max_length, batch_tokens=4096
+    )
+    scoring = Scoring(end_of_sequence=end, truncation="left")
+    return StudyLM(subject, tokenizer=tokenizer, scoring=scoring)
+
+
+def file_source(path, **fields):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    base = {"text_field": "", "where": (), "part": None}
+    return Source(uri=f"file://{path.name}", digest=f"sha256:{digest}", **(base | fields))
+
+
+@pytest.fixture
+def suite(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    templates = tmp_path / "templates.yaml"
+    entry = {
+        "id": "0",
+        "name": "plain",
+        "jinja": PROMPT,
+        "answer_choices": CHOICES,
+        "reference": "",
+        "metadata": {},
+    }
+    templates.write_text(yaml.safe_dump({"dataset": "d", "templates": {"0": entry}}))
+    prose = tmp_path / "prose.jsonl"
+    prose.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS[:2]))
+
+    def task(name, metric, **fields):
+        base = {
+            "rows": file_source(rows),
+            "templates": file_source(templates),
+            "template_names": (),
+            "chance": 0.0,
+            "role": "headline",
+        }
+        return SuiteTask(name=name, metric=metric, **(base | fields))
+
+    return Suite(
+        name="s",
+        tasks=(
+            task("choose", "rank", chance=0.5),
+            task("say", "greedy"),
+            task("prose", "rolling", rows=file_source(prose, text_field="text"), templates=None),
+        ),
+        scoring=Scoring(end_of_sequence=False, truncation="left"),
+    )
+
+
+def run_suite(suite, lm, tmp_path):
+    built = suites.build(suite, access=Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True))
+    tasks = TaskManager(include_defaults=False).load([suites.lm_eval_task(one) for one in built])
+    results = evaluate(lm=lm, task_dict=tasks, bootstrap_iters=0)
+    return built, results["results"], items.collect(built, lm=lm, run="r").to_pylist()
+
+
+def test_a_suite_end_to_end_with_accuracies_by_hand(suite, tokenizer, tmp_path):
+    lm = lm_of(favouring(tokenizer, yes=3.0, no=2.0), tokenizer)
+    built, results, rows = run_suite(suite, lm, tmp_path)
+    # "yes" always wins; of the four rows that the template applies to, two say yes.
+    assert results["choose/plain"]["acc,none"] == pytest.approx(2 / 4)
+    assert results["say/plain"]["acc,none"] == pytest.approx(2 / 4)
+    assert built[0].skipped == {"not_applicable": 1}
+    assert [item.index for item in built[0].items] == [0, 1, 2, 4]
+    ranked = [row for row in rows if row["task"] == "choose"]
+    assert [row["correct"] for row in ranked] == [1.0, 0.0, 1.0, 0.0]
+    assert [row["margin"] for row in ranked] == pytest.approx([1.0, -1.0, 1.0, -1.0])
+    assert [row["prediction"] for row in ranked] == [0] * 4
+    total = tokenizer.vocab_size - 2 + math.exp(3) + math.exp(2)
+    assert ranked[0]["log_likelihoods"] == pytest.approx([3 - math.log(total), 2 - math.log(total)])
+    assert ranked[0]["null_log_likelihoods"] == pytest.approx(ranked[0]["log_likelihoods"])
+    assert ranked[0]["bytes"] == [4, 3]
+    chance = 1 / (1 + math.exp(-1))
+    assert ranked[0]["brier"] == pytest.approx(2 * (1 - chance) ** 2)
+
+
+def test_bits_per_byte_by_hand(suite, tokenizer, tmp_path):
+    lm = lm_of(Unigram(torch.zeros(tokenizer.vocab_size)), tokenizer)
+    _, results, rows = run_suite(suite, lm, tmp_path)
+    tokens = sum(len(tokenizer.encode(text)) for text in TEXTS[:2])
+    size = sum(len(text.encode()) for text in TEXTS[:2])
+    expected = tokens * math.log2(tokenizer.vocab_size) / size
+    assert results["prose"]["bits_per_byte,none"] == pytest.approx(expected)
+    rolled = [row for row in rows if row["task"] == "prose"]
+    assert sum(row["tokens"][0] for row in rolled) == tokens
+
+
+def test_ties_share_the_point(suite, tokenizer, tmp_path):
+    lm = lm_of(Unigram(torch.zeros(tokenizer.vocab_size)), tokenizer)
+    _, results, rows = run_suite(suite, lm, tmp_path)
+    assert results["choose/plain"]["acc,none"] == pytest.approx(0.5)
+    ranked = [row for row in rows if row["task"] == "choose"]
+    assert all(row["tie"] and row["prediction"] == -1 for row in ranked)
+
+
+def test_rolling_predicts_each_token_once(tokenizer):
+    lm = lm_of(Unigram(torch.zeros(tokenizer.vocab_size)), tokenizer, max_length=9)
+    text = " ".join(TEXTS[:4])
+    (total,) = lm.loglikelihood_rolling([request("loglikelihood_rolling", text)])
+    tokens = len(tokenizer.encode(text))
+    assert tokens > 40
+    assert total == pytest.approx(-tokens * math.log(tokenizer.vocab_size))
+    assert lm.rolled(text)[1] == tokens
+
+
+def test_both_ends_come_from_one_pass(tokenizer):
+    logits = torch.zeros(tokenizer.vocab_size, dtype=torch.float64)
+    logits[1] = 2.0
+    model = Unigram(logits)
+    pair = request("loglikelihood", "is it", " yes no")
+    ((without, _),) = lm_of(model, tokenizer).loglikelihood([pair])
+    ((with_end, _),) = lm_of(model, tokenizer, end=True).loglikelihood([pair])
+    end = 2 - math.log(tokenizer.vocab_size - 1 + math.exp(2))
+    assert with_end - without == pytest.approx(end)
+
+
+def test_an_empty_continuation_never_wins(tokenizer):
+    lm = lm_of(Unigram(torch.zeros(tokenizer.vocab_size)), tokenizer)
+    ((value, greedy),) = lm.loglikelihood([request("loglikelihood", "is it", "")])
+    assert value == -math.inf
+    assert not greedy
+
+
+def test_spaces_move_to_the_continuation(tokenizer):
+    lm = lm_of(favouring(tokenizer, yes=3.0), tokenizer)
+    moved, plain = lm.loglikelihood(
+        [request("loglikelihood", "is it ", "yes"), request("loglikelihood", "is it", " yes")]
+    )
+    assert moved == plain
+
+
+def test_generate_until(tokenizer):
+    words = [tokenizer.encode(f" {word}")[0] for word in ("it", "yes", "no", "said")]
+    chain = Chain(dict(itertools.pairwise(words)), tokenizer.vocab_size)
+    lm = lm_of(chain, tokenizer)
+
+    def generate(**options):
+        return lm.generate_until([request("generate_until", " it", options)])[0]
+
+    assert generate(until=[]) == " yes no said"
+    assert generate(until=[" no"]) == " yes"
+    assert generate(until=[], max_gen_toks=2) == " yes no"
+    with pytest.raises(ValueError, match="legal: greedy"):
+        generate(until=[], do_sample=True, temperature=1.0)
+
+
+def request(kind, *args):
+    return Instance(request_type=kind, doc={}, arguments=args, idx=0)
+
+
+def test_it_is_in_the_registry_beside_lm_evals_own():
+    assert get_model("study") is StudyLM
+    assert get_model("hf") is not StudyLM
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"name": "choose", "template_names": ("nothing",)}, "no template 'nothing'"),
+        ({"where": (("kind", "told"),)}, "keeps no row"),
+    ],
+)
+def test_bad_suites_are_named(suite, tmp_path, changes, match):
+    task = suite.tasks[0]
+    where = changes.pop("where", None)
+    if where:
+        changes["rows"] = replace(task.rows, where=where)
+    broken = replace(suite, tasks=(replace(task, **changes),))
+    with pytest.raises(ValueError, match=match):
+        suites.build(broken, access=Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True))
+
+
+@pytest.mark.parametrize("end", ["", "x"])
+def test_choices_that_cannot_be_ranked_are_skipped(suite, tmp_path, end):
+    path = tmp_path / "templates.yaml"
+    form = yaml.safe_load(path.read_text())
+    form["templates"]["0"]["answer_choices"] = f"yes|||no|||{end or 'no'}"
+    form["templates"]["0"]["jinja"] = "{{question}}|||{{ ['yes', 'other'][label] }}"
+    path.write_text(yaml.safe_dump(form))
+    task = replace(suite.tasks[0], templates=file_source(path))
+    access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
+    if not end:
+        with pytest.raises(ValueError, match="choices empty or equal': 5"):
+            suites.build(replace(suite, tasks=(task,)), access=access)
+        return
+    (built,) = suites.build(replace(suite, tasks=(task,)), access=access)
+    assert built.skipped == {"answer not among the choices": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["prefix_decoder", "encoder_decoder"])
+def test_lm_evals_own_command_line(architecture, tokenizer, tmp_path, monkeypatch):
+    """`study lm-eval` on an exported directory and a task of lm-eval's own YAML."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shape = Model(
+        architecture=architecture,
+        mixer="attention",
+        positions="t5_bias",
+        layers=1,
+        d_model=16,
+        heads=2,
+        d_head=8,
+        d_ff=32,
+        vocab_size=tokenizer.vocab_size,
+        tied=True,
+    )
+    export = tmp_path / "export"
+    build(shape, dropout=0.0, seed=0).save_pretrained(export)
+    tokenizer.save(export / "tokenizer.json")
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    task = {
+        "task": "own_task",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}} so?",
+        "doc_to_choice": ["yes", "no"],
+        "doc_to_target": "label",
+        "metric_list": [{"metric": "acc"}],
+    }
+    (tasks / "own_task.yaml").write_text(yaml.safe_dump(task))
+    before = list(sys.argv)
+    forward_lm_eval(
+        [
+            *("run", "--model", "study", "--model_args", f"run={export},max_length=32"),
+            *("--tasks", "own_task", "--include_path", str(tasks)),
+            *("--output_path", str(tmp_path / "out")),
+        ]
+    )
+    assert sys.argv == before
+    (found,) = (tmp_path / "out").rglob("results*.json")
+    accuracy = json.loads(found.read_text())["results"]["own_task"]["acc,none"]
+    assert accuracy in (2 / 5, 3 / 5)  # one answer for all rows, or the majority
+
+
+def test_model_args_are_checked(tmp_path):
+    with pytest.raises(ValueError, match="legal: run=DIRECTORY"):
+        StudyLM.create_from_arg_string(f"run={tmp_path},pretrained=gpt2")
+    with pytest.raises(ValueError, match=r"no tokenizer\.json"):
+        StudyLM.create_from_arg_string(f"run={tmp_path}")

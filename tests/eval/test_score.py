@@ -1,0 +1,223 @@
+"""The scoring rule against a float64 oracle that uses neither `layout` nor batches."""
+
+import math
+import random
+
+import pytest
+import torch
+
+from eval.score import Request, Scored, Subject, greedy, score
+from kernels.visibility import Visibility
+from study.layout import Batch, SourceSide
+from study.model import build
+from study.run import Model, Scoring
+
+ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
+VOCABULARY = 41
+LEFT = Scoring(end_of_sequence=True, truncation="left")
+
+
+def tiny(architecture, positions="rope", seed=0):
+    shape = Model(
+        architecture=architecture,
+        mixer="attention",
+        positions=positions,
+        layers=2,
+        d_model=16,
+        heads=2,
+        d_head=8,
+        d_ff=32,
+        vocab_size=VOCABULARY,
+        tied=False,
+    )
+    return build(shape, dropout=0.0, seed=seed).eval()
+
+
+def subject(architecture, *, max_length=64, batch_tokens=4096, **options):
+    return Subject(
+        model=tiny(architecture, **options),
+        architecture=architecture,
+        max_length=max_length,
+        batch_tokens=batch_tokens,
+    )
+
+
+def requests(number=12, seed=3):
+    draw = random.Random(seed)
+    token = lambda: draw.randrange(2, VOCABULARY)  # noqa: E731
+    return [
+        Request(
+            context=[token() for _ in range(draw.randrange(0, 20))],
+            targets=[[token() for _ in range(draw.randrange(1, 5))] for _ in range(3)],
+        )
+        for _ in range(number)
+    ]
+
+
+def row(ends, *, keys):
+    end = torch.tensor([ends], dtype=torch.int32)
+    return Visibility.build(torch.zeros_like(end), end, num_keys=keys)
+
+
+def oracle(model, architecture, context, target):
+    """Log-probability of each target token and of the end of sequence, in float64, written out."""
+    wanted = [*target, 1]
+    source = None
+    if architecture == "encoder_decoder":
+        shifted = [0, *target]
+        decoder = row([i + 1 for i in range(len(shifted))], keys=len(shifted))
+        seen = context or [0]
+        size = len(context)
+        cross = torch.full((1, len(shifted)), size, dtype=torch.int32)
+        source = SourceSide(
+            tokens=torch.tensor([seen]),
+            positions=torch.arange(len(seen), dtype=torch.int32)[None],
+            visibility=row([size] * len(seen), keys=len(seen)),
+            cross=Visibility.build(torch.zeros_like(cross), cross, num_keys=len(seen)),
+            segments=torch.ones(1, len(seen), dtype=torch.int32),
+        )
+        first = 0
+    else:
+        shifted = [0, *context, *target]
+        prefix = len(context) + 1 if architecture == "prefix_decoder" else 0
+        decoder = row([max(i + 1, prefix) for i in range(len(shifted))], keys=len(shifted))
+        first = len(context)
+    length = len(shifted)
+    batch = Batch(
+        tokens=torch.tensor([shifted]),
+        labels=torch.zeros(1, length, dtype=torch.int64),
+        loss_mask=torch.zeros(1, length, dtype=torch.bool),
+        positions=torch.arange(length, dtype=torch.int32)[None],
+        visibility=decoder,
+        segments=torch.ones(1, length, dtype=torch.int32),
+        source=source,
+    )
+    with torch.no_grad():
+        logits = model.logits(model.hidden(batch))[0]
+    chances = torch.log_softmax(logits.double(), dim=-1)
+    return [float(chances[first + place, token]) for place, token in enumerate(wanted)]
+
+
+@pytest.mark.parametrize("positions", ["rope", "t5_bias"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_agrees_with_the_oracle_whatever_the_batches(architecture, positions):
+    exact = tiny(architecture, positions).double()
+    asked = requests(5)
+    expected = {
+        (id(request), tuple(target)): oracle(exact, architecture, list(request.context), target)
+        for request in asked
+        for target in request.targets
+    }
+    for batch_tokens in (1, 150, 100_000):
+        found = score(
+            subject(architecture, batch_tokens=batch_tokens, positions=positions),
+            asked,
+            scoring=LEFT,
+        )
+        for request, answers in zip(asked, found, strict=True):
+            for target, answer in zip(request.targets, answers, strict=True):
+                steps = expected[id(request), tuple(target)]
+                assert answer.target_log_likelihood == pytest.approx(sum(steps[:-1]), abs=2e-5)
+                assert answer.end_log_likelihood == pytest.approx(steps[-1], abs=1e-5)
+                assert answer.log_likelihood(LEFT) == pytest.approx(sum(steps), abs=2e-5)
+                assert answer.tokens == len(target)
+                assert answer.valid
+
+
+def test_the_order_of_requests_does_not_matter():
+    asked = requests()
+    forward = score(subject("prefix_decoder", batch_tokens=120), asked, scoring=LEFT)
+    backward = score(subject("prefix_decoder", batch_tokens=120), asked[::-1], scoring=LEFT)
+    assert forward == backward[::-1]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_truncation_keeps_the_named_side_and_is_counted(architecture, side):
+    scoring = Scoring(end_of_sequence=False, truncation=side)
+    context, target = list(range(2, 22)), [30, 31]
+    one = subject(architecture, max_length=12)
+    (cut,), (same,) = score(
+        one,
+        [
+            Request(context=context, targets=[target]),
+            Request(context=context[-9:] if side == "left" else context[:9], targets=[target]),
+        ],
+        scoring=scoring,
+    )
+    assert (cut.truncated, same.truncated) == (11, 0)
+    assert cut.target_log_likelihood == same.target_log_likelihood
+
+
+def test_what_cannot_be_scored_is_invalid_and_the_limit_is_exact():
+    one = subject("causal_decoder", max_length=6)
+    ((empty, longest, too_long),) = score(
+        one, [Request(context=[5, 6], targets=[[], [7] * 5, [7] * 6])], scoring=LEFT
+    )
+    assert not empty.valid
+    assert empty == Scored(
+        target_log_likelihood=0.0,
+        end_log_likelihood=0.0,
+        greedy_target=False,
+        greedy_end=False,
+        tokens=0,
+        truncated=0,
+        valid=False,
+    )
+    assert longest.valid
+    assert longest.truncated == 2
+    assert not too_long.valid
+
+
+def test_a_score_that_is_not_finite_is_invalid():
+    model = tiny("causal_decoder")
+    with torch.no_grad():
+        model.embedding.weight.fill_(math.nan)
+    broken = Subject(model=model, architecture="causal_decoder", max_length=32, batch_tokens=100)
+    ((answer,),) = score(broken, [Request(context=[3], targets=[[4]])], scoring=LEFT)
+    assert not answer.valid
+    assert answer.log_likelihood(LEFT) == 0.0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_greedy_decoding_and_the_greedy_flag_agree(architecture):
+    one = subject(architecture, seed=2)
+    contexts = [list(request.context) for request in requests(6)]
+    grown = greedy(one, contexts, scoring=LEFT, max_new_tokens=5)
+    assert any(grown)
+    for context, tokens in zip(contexts, grown, strict=True):
+        if not tokens:
+            continue
+        other = [*tokens[:-1], tokens[-1] % (VOCABULARY - 2) + 2]
+        ((own, changed),) = score(
+            one, [Request(context=context, targets=[tokens, other])], scoring=LEFT
+        )
+        assert own.greedy_target
+        assert own.greedy_end or len(tokens) == 5
+        assert not changed.greedy_target
+
+
+def test_watch_is_called_and_can_stop():
+    class StopHere(Exception):
+        pass
+
+    def watch(done, asked):
+        assert 0 <= done < asked
+        if done:
+            raise StopHere
+
+    one = Subject(
+        model=tiny("causal_decoder"),
+        architecture="causal_decoder",
+        max_length=64,
+        batch_tokens=1,
+        watch=watch,
+    )
+    with pytest.raises(StopHere):
+        score(one, requests(), scoring=LEFT)
+
+
+@pytest.mark.parametrize(("name", "value"), [("max_length", 1), ("batch_tokens", 0)])
+def test_limits_are_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        subject("causal_decoder", **{name: value})

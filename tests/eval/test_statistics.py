@@ -1,0 +1,147 @@
+"""Estimators against brute force, published figures and small simulations."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eval.statistics import (
+    against_chance,
+    effective_trials,
+    holm,
+    minimum_effect,
+    resampling_counts,
+    residual,
+    wilson,
+)
+
+
+def test_residual_is_free_of_cell_and_seed_effects():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, (6, 3))
+    moved = noise + rng.normal(size=(6, 1)) + rng.normal(size=(1, 3))
+    assert residual(moved).degrees == 10
+    assert residual(moved).variance == pytest.approx(residual(noise).variance)
+    draws = [residual(rng.normal(0, 0.02, (6, 3))).variance for _ in range(2000)]
+    assert np.mean(draws) == pytest.approx(0.02**2, rel=0.03)
+
+
+def test_unequal_variances_are_told():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(0, 1, (4, 40)) * np.array([[1], [1], [1], [12]])
+    found = residual(scores).unequal_p
+    assert found is not None
+    assert found < 0.01
+    assert residual(np.ones((1, 3))).degrees == 0
+    assert residual(np.ones((3, 3))).unequal_p is None
+
+
+def test_false_positives_of_a_contrast_stay_near_their_level():
+    """Two of six equal cells, three seeds, at 5%: decision.md has 3.4 to 4.3% with items on top."""
+    rng = np.random.default_rng(2)
+    wrong = planted = 0
+    rounds = 3000
+    for _ in range(rounds):
+        scores = rng.normal(0, 1, (6, 3)) + rng.normal(0, 2, (1, 3))
+        found = residual(scores)
+        error = math.sqrt(2 * found.variance / 3)
+        critical = stats.t.ppf(0.975, found.degrees) * error
+        difference = scores[0].mean() - scores[1].mean()
+        wrong += abs(difference) > critical
+        planted += abs(difference + 4.0) > critical
+    assert 0.035 < wrong / rounds < 0.065
+    assert planted / rounds > 0.95
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(3, 3.9), (5, 2.7)])
+def test_minimum_effect_is_the_one_that_was_published(seeds, expected):
+    """In residual standard deviations, six cells, Holm's first step over 13 claims."""
+    error, degrees = math.sqrt(2 / seeds), 5 * (seeds - 1)
+    assert minimum_effect(error, degrees, alpha=0.025 / 13) == pytest.approx(expected, abs=0.07)
+    assert minimum_effect(1.0, math.inf, alpha=0.025) == pytest.approx(2.80, abs=0.01)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 20), (20, 20), (7, 20), (1, 400)])
+def test_wilson(hits, trials):
+    expected = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+    assert wilson(hits / trials, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_without_trials_is_not_a_number():
+    assert all(math.isnan(bound) for bound in wilson(0.5, 0))
+
+
+def test_effective_trials():
+    assert effective_trials(0.5, 0.05, 400) == pytest.approx(100)
+    assert effective_trials(0.5, 0.001, 400) == 400
+    assert effective_trials(1.0, 0.0, 400) == 400
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_groups_are_drawn_whole():
+    groups = np.array([4, 9, 4, 9, 7, 7])
+    counts = resampling_counts(groups, replicates=300, seed=0)
+    assert counts.shape == (300, 6)
+    for left, right in ((0, 2), (1, 3), (4, 5)):
+        assert (counts[:, left] == counts[:, right]).all()
+    assert (counts.sum(axis=1) == 6).all()
+    assert counts[:, 0].std() > 0
+
+
+def pairs(number):
+    return np.repeat(np.arange(number), 2)
+
+
+def test_a_scorer_that_ignores_its_prompt_is_at_chance():
+    correct = np.tile([1.0, 0.0], 60)[:, None]
+    assert against_chance(correct, pairs(60), chance=0.5, twins=True).p == 1.0
+
+
+def test_sign_flips_are_exact():
+    rng = np.random.default_rng(3)
+    correct = rng.choice([0.0, 0.5, 1.0], (16, 3), p=[0.2, 0.1, 0.7])
+    surplus = (correct - 0.5).reshape(8, 2, 3).sum(axis=(1, 2))
+    signs = np.array(list(itertools.product([-1, 1], repeat=8)))
+    expected = np.mean(np.abs(signs @ surplus) >= abs(surplus.sum()) - 1e-9)
+    found = against_chance(correct, pairs(8), chance=0.5, twins=True)
+    assert found.p == pytest.approx(expected)
+    assert found.p > 0.005
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_both_directions_are_found(value):
+    correct = np.full((40, 2), value)
+    assert against_chance(correct, pairs(20), chance=0.5, twins=True).p == pytest.approx(2**-19)
+    assert against_chance(correct, np.arange(40), chance=0.5, twins=False).p < 0.001
+    single = against_chance(correct[:, :1], np.arange(40), chance=0.5, twins=False)
+    assert single.method.startswith("exact binomial")
+    assert single.p == pytest.approx(2**-39)
+
+
+def test_untwinned_tests_hold_their_level():
+    rng = np.random.default_rng(4)
+    wrong = 0
+    for _ in range(400):
+        skill = rng.beta(1, 3, (80, 1))  # templates agree on an item
+        correct = (rng.random((80, 4)) < skill).astype(float)
+        wrong += against_chance(correct, np.arange(80), chance=0.25, twins=False).p < 0.05
+    assert wrong / 400 < 0.09
+
+
+def test_missing_answers_are_left_out():
+    correct = np.array([[1.0, np.nan], [np.nan, np.nan], [0.0, 1.0], [1.0, 1.0]])
+    found = against_chance(correct, np.arange(4), chance=0.5, twins=False)
+    assert 0 < found.p <= 1
+    assert against_chance(np.full((2, 1), np.nan), np.arange(2), chance=0.5, twins=False).p == 1.0
+
+
+def test_twins_have_a_chance_of_one_half():
+    with pytest.raises(ValueError, match=r"legal: 0\.5"):
+        against_chance(np.ones((4, 1)), pairs(2), chance=0.2, twins=True)

@@ -1,0 +1,152 @@
+"""The verdict of every kind at every place of its interval, and both Holm corrections."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from eval.claims import Claim, Contrast, digest, paper_claims
+from eval.verdicts import ALPHA, Estimate, decide, decision
+
+MARGIN = 0.05
+
+
+def contrast(kind="greater", name="a"):
+    return Contrast(name=name, suite="s", weights=((("x",), 1.0),), kind=kind, margin=MARGIN)
+
+
+def estimate(value, error=0.005, **changes):
+    fields = {
+        "value": value,
+        "standard_error": error,
+        "degrees": 20,
+        "seeds": 3,
+        "basis": "seeds and items",
+    }
+    return Estimate(**(fields | changes))
+
+
+def claim(*components, name="C", kind="greater"):
+    return Claim(id=name, text="t", kind=kind, components=components)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "error", "expected"),
+    [
+        ("greater", 0.10, 0.01, "replicated"),
+        ("greater", 0.03, 0.005, "replicated"),
+        ("greater", 0.00, 0.01, "contradicted"),
+        ("greater", -0.10, 0.01, "contradicted"),
+        ("greater", 0.03, 0.02, "underpowered"),
+        ("positive", 0.10, 0.01, "replicated"),
+        ("positive", 0.00, 0.001, "underpowered"),
+        ("positive", -0.10, 0.01, "contradicted"),
+        ("equivalent", 0.00, 0.01, "replicated"),
+        ("equivalent", 0.10, 0.01, "contradicted"),
+        ("equivalent", -0.10, 0.01, "contradicted"),
+        ("equivalent", 0.04, 0.01, "underpowered"),
+        ("not_greater", 0.00, 0.01, "replicated"),
+        ("not_greater", -0.10, 0.01, "replicated"),
+        ("not_greater", 0.10, 0.01, "contradicted"),
+        ("not_greater", 0.02, 0.02, "underpowered"),
+        ("not_greater", 0.02, 0.005, "contradicted"),
+    ],
+)
+def test_each_kind(kind, value, error, expected):
+    assert decision(contrast(kind), estimate(value, error), ALPHA) == expected
+    (found,) = decide([claim(contrast(kind))], lambda _: estimate(value, error))
+    assert found.verdict == expected
+
+
+def test_interval_and_p_value_are_one_thing():
+    one = estimate(0.02, 0.01)
+    for alpha in (0.025, 0.001):
+        low, _ = one.interval(alpha)
+        assert (low > 0) == (one.above(0.0) < alpha)
+    low, high = one.interval(ALPHA)
+    assert low == pytest.approx(0.02 - 2.086 * 0.01, abs=1e-5)
+    assert high == pytest.approx(0.02 + 2.086 * 0.01, abs=1e-5)
+
+
+def test_a_conjunction_needs_all_and_is_contradicted_by_one():
+    values = {"a": 0.1, "b": 0.1, "c": 0.03}
+    parts = [contrast(name=name) for name in values]
+
+    def found(extra):
+        return decide([claim(*parts)], lambda c: estimate((values | extra)[c.name], 0.02))[
+            0
+        ].verdict
+
+    assert found({"c": 0.1}) == "replicated"
+    assert found({}) == "underpowered"
+    assert found({"c": -0.1}) == "contradicted"
+
+
+def test_contradiction_by_one_of_many_is_corrected_inside_the_claim():
+    # p = 0.02 alone would contradict; among ten contrasts it must not.
+    value = MARGIN - 2.19 * 0.01
+    noisy = {"a9": estimate(value, 0.01)}
+    parts = [contrast(name=f"a{index}") for index in range(10)]
+    many = decide([claim(*parts)], lambda c: noisy.get(c.name, estimate(0.06, 0.03)))
+    alone = decide([claim(contrast(name="a9", kind="greater"))], lambda c: noisy["a9"])
+    assert noisy["a9"].below(MARGIN) < ALPHA
+    assert many[0].verdict == "underpowered"
+    assert alone[0].components[0].verdict == "replicated"  # surely above zero: small, not absent
+
+
+def test_qualifiers():
+    (small,) = decide([claim(contrast())], lambda _: estimate(0.02, 0.004))
+    assert (small.verdict, small.qualifier) == ("replicated", "negligible")
+    (turned,) = decide([claim(contrast())], lambda _: estimate(-0.1, 0.01))
+    assert (turned.verdict, turned.qualifier) == ("contradicted", "reversed")
+    (floor,) = decide([claim(contrast())], lambda _: estimate(0.0, 0.01, floor=True))
+    assert floor.verdict == "contradicted"
+    assert floor.qualifier.startswith("at floor")
+
+
+def test_holm_over_the_claims_that_ran():
+    errors = {"C1": 0.02, "C2": 0.0434, "C3": 0.09}
+    claims = [claim(contrast(name=name), name=name) for name in errors]
+    claims.append(claim(contrast(name="missing"), name="C4"))
+
+    def found(c):
+        return estimate(0.1, errors[c.name], degrees=math.inf) if c.name in errors else "no cell"
+
+    verdicts = {each.claim.id: each for each in decide(claims, found)}
+    assert verdicts["C4"].verdict == "not run"
+    assert verdicts["C4"].p is None
+    assert verdicts["C4"].reason == "no cell"
+    assert verdicts["C1"].alpha == pytest.approx(ALPHA / 3)
+    assert verdicts["C1"].verdict == "replicated"
+    # One-sided p of C2 is .0106: below .025 / 2 it is found, and .025 / 3 would not do.
+    assert verdicts["C2"].verdict == "replicated"
+    assert verdicts["C2"].p == pytest.approx(2 * 0.0106, abs=2e-4)
+    assert verdicts["C3"].verdict == "underpowered"
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, "1 seed"), (2, "2 seeds")])
+def test_few_seeds_never_decide(seeds, expected):
+    sure = estimate(0.5, 0.001, seeds=seeds, basis="items only", degrees=math.inf)
+    (found,) = decide([claim(contrast())], lambda _: sure)
+    assert found.verdict == f"underpowered ({expected})"
+    assert found.components[0].verdict == f"underpowered ({expected})"
+    assert found.p is None
+
+
+def test_an_error_of_zero_is_no_division():
+    (found,) = decide([claim(contrast())], lambda _: estimate(0.1, 0.0))
+    assert found.verdict == "replicated"
+    assert estimate(0.0, 0.0).above(0.0) == 1.0
+
+
+def test_paper_claims_are_data():
+    claims = paper_claims("microworld", 0.05)
+    assert [each.id for each in claims] == [f"C{number}" for number in range(1, 19)]
+    assert digest(claims) == digest(paper_claims("microworld", 0.05))
+    assert digest(claims) != digest(paper_claims("microworld", 0.06))
+    assert all(each.components or each.reason for each in claims)
+    assert {c.suite for each in claims for c in each.components} == {"microworld"}
+    names = [c.name for c in next(each for each in claims if each.id == "C5").components]
+    assert len(names) == len(set(names)) == 5
+    edited = (replace(claims[0], text="other"), *claims[1:])
+    assert digest(edited) != digest(claims)

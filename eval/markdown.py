@@ -68,6 +68,8 @@ def _table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> st
 
 def _text(value: str) -> str:
     """Nothing of a run may open a tag, a link or a cell."""
-    for mark in ("\\", "|", "<", ">", "[", "]", "*", "`", "_", "#"):
+    for mark in ("\\", "|", "[", "]", "*", "`", "_", "#"):
         value = value.replace(mark, "\\" + mark)
+    for mark, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        value = value.replace(mark, entity)
     return " ".join(value.split())

@@ -72,7 +72,8 @@ def wilson(share: float, trials: float, *, level: float = 0.95) -> tuple[float, 
     half = (
         z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
     )
-    return (max(0.0, middle - half), min(1.0, middle + half))
+    # At 0 and 1 the bound is the share itself, which rounding may miss.
+    return (max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share)))
 
 
 def effective_trials(share: float, standard_error: float, trials: int) -> float:

@@ -230,6 +230,24 @@ def report(
 
 @app.command()
 @_ends_clearly
+def rates(
+    target: Target,
+    out: Annotated[Path, typer.Option("--out", help="The file of choices that sweeps read.")],
+    store: StoreAt = DEFAULT_STORE,
+    json: AsJson = False,
+):
+    """Choose each lineage's learning rate from a finished sweep, by its own held-out loss."""
+    from study import plan as plans
+    from study import tables
+    from study.rates import choose_into
+    from study.store import Store
+
+    trials = choose_into(out, runs=plans.load(target).runs, store=Store(store))
+    tables.show_trials(trials, as_json=json)
+
+
+@app.command()
+@_ends_clearly
 def check(
     target: Annotated[
         str | None, typer.Argument(help="A sweep or run [default: tiny models]")

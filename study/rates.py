@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.run import Trained, lineage, root
+from study.run import Run, Trained, lineage, root
 
 if TYPE_CHECKING:
     from study.store import Store
@@ -34,13 +34,17 @@ class Trial:
     loss: float
 
 
-def trials(runs: Iterable[Trained], *, store: Store) -> tuple[Trial, ...]:
-    """The finished runs as trials. Raises RateError that names a run that is not done."""
+def trials(runs: Iterable[Run], *, store: Store) -> tuple[Trial, ...]:
+    """The finished trained runs as trials. Raises RateError that names a run that is not done."""
     found = []
     for run in runs:
-        done = store.open(run).done()
+        if not isinstance(run, Trained):
+            continue
+        done = store.existing(run).done()
         if done is None:
             raise RateError(f"{run.slug} is not done: run the sweep first")
+        if done["validation_loss"] is None:
+            raise RateError(f"{run.slug} has no held-out loss: its corpus holds nothing out")
         found.append(
             Trial(
                 path=" > ".join(lineage(run)),
@@ -50,6 +54,13 @@ def trials(runs: Iterable[Trained], *, store: Store) -> tuple[Trial, ...]:
             )
         )
     return tuple(found)
+
+
+def choose_into(file: Path, *, runs: Iterable[Run], store: Store) -> tuple[Trial, ...]:
+    """Choose from the sweep's finished runs and write the file; the trials it was chosen from."""
+    found = trials(runs, store=store)
+    save(file, found=found)
+    return found
 
 
 def choose(found: Iterable[Trial]) -> dict[str, float]:

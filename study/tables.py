@@ -20,13 +20,11 @@ from study.display import quantity, table
 from study.lease import holder_of
 from study.ledger import STAGES, Row
 from study.plan import Sweep, SweepError
+from study.rates import Trial
 from study.run import Run, Trained, canonical, run_id
 from study.store import STATES, RunDirectory, State, Store
 
 TAIL_BYTES = 1 << 16
-
-
-# ---- plan ----------------------------------------------------------------------------------------
 
 
 def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
@@ -83,9 +81,6 @@ def _saved(sharing: ledger.Sharing) -> str:
     )
 
 
-# ---- show ----------------------------------------------------------------------------------------
-
-
 def show_run(sweep: Sweep, *, as_json: bool) -> None:
     """The one run that the target names: its own declaration, the last in the plan."""
     if len(sweep.declared) != 1:
@@ -93,9 +88,6 @@ def show_run(sweep: Sweep, *, as_json: bool) -> None:
         raise SweepError(f"{sweep.path} has {len(sweep.runs)} runs; name one, PATH:SLUG: {slugs}")
     run = sweep.declared[0]
     print((json.dumps(canonical(run), indent=1) if as_json else encode(run)).rstrip())
-
-
-# ---- status --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,3 +173,24 @@ def _last_events(path: Path) -> tuple[int | None, float | None, float | None]:
         if event.get("event") == "validation":
             validation = event
     return step.get("step"), step.get("loss"), validation.get("loss")
+
+
+def show_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
+    """Every trial, the best of its lineage marked."""
+    best: dict[str, float] = {}
+    for trial in trials:
+        best[trial.path] = min(best.get(trial.path, trial.loss), trial.loss)
+    if as_json:
+        print(json.dumps([asdict(trial) for trial in trials], indent=1))
+        return
+    ordered = sorted(trials, key=lambda trial: (trial.path, trial.learning_rate))
+    lines = [
+        (
+            trial.path,
+            f"{trial.learning_rate:g}",
+            f"{trial.loss:.4f}",
+            "chosen" if trial.loss == best[trial.path] else "",
+        )
+        for trial in ordered
+    ]
+    table(("lineage", "learning rate", "held-out loss", ""), lines)

@@ -272,12 +272,11 @@ def test_choices_that_cannot_be_ranked_are_skipped(suite, tmp_path, end):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["prefix_decoder", "encoder_decoder"])
-def test_lm_evals_own_command_line(architecture, tokenizer, tmp_path, monkeypatch):
+def test_lm_evals_own_command_line(tokenizer, tmp_path, monkeypatch):
     """`study lm-eval` on an exported directory and a task of lm-eval's own YAML."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     shape = Model(
-        architecture=architecture,
+        architecture="prefix_decoder",
         mixer="attention",
         positions="t5_bias",
         layers=1,

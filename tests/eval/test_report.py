@@ -183,17 +183,17 @@ def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
 
 
 AFTER = {
-    "ED:MLM": 0.95,
+    "ED:MLM": 0.97,
     "ND:MLM": 0.85,
-    "ND:PLM": 0.75,
-    "CD:FLM": 0.70,
-    "CD:MLM": 0.60,
+    "ND:PLM": 0.60,
+    "CD:FLM": 0.80,
+    "CD:MLM": 0.52,
     "ED:PLM": 0.50,
 }
 
 
 def accuracy_of(run, draw):
-    """The paper's order after finetuning, with a little of each seed's luck."""
+    """Chance before finetuning; after it an interaction as in the paper, and each seed's luck."""
     line = lineage(run)
     base = 0.5 if not line[-1].endswith("MTF") else AFTER[line[-2]]
     return min(1.0, base + 0.01 * root(run).seed + draw.normal(0, 0.005))
@@ -258,11 +258,8 @@ def test_three_seeds_decide(tmp_path):
         each.claim.id: each.verdict
         for each in decide(paper_claims("micro", 0.05), OwnRuns({"micro": one}, decided=11))
     }
-    assert verdicts["C5"] == verdicts["C9"] == verdicts["C7"] == "replicated" or (
-        verdicts["C9"] != "replicated"  # CD:FLM > ED:PLM before finetuning is false here
-    )
+    assert verdicts["C4"] == "contradicted"  # ED:PLM gained nothing
     assert verdicts["C7"] == "replicated"
-    assert verdicts["C2"] == "replicated"
     assert verdicts["C10"] == verdicts["C12"] == "not run"
 
 

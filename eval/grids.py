@@ -19,7 +19,7 @@ from eval.table import Row, Table
 from eval.verdicts import ComponentVerdict
 from study.ledger import Total
 
-Kind = Literal["", "n", "w"]
+Kind = Literal["", "n", "w", "c"]
 Head = tuple[tuple[str, Kind], ...]
 
 
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """head: (name, kind) a column: "n" a number, "w" never wrapped."""
+    """head: (name, kind) a column: "n" a number, "w" never wrapped, "c" a contrast."""
 
     head: Head
     rows: tuple[Line, ...]
@@ -105,7 +105,13 @@ def _own(panel: Panel, rows: Sequence[Row]) -> list[Row]:
 
 
 _ORDER = ("before finetuning", "after finetuning", "before finetuning, off-objective")
-_SHORT = dict(zip(_ORDER, ("before", "after", "before, off-objective"), strict=True))
+_FOUND = {
+    "above chance": "above",
+    "below chance: interference": "below (interference)",
+    "not told from chance": "not told apart",
+    "": "not tested",
+}
+_SHORT = dict(zip(_ORDER, ("before", "after", "before (off-obj.)"), strict=True))
 
 
 def suite_grid(panel: Panel, table: Table) -> Grid:
@@ -152,20 +158,24 @@ def suite_grid(panel: Panel, table: Table) -> Grid:
 
 def task_grid(panel: Panel, table: Table) -> Grid:
     """Accuracies with tests against guessing."""
-    rows = [row for row in _own(panel, table.task_rows()) if row.unit == "accuracy"]
+    rows = sorted(
+        (row for row in _own(panel, table.task_rows()) if row.unit == "accuracy"),
+        key=lambda row: (_ORDER.index(row.stage), row.tokens),
+    )
     lines = [
         line(
             row.cell,
             _SHORT[row.stage],
-            f"{row.task} ({row.role}{', greedy' if row.metric == 'greedy' else ''})",
+            row.task
+            + ("" if row.role == "headline" else f" ({row.role})")
+            + (" (greedy)" if row.metric == "greedy" else ""),
             percent(row.value),
             between(row.low, row.high),
             percent(row.chance),
             between(row.lowest, row.highest),
             p_value(row.p),
             p_value(row.p_holm),
-            Cell(text=row.finding or "not tested", style=_finding_style(row)),
-            row.method,
+            Cell(text=_FOUND[row.finding], style=_finding_style(row)),
             style="off" if row.stage == _ORDER[2] else "",
         )
         for row in rows
@@ -174,15 +184,14 @@ def task_grid(panel: Panel, table: Table) -> Grid:
         head=(
             ("lineage", "w"),
             ("finetuning", "w"),
-            ("task", ""),
+            ("task", "w"),
             ("accuracy, %", "n"),
             ("95% interval", "n"),
             ("guessing", "n"),
             ("over templates", "n"),
             ("p", "n"),
             ("p (Holm)", "n"),
-            ("against guessing", ""),
-            ("test", ""),
+            ("against guessing", "w"),
         ),
         rows=tuple(lines),
     )
@@ -268,7 +277,7 @@ def hole_grid(table: Table) -> Grid:
 # ---- claims ------------------------------------------------------------------------------------
 
 COMPONENT_HEAD: Head = (
-    ("contrast", ""),
+    ("contrast", "c"),
     ("suite", ""),
     ("difference, points", "n"),
     ("interval at the claim's level", "n"),

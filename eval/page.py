@@ -39,6 +39,8 @@ th { font-weight: 600; color: var(--soft); border-bottom: 1px solid #9a9a9a;
 td.n, th.n { text-align: right; }
 td.n, td.w { white-space: nowrap; }
 th { max-width: 11em; }
+tr:has(+ tr.more) > td { border-bottom: none; }
+td.c { min-width: 16em; }
 tr.off td { color: var(--soft); font-style: italic; }
 tr.block td { border-top: 2px solid #9a9a9a; }
 .hole { background: repeating-linear-gradient(135deg, #f2f2f2 0 6px, #e4e4e4 6px 12px);
@@ -103,7 +105,7 @@ marked stretch or probe do not count in the score above. Bars: {{ part.bars }}.<
 {% for line in part.findings %}<p>{{ line }}</p>{% endfor %}
 <details><summary>Every cell on every task, with tests</summary>
 {{ grid(part.task_head, part.task_rows) }}
-</details>
+<p class="caption">{{ part.methods }}</p></details>
 {% if part.bits_rows %}
 <h3>Held-out prose</h3>
 {{ grid(part.bits_head, part.bits_rows) }}
@@ -126,12 +128,13 @@ on running text, so this table ranks objectives and layouts together, and no cel
 {% for claim in block.claims %}
 <tr><td class="w">{{ claim.id }}</td>
 <td>{{ claim.text }}
-{% if claim.components %}<details><summary>{{ claim.summary }}</summary>
-{{ grid(component_head, claim.components) }}</details>
-{% elif claim.reason %}<br><span class="soft">{{ claim.reason }}</span>{% endif %}</td>
-<td><span class="tag {{ claim.style }}">{{ claim.verdict }}</span>
+{% if claim.reason %}<br><span class="soft">{{ claim.reason }}</span>{% endif %}</td>
+<td class="w"><span class="tag {{ claim.style }}">{{ claim.verdict }}</span>
 {% if claim.qualifier %}<br><span class="soft">{{ claim.qualifier }}</span>{% endif %}</td>
 <td class="n">{{ claim.p }}</td></tr>
+{% if claim.components %}<tr class="more"><td></td><td colspan="3"><details>
+<summary>{{ claim.summary }}</summary>
+{{ grid(component_head, claim.components) }}</details></td></tr>{% endif %}
 {% endfor %}
 </tbody></table></div>
 {% else %}<p>The sweep declares no claims.</p>

@@ -106,6 +106,16 @@ def findings(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def methods(rows: Sequence[Row]) -> str:
+    """Which test each task had."""
+    tasks: dict[str, list[str]] = {}
+    for row in rows:
+        if row.method and row.task not in tasks.setdefault(row.method, []):
+            tasks[row.method].append(row.task)
+    told = "; ".join(f"{method}: {', '.join(names)}" for method, names in tasks.items())
+    return f"Tests against guessing: {told}." if told else ""
+
+
 def bars(rows: Sequence[Row]) -> str:
     kinds = {row.interval for row in rows if row.interval in ("seeds and items", "items only")}
     if kinds == {"seeds and items"}:
@@ -140,10 +150,7 @@ def spread(panels: dict[str, Panel]) -> str:
     for panel in panels.values():
         if not panel.headline:
             continue
-        complete = np.flatnonzero(np.isfinite(panel.scores()).all(axis=0))
-        if complete.size < 2:
-            continue
-        for layout in layouts(panel, complete):
+        for layout in layouts(panel, np.arange(len(panel.seeds))):
             found = layout.residual
             if not found.degrees:
                 continue
@@ -151,7 +158,7 @@ def spread(panels: dict[str, Panel]) -> str:
             p = "–" if found.unequal_p is None else f"{found.unequal_p:.2f}"
             parts.append(
                 f"{panel.suite} {stage} finetuning: residual SD {100 * found.variance**0.5:.2f} "
-                f"points over {len(layout.cells)} cells x {complete.size} seeds "
+                f"points over {len(layout.cells)} cells x {len(panel.seeds)} seeds "
                 f"({found.degrees} degrees of freedom; Brown–Forsythe p {p})"
             )
     return "; ".join(parts)
@@ -176,7 +183,7 @@ def _claim(found: ClaimVerdict, block: Block) -> dict[str, Any]:
         "style": verdict.split(" ")[0] if verdict != "not run" else "notrun",
         "qualifier": qualifier,
         "p": grids.p_value(found.p),
-        "reason": found.reason,
+        "reason": found.reason if found.verdict == "not run" else "",
         "summary": f"{ran} of {number} contrast{'s' if number != 1 else ''} ran",
         "components": [grids.component(each) for each in found.components],
     }

@@ -125,6 +125,7 @@ def _part(panel: Panel, scores: Table) -> dict[str, Any]:
         "off_objective": any(row.stage == "before finetuning, off-objective" for row in own),
         "bars": prose.bars(own),
         "findings": prose.findings(own),
+        "methods": prose.methods(own),
         "suite_head": suite.head,
         "suite_rows": suite.rows,
         "task_head": tasks.head,

@@ -136,7 +136,7 @@ def released(
     where: tuple[tuple[str, str], ...] = (),
     part: Part | None = None,
 ) -> Source:
-    """A file inside a released package (`pypi://NAME==VERSION/PATH`), by the digest of its bytes."""
+    """A file inside a released package (`pypi://NAME==VERSION/PATH`) by its bytes' digest."""
     return Source(uri=uri, digest=f"sha256:{sha256}", text_field=text_field, where=where, part=part)
 
 

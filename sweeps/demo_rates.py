@@ -19,8 +19,8 @@ from study.tree import Study
 
 GRID = {
     "Pretrain": (1e-3, 2e-3, 4e-3, 8e-3),
-    "Adapt": (3e-4, 1e-3, 3e-3),
-    "Finetune": (3e-4, 1e-3, 3e-3),
+    "Adapt": (1.25e-4, 5e-4, 2e-3, 8e-3),
+    "Finetune": (5e-4, 1e-3, 2e-3, 4e-3),
 }
 SEED = 100
 

@@ -1,4 +1,4 @@
-"""The demo with three pretraining seeds and twice the tokens: how large is the noise between seeds?"""
+"""The demo with three pretraining seeds and twice the tokens: how large is the seed noise?"""
 
 from dataclasses import replace
 from pathlib import Path

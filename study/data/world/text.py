@@ -101,7 +101,7 @@ def laws_document(rng: random.Random) -> str:
 def facts_document(rng: random.Random) -> str:
     """Facts of one material, or of any."""
     kinds = rng.choices(MATERIALS, k=3)
-    if rng.random() < 0.85:
+    if rng.random() < 0.6:
         kinds = kinds[:1] * 3
     return " ".join(fact(rng, material=kind) for kind in kinds)
 
@@ -192,12 +192,12 @@ def _events(rng: random.Random, *, number: int, material: str) -> list[str]:
 # Shares of documents. Moves with three restatements are what teaches look-up in the context.
 WRITERS: dict[Writer, float] = {
     moves_document: 0.40,
-    gift_document: 0.08,
+    gift_document: 0.09,
     laws_document: 0.11,
-    facts_document: 0.12,
+    facts_document: 0.10,
     example_document: 0.10,
     events_document: 0.11,
-    story_document: 0.08,
+    story_document: 0.09,
 }
 
 

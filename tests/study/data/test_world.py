@@ -13,14 +13,14 @@ from study.data import tokenizer, world
 from study.data.world.lexicon import ACTIONS, EFFECTS, MATERIALS, OBJECTS, WITHHELD, withheld_for
 
 GOLDEN = {
-    "text": "76dbd39ea1b1b252",
+    "text": "9884a839d662d228",
     "rows/who": "722b320ae249efa0",
     "templates/who": "ae3d3a479cbf9f4d",
     "rows/where": "704b8e7353044959",
     "templates/where": "df6a959ee4bcc297",
     "rows/material": "b581c1d4b0c3b7b8",
     "templates/material": "09bac1a065755149",
-    "rows/topic": "82623e8be829f6cf",
+    "rows/topic": "96241fd84332b353",
     "templates/topic": "edb2d7d7b6fb71a2",
     "rows/order": "407ee9f7bf5595e2",
     "templates/order": "402486c9b40f6c9b",

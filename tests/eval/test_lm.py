@@ -175,6 +175,10 @@ def test_ties_share_the_point(suite, tokenizer, tmp_path):
     assert results["choose/plain"]["acc,none"] == pytest.approx(0.5)
     ranked = [row for row in rows if row["task"] == "choose"]
     assert all(row["tie"] and row["prediction"] == -1 for row in ranked)
+    assert [row["correct"] for row in ranked] == [0.5] * 4
+    assert suites.credit([-1.0, -1.0, -2.0], 1) == 0.5
+    assert suites.credit([-1.0, -1.0, -2.0], 2) == 0.0
+    assert suites.credit([float("-inf")] * 2, 0) == 0.0
 
 
 def test_rolling_predicts_each_token_once(tokenizer):

@@ -83,15 +83,21 @@ def test_a_conjunction_needs_all_and_is_contradicted_by_one():
 
 
 def test_contradiction_by_one_of_many_is_corrected_inside_the_claim():
-    # p = 0.02 alone would contradict; among ten contrasts it must not.
-    value = MARGIN - 2.19 * 0.01
-    noisy = {"a9": estimate(value, 0.01)}
-    parts = [contrast(name=f"a{index}") for index in range(10)]
-    many = decide([claim(*parts)], lambda c: noisy.get(c.name, estimate(0.06, 0.03)))
-    alone = decide([claim(contrast(name="a9", kind="greater"))], lambda c: noisy["a9"])
-    assert noisy["a9"].below(MARGIN) < ALPHA
+    # One-sided p = 0.024 alone contradicts; as one of ten contrasts it must not.
+    low = estimate(-0.021, 0.01)
+    assert 0.02 < low.below(0.0) < ALPHA
+    parts = [contrast("positive", name=f"a{index}") for index in range(10)]
+    many = decide([claim(*parts)], lambda c: low if c.name == "a9" else estimate(0.01, 0.03))
+    alone = decide([claim(parts[9])], lambda _: low)
     assert many[0].verdict == "underpowered"
-    assert alone[0].components[0].verdict == "replicated"  # surely above zero: small, not absent
+    assert alone[0].verdict == "contradicted"
+
+
+def test_small_but_certain_is_not_absent():
+    # Surely above zero and surely under the margin: negligible, and no contradiction.
+    (found,) = decide([claim(contrast())], lambda _: estimate(0.028, 0.01))
+    assert estimate(0.028, 0.01).below(MARGIN) < ALPHA
+    assert (found.verdict, found.qualifier) == ("replicated", "negligible")
 
 
 def test_qualifiers():

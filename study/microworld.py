@@ -24,7 +24,8 @@ from study.tree import Scale, Setting
 CORPUS = Corpus(
     slug="world-text",
     documents=Text(sources=(world("text", documents=90_000, seed=1),), held_out=0.01),
-    tokenizer=TrainedBPE(vocab_size=640, sentinels=16),
+    # every word is one token, and so all choices of an item are equal in tokens (tested)
+    tokenizer=TrainedBPE(vocab_size=656, sentinels=16),
 )
 
 MIXTURE = Corpus(
@@ -43,13 +44,13 @@ MIXTURE = Corpus(
 SUITE = Suite(
     name="microworld",
     tasks=(
-        world_suite_task("effect", rows=200, seed=3, chance=0.5, role="headline"),
-        world_suite_task("cause", rows=200, seed=3, chance=0.5, role="headline"),
-        world_suite_task("similar", rows=200, seed=3, chance=0.5, role="headline"),
-        world_suite_task("ending", rows=200, seed=3, chance=0.5, role="headline"),
-        world_suite_task("referent", rows=200, seed=3, chance=0.5, role="stretch"),
-        world_suite_task("last_word", rows=200, seed=3, chance=0.5, role="stretch"),
-        world_suite_task("thank", rows=200, seed=3, chance=0.5, role="probe"),
+        world_suite_task("effect", rows=200, seed=11, chance=0.5, role="headline"),
+        world_suite_task("cause", rows=200, seed=11, chance=0.5, role="headline"),
+        world_suite_task("similar", rows=200, seed=11, chance=0.5, role="headline"),
+        world_suite_task("ending", rows=200, seed=11, chance=0.5, role="stretch"),
+        world_suite_task("referent", rows=200, seed=11, chance=0.5, role="stretch"),
+        world_suite_task("last_word", rows=200, seed=11, chance=0.5, role="stretch"),
+        world_suite_task("thank", rows=200, seed=11, chance=0.5, role="probe"),
     ),
     scoring=Scoring(end_of_sequence=True, truncation="left"),
 )
@@ -67,11 +68,11 @@ SETTING = Setting(
         heads=4,
         d_head=24,
         d_ff=256,
-        vocab_size=640,
+        vocab_size=656,
         tied=True,
     ),
-    # The paper leaves documents unmasked. Here a row holds three or four unrelated ones, and masking
-    # them took *effect* from .64 to .93 before finetuning at equal tokens (LOG.md).
+    # The paper leaves documents unmasked. Here a row holds three or four unrelated ones, and
+    # masking them took *effect* from .64 to .93 before finetuning at equal tokens (LOG.md).
     packing=Packing(document_masking=True, eos_between=True),
     spans=SpanCorruption(raw_length=114, noise_density=0.15, mean_span=3.0),
     prompted=Prompted(inputs=112, targets=16),

@@ -18,9 +18,9 @@ from study.run import Pretrain, lineage
 from study.tree import Study
 
 GRID = {
-    "Pretrain": (1e-3, 2e-3, 4e-3, 8e-3),
-    "Adapt": (1.25e-4, 5e-4, 2e-3, 8e-3),
-    "Finetune": (5e-4, 1e-3, 2e-3, 4e-3),
+    "Pretrain": (4e-4, 1e-3, 2.5e-3, 6e-3),
+    "Adapt": (1e-4, 4e-4, 1.5e-3, 6e-3),
+    "Finetune": (2.5e-4, 6e-4, 1.5e-3, 4e-3),
 }
 SEED = 100
 

@@ -35,15 +35,19 @@ from study.store import RunDirectory, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """A scored lineage from its first step on. loss_tokens: None where a stage is not done.
+    """A scored lineage from its first step on.
 
-    relative: FLOPs over those of the cheapest lineage with as many tokens.
+    tokens: the budget, rows times their length. content: what was in the rows and not padding, as
+    counted in training: masked span corruption gives each document its own sentinels, and packed
+    prompts leave gaps. content, loss_tokens: None where a stage is not done. relative: FLOPs over
+    those of the cheapest lineage with as many tokens.
     """
 
     cell: str
     architecture: str
     parameters: int
     tokens: int
+    content: int | None
     loss_tokens: int | None
     flops: int
     relative: float = 1.0
@@ -57,7 +61,6 @@ def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
             continue
         taken = taken_steps(run.run, run.step)
         tokens = sum(cost.tokens(stage) * at // stage.training.steps for stage, at in taken)
-        losses = [_loss_tokens(stage, at, store=store) for stage, at in taken]
         model = model_of(run.run)
         key = (lineage(run.run), tokens)
         if key in found and found[key].loss_tokens is not None:
@@ -67,7 +70,8 @@ def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
             architecture=model.architecture,
             parameters=cost.parameters(model),
             tokens=tokens,
-            loss_tokens=None if None in losses else sum(each or 0 for each in losses),
+            content=_counted("tokens", taken, store=store),
+            loss_tokens=_counted("loss_tokens", taken, store=store),
             flops=sum(cost.flops(stage) * at // stage.training.steps for stage, at in taken),
         )
     least: dict[int, int] = {}
@@ -79,11 +83,15 @@ def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
     ]
 
 
-def _loss_tokens(run: Trained, steps: int, *, store: Store) -> int | None:
-    counted = cost.loss_tokens(run)
-    if counted is None:
-        counted = (RunDirectory(store.directory(run)).done() or {}).get("loss_tokens")
-    return None if counted is None else counted * steps // run.training.steps
+def _counted(name: str, taken: Iterable[tuple[Trained, int]], *, store: Store) -> int | None:
+    """A count of `done.json` over the stages of a lineage, up to the steps taken of each."""
+    total = 0
+    for stage, steps in taken:
+        done = RunDirectory(store.directory(stage)).done()
+        if done is None:
+            return None
+        total += done[name] * steps // stage.training.steps
+    return total
 
 
 def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]:

@@ -150,12 +150,13 @@ seed.</p>
 
 <h2 id="ledger">Ledger</h2>
 <p class="caption">Cost of each scored lineage from its first step. Lineages are compared at equal
-tokens seen, which are rows times their length; the other columns show what that leaves unequal.
-Not padding: what the rows held, as counted in training; with document masking span corruption gives
+tokens seen, which are rows times their length; the other columns show what that leaves unequal. Not
+padding: what the rows held, as counted in training; with document masking span corruption gives
 every document its own sentinels, so its rows hold more than the plain length. FLOPs are training
-FLOPs by formula, forward and backward; an encoder-decoder of equal depth has more parameters than a decoder and
-spends other FLOPs on the same tokens, and span corruption has loss on fewer of them. This plan has
-no cells matched by parameters, by FLOPs or by loss tokens unless two rows happen to agree.</p>
+FLOPs by formula, forward and backward; an encoder-decoder of equal depth has more parameters than a
+decoder and spends other FLOPs on the same tokens, and span corruption has loss on fewer of them.
+This plan has no cells matched by parameters, by FLOPs or by loss tokens unless two rows happen to
+agree.</p>
 {{ grid(cost_head, cost_rows) }}
 <details><summary>By stage and cell, and what sharing saved</summary>
 {{ grid(total_head, total_rows) }}

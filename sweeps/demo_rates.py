@@ -19,8 +19,8 @@ from study.tree import Study
 
 GRID = {
     "Pretrain": (4e-4, 1e-3, 2.5e-3, 6e-3),
-    "Adapt": (1e-4, 4e-4, 1.5e-3, 6e-3),
-    "Finetune": (2.5e-4, 6e-4, 1.5e-3, 4e-3),
+    "Adapt": (1e-4, 4e-4, 1.5e-3, 6e-3, 2.4e-2),
+    "Finetune": (2.5e-4, 6e-4, 1.5e-3, 4e-3, 1e-2),
 }
 SEED = 100
 

@@ -17,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from eval.table import Row, Table
 
@@ -167,7 +168,10 @@ def curves(found: Sequence[LearningCurve]) -> str | None:
                 seen.setdefault(curve.label, line)
             axis.set_title(names[kind])
             axis.set_xlabel("tokens seen by the lineage, M")
-        axes[0].set_ylabel("validation loss, nats per loss token")
+            # the first losses are ten times the last: on a plain scale the ends lie on each other
+            axis.set_yscale("log", base=2)
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+        axes[0].set_ylabel("validation loss, nats per loss token (log)")
         rows = -(-len(seen) // 3)
         figure.set_size_inches(2.75 * len(kinds) + 0.5, 3.1 + 0.19 * rows)
         figure.legend(

@@ -54,9 +54,6 @@ def line(*cells: str | Cell, style: str = "") -> Line:
     )
 
 
-# ---- numbers -----------------------------------------------------------------------------------
-
-
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
@@ -95,9 +92,6 @@ def scientific(number: float) -> str:
         return "0"
     power = math.floor(math.log10(abs(number)))
     return f"{number / 10**power:.2f}e{power}"
-
-
-# ---- scores ------------------------------------------------------------------------------------
 
 
 def _own(panel: Panel, rows: Sequence[Row]) -> list[Row]:
@@ -274,8 +268,6 @@ def hole_grid(table: Table) -> Grid:
     )
 
 
-# ---- claims ------------------------------------------------------------------------------------
-
 COMPONENT_HEAD: Head = (
     ("contrast", "c"),
     ("suite", ""),
@@ -314,9 +306,6 @@ def component(found: ComponentVerdict) -> Line:
             if part
         ),
     )
-
-
-# ---- accounts ----------------------------------------------------------------------------------
 
 
 def cost_grid(costs: Sequence[Cost]) -> Grid:

@@ -185,9 +185,6 @@ def curves(found: Sequence[LearningCurve]) -> str | None:
         return _svg(figure, "validation loss by tokens seen, one panel an objective")
 
 
-# ---- parts -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Line:
     """One horizontal line of a dot plot: a pretraining lineage before and after finetuning."""

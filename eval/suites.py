@@ -174,9 +174,6 @@ def _mean(metric: str) -> dict[str, Any]:
     return {"metric": metric, "aggregation": "mean", "higher_is_better": True}
 
 
-# ---- rows to items -----------------------------------------------------------------------------
-
-
 def _groups(task: SuiteTask, rows: Sequence[Row]) -> list[int]:
     """The microworld numbers its twins; elsewhere each row stands alone."""
     if task.rows.uri.startswith("world://") and all("pair" in row for row in rows):

@@ -70,9 +70,6 @@ def decode(text: str, *, name: str = "run") -> Run:
     return reader.value(node, Union[tuple(KINDS.values())], "a run")  # noqa: UP007
 
 
-# ---- types -------------------------------------------------------------------------------------
-
-
 @functools.cache
 def _types(owner: type) -> dict[str, Any]:
     """Field name -> declared type, resolved."""
@@ -128,9 +125,6 @@ def _nearest(word: str, legal: typing.Iterable[str]) -> str:
     names = sorted(legal)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"legal: {', '.join(names)}"
-
-
-# ---- YAML -> values ----------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True)
@@ -299,9 +293,6 @@ class _Reader:
                 f"{owner.__name__}.semantics is {stated}; this code computes {owner.SEMANTICS}. "
                 "The run was made by other code: check that version out, or declare the run anew",
             )
-
-
-# ---- values built in Python --------------------------------------------------------------------
 
 
 def validate(run: Run, *, seen: dict[int, Any] | None = None) -> None:

@@ -172,9 +172,6 @@ def _own_line(path: Path, error: BaseException) -> str:
     return f"{path}:{line}: {kind}: {error}{code}"
 
 
-# ---- order -------------------------------------------------------------------------------------
-
-
 def close(declared: Iterable[Run], *, known: Iterable[Run] = ()) -> tuple[Run, ...]:
     """The runs with all that they depend on, each once by id and after its dependencies.
 

@@ -133,9 +133,6 @@ def join_target(inputs: str, targets: str) -> str:
     return f" {targets}" if inputs and not inputs[-1].isspace() else targets
 
 
-# ---- reading -----------------------------------------------------------------------------------
-
-
 class _Loader(yaml.SafeLoader):
     """yaml's safe loader and the two tags of promptsource, as plain mappings."""
 
@@ -198,9 +195,6 @@ def _template(entry: dict[str, Any]) -> Template:
         choices_in_prompt=metadata.get("choices_in_prompt"),
         metrics=tuple(metadata.get("metrics") or ()),
     )
-
-
-# ---- rendering ---------------------------------------------------------------------------------
 
 
 class _Undefined(jinja2.Undefined):

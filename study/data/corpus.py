@@ -117,9 +117,6 @@ def open_corpus(directory: Path) -> OpenCorpus:
     )
 
 
-# ---- text --------------------------------------------------------------------------------------
-
-
 def held_out_key(text: str) -> str:
     """sha256 (hex) of a document's text: decides its side, and what counts as a duplicate."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -202,9 +199,6 @@ def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
             batch = []
     if batch:
         yield batch
-
-
-# ---- mixtures and tokenizers -------------------------------------------------------------------
 
 
 def _build_mixture(

@@ -165,9 +165,6 @@ def _pip_settings() -> dict[str, list[str]]:
     return settings
 
 
-# ---- one member out of an archive --------------------------------------------------------------
-
-
 def _take(archive: Path, release: Release, target: Path) -> str | None:
     """Copy the member out; its sha256, or None where the archive has no such member.
 

@@ -60,9 +60,6 @@ def _processor_seconds(function):
     return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
 
 
-# ---- starting ------------------------------------------------------------------------------------
-
-
 def test_help_answers_at_once():
     """Processor time, best of three: the suite shares its cores."""
     took = min(_processor_seconds(lambda: _study("--help")) for _ in range(3))
@@ -130,9 +127,6 @@ def test_shell_completion_completes_commands(shell):
     )
     assert "status" in answer.stdout
     assert "export" not in answer.stdout
-
-
-# ---- looking -------------------------------------------------------------------------------------
 
 
 def test_plan_json_lists_the_runs(sweep, tmp_path):
@@ -204,9 +198,6 @@ def test_status_reads_files(sweep, tmp_path):
     assert "4/10" in text
 
 
-# ---- bad input -----------------------------------------------------------------------------------
-
-
 def _refused(answer, *words, code=2):
     assert answer.returncode == code, answer
     lines = answer.stderr.strip().splitlines()
@@ -259,9 +250,6 @@ def test_a_foreign_directory_stops_run(sweep, tmp_path):
     text = (store.existing(last).path / "run.yaml").read_text()
     (store.existing(first).path / "run.yaml").write_text(text)
     _refused(_study("run", sweep, "--store", store.root), "belongs to another run")
-
-
-# ---- running -------------------------------------------------------------------------------------
 
 
 def test_run_of_a_complete_plan_does_nothing_in_two_seconds(sweep, tmp_path):

@@ -219,9 +219,6 @@ def test_workers_that_cannot_start_are_an_error_with_their_words(store):
         _run(_sweep(made.MIXTURE), store, command=("/no/such/program",))
 
 
-# ---- order and shares ----------------------------------------------------------------------------
-
-
 def test_the_longest_remaining_path_goes_first(store):
     short = made.pretrain("ok-short", seed=1, steps=10)
     long = made.pretrain("ok-long", seed=2, steps=10)
@@ -245,8 +242,6 @@ def test_default_workers_fit_what_is_ready_and_the_machine(monkeypatch):
     assert with_threads(Execution(), threads=None, workers=3).threads == 1
     assert with_threads(Execution(), threads=7, workers=2).threads == 7
 
-
-# ---- signals -------------------------------------------------------------------------------------
 
 SWEEP = """
 import sys

@@ -57,9 +57,6 @@ def runs():
 """
 
 
-# ---- loading -------------------------------------------------------------------------------------
-
-
 def test_a_sweep_is_closed_over_parents_and_ordered(sweep):
     loaded = load_sweep(sweep(TREE))
     assert loaded.title == "Which is better, one or two? And more"
@@ -171,9 +168,6 @@ def test_a_missing_file_is_named(tmp_path):
             load(str(tmp_path / name))
 
 
-# ---- targets -------------------------------------------------------------------------------------
-
-
 def test_a_target_names_one_run_with_what_it_needs(sweep):
     path = sweep(TREE)
     part = load(f"{path}:adapt")
@@ -204,9 +198,6 @@ def test_a_run_file_is_the_same_run(sweep, tmp_path):
     ]
 
 
-# ---- relations -----------------------------------------------------------------------------------
-
-
 def test_descendants_are_all_and_only_what_needs_a_run():
     first = made.pretrain()
     second, third = made.adapt(first, "a"), made.adapt(first, "b", seed=2)
@@ -222,9 +213,6 @@ def test_kept_steps_are_those_that_somebody_names_and_the_last():
     plan = [made.adapt(run, "a", step=30), made.evaluation(run, step=70), made.adapt(run, "b")]
     assert kept_steps(run, close(plan)) == (30, 70, 100)
     assert kept_steps(run, []) == (100,)
-
-
-# ---- ledger --------------------------------------------------------------------------------------
 
 
 def test_the_ledger_has_its_columns_and_numbers(tmp_path):

@@ -27,9 +27,6 @@ def outcome(jinja, row=None, *, answer_choices=None, key="k", id="t1"):  # noqa:
     return template(jinja, answer_choices=answer_choices, id=id).outcome(row or {}, key=key)
 
 
-# ---- promptsource's semantics ------------------------------------------------------------------
-
-
 def test_a_ranked_template():
     made = template(
         "{{text}} Good or bad? ||| \n{{ answer_choices [label] }}", answer_choices="bad ||| good"
@@ -88,9 +85,6 @@ def test_templates_that_change_their_row_change_a_copy():
     assert row == {"items": ["a"]}
 
 
-# ---- skipped, with the reason ------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("jinja", "reason"),
     [
@@ -134,8 +128,6 @@ def test_choices_that_fail_skip_the_row():
     assert isinstance(found, Skipped)
     assert template("a ||| b", answer_choices="{{ missing }}").choices({}, key="k") is None
 
-
-# ---- the sandbox -------------------------------------------------------------------------------
 
 ESCAPES = [
     "{{ cycler.__init__.__globals__.os.getcwd() }} ||| x",
@@ -196,8 +188,6 @@ def test_loading_other_templates_finds_nothing():
     assert found.reason == "error"
 
 
-# ---- seeded choice -----------------------------------------------------------------------------
-
 WORDS = [f"w{n}" for n in range(50)]
 
 
@@ -251,8 +241,6 @@ def test_choice_is_the_same_in_another_process():
     assert isinstance(here, Rendered)
     assert there.stdout.strip() == here.inputs
 
-
-# ---- reading -----------------------------------------------------------------------------------
 
 YAML = """
 dataset: imdb
@@ -329,9 +317,6 @@ def test_named_templates_in_their_order(tmp_path):
     assert names("With choices", "Copy") == ["With choices", "Copy"]
     with pytest.raises(ValueError, match="no template 'Copi'; legal: 'Copy', 'With choices'"):
         names("Copi")
-
-
-# ---- the join ----------------------------------------------------------------------------------
 
 
 @given(st.text(), st.text(min_size=1))

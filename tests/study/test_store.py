@@ -37,9 +37,6 @@ def directory(store):
     return store.open(made.pretrain())
 
 
-# ---- publishing ----------------------------------------------------------------------------------
-
-
 def test_a_published_directory_verifies_and_lists_sizes_and_digests(tmp_path):
     publish_directory(tmp_path / "final", _write)
     verify(tmp_path / "final")
@@ -156,9 +153,6 @@ def test_what_a_live_writer_has_aside_stays(tmp_path):
     assert mine.exists()
 
 
-# ---- checkpoints ---------------------------------------------------------------------------------
-
-
 def test_the_last_good_checkpoint_is_used_and_the_corrupt_one_named(directory):
     for step in (10, 20, 30):
         publish_directory(directory.checkpoint_path(step), _write)
@@ -191,9 +185,6 @@ def test_requests_to_keep_add_up(directory):
     directory.keep([10, 5])
     directory.keep([20])
     assert directory.kept() == (5, 10, 20)
-
-
-# ---- whose directory -----------------------------------------------------------------------------
 
 
 def test_opening_writes_the_run_and_where_it_comes_from(store):
@@ -277,9 +268,6 @@ def test_slugs_become_names_that_every_file_system_takes():
     assert slug.startswith("CD-FLM-b")
     assert len(slug) <= 100
     assert short == run_id(made.pretrain())[:12]
-
-
-# ---- status --------------------------------------------------------------------------------------
 
 
 def test_status_follows_the_files(store):

@@ -64,9 +64,6 @@ def _twins(rng: random.Random, *, choices: list[str], first: Row, second: Row) -
     return made[0], made[1]
 
 
-# ---- training families -------------------------------------------------------------------------
-
-
 def who(rng: random.Random) -> Twins:
     """Who has the object. Twins ask about two objects of one scene."""
     people, things = scenes.some_people(rng, 3), scenes.some_things(rng, 2)
@@ -166,9 +163,6 @@ def check(rng: random.Random) -> Twins:
         first={"context": context, "claim": claims[0]},
         second={"context": context, "claim": claims[1]},
     )
-
-
-# ---- held-out families -------------------------------------------------------------------------
 
 
 def effects(rng: random.Random) -> Twins:

@@ -210,9 +210,6 @@ def test_rows_grow_under_document_masking_and_nothing_is_cut(shards, architectur
         assert max(lengths) > plain
 
 
-# ---- prompted ----------------------------------------------------------------------------------
-
-
 @grid
 def test_prompted_batches_depend_on_seed_and_step_only(examples, architecture):
     made = recipe(architecture, PROMPTED, None)
@@ -257,9 +254,6 @@ def test_what_does_not_fit_together_is_refused(shards, examples):
         prompted_batches(examples, recipe=short).batch(0)
 
 
-# ---- validation --------------------------------------------------------------------------------
-
-
 @objectives
 def test_validation_is_fixed_and_reads_no_token_twice(shards, objective):
     made = recipe("prefix_decoder", objective)
@@ -296,9 +290,6 @@ def test_prompted_validation_is_fixed(examples):
     again = validation_batches(examples, recipe=replace(made, seed=99), count=3)
     assert len(first) == 3
     assert [batch.digest() for batch in first] == [batch.digest() for batch in again]
-
-
-# ---- golden ------------------------------------------------------------------------------------
 
 
 def digests(shards: TokenShards, examples: ExampleShards) -> dict[str, str]:

@@ -96,9 +96,6 @@ def test_bad_files_are_named(tmp_path):
         Tokenizer.load(tmp_path / "bad.json")
 
 
-# ---- foreign tokenizers ------------------------------------------------------------------------
-
-
 def gpt2_like():
     """No pad, its end of text last, as in GPT-2."""
     fast = Fast(models.BPE())

@@ -59,9 +59,6 @@ def rendered(family, *, items, seed):
     ]
 
 
-# ---- what is withheld --------------------------------------------------------------------------
-
-
 def leaks(texts):
     """Texts that hold an object together with its withheld action or the effect of that action."""
     found = []
@@ -111,9 +108,6 @@ def test_items_about_laws_ask_about_withheld_pairs_only(family):
         assert effect(MATERIAL_OF[named], WITHHELD[named]) in present
 
 
-# ---- wording -----------------------------------------------------------------------------------
-
-
 def four_grams(tokens):
     return set(zip(*(tokens[shift:] for shift in range(4)), strict=False))
 
@@ -135,9 +129,6 @@ def test_no_evaluation_wording_in_the_text(family, documents):
         prompt = prompt.replace("{{context}}", ".")
         prompt = re.sub(r"\{\{\w+\}\}", "_", prompt)
         assert four_grams(words(prompt)) & seen == set()
-
-
-# ---- twins -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
@@ -195,9 +186,6 @@ def test_without_the_key_fact_twins_are_one_prompt(family):
                 }
             )
         assert left[0] == left[1]
-
-
-# ---- classifiers -------------------------------------------------------------------------------
 
 
 def ridge_accuracy(train, test, classes):
@@ -259,9 +247,6 @@ def test_yes_and_no_are_not_told_by_the_words_of_the_prompt():
         ]
 
     assert ridge_accuracy(labelled(100), labelled(101), 2) <= CEILING
-
-
-# ---- seeds -------------------------------------------------------------------------------------
 
 
 def test_seeds_and_families_draw_from_streams_of_their_own(documents):

@@ -8,6 +8,7 @@ that needs it, so that `study --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -203,15 +204,20 @@ def evaluate(
     data_dir: DataDir = None,
     cache: Cache = None,
     offline: Offline = False,
+    json: AsJson = False,
 ):
-    """Score what is trained: the evaluations of a sweep whose runs are done."""
+    """Score what is trained (a sweep's evaluations, or those of one run) and show the scores."""
+    from eval.show import show_scores
     from study import plan as plans
     from study.launch import ready_evaluations
     from study.store import Store
 
     execution = _execution(device, None, Switch.OFF, Wandb.OFF, data_dir, cache, offline)
-    sweep = ready_evaluations(plans.load(target), store=Store(store))
-    return _execute(sweep, store, execution, workers, threads)
+    sweep = ready_evaluations(plans.load_scored(target), store=Store(store))
+    with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
+        code = _execute(sweep, store, execution, workers, threads)
+    show_scores(sweep, store=Store(store), as_json=json)
+    return code
 
 
 @app.command()

@@ -79,6 +79,22 @@ def load(target: str) -> Sweep:
     return sweep.only([sweep.run(slug)]) if slug else sweep
 
 
+def load_scored(target: str) -> Sweep:
+    """As `load`, but the slug of a trained run stands for its evaluations in the sweep."""
+    path, slug = split_target(target)
+    plan = load(target)
+    if not slug or not isinstance(plan.declared[0], Trained):
+        return plan
+    scored = [
+        run
+        for run in load_sweep(path).runs
+        if isinstance(run, Evaluation) and run_id(run.run) == run_id(plan.declared[0])
+    ]
+    if not scored:
+        raise SweepError(f"{path} has no evaluation of {slug!r}")
+    return load_sweep(path).only(scored)
+
+
 def split_target(target: str) -> tuple[Path, str]:
     """`PATH[:SLUG]`; a slug may hold colons, as in `sweeps/demo.py:CD:FLM`."""
     for mark in (".py:", ".yaml:", ".yml:"):

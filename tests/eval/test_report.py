@@ -14,6 +14,7 @@ from eval import columns, panel, table
 from eval.claims import paper_claims
 from eval.estimates import OwnRuns
 from eval.report import write
+from eval.show import show_scores
 from eval.verdicts import decide
 from eval.weights import digest_of_names
 from study.plan import Sweep, close
@@ -283,6 +284,23 @@ def test_the_table_is_one_and_the_same(tmp_path):
     ]
     assert float(suite[0]["value"]) == pytest.approx(np.mean(parts))
     assert float(suite[0]["normalised"]) == pytest.approx(2 * np.mean(parts) - 1)
+
+
+def test_shown_scores_are_the_table_s(tmp_path, capsys):
+    runs, store = study(1), Store(tmp_path / "runs")
+    publish_all(runs, store)
+    sweep = sweep_of(runs, tmp_path)
+    rows = table.build(panel.panels(runs, store=store)).rows
+    show_scores(sweep, store=store, as_json=True)
+    assert [each["value"] for each in json.loads(capsys.readouterr().out)] == [
+        row.value for row in rows
+    ]
+    show_scores(sweep, store=store, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(rows)
+    for line, row in zip(lines[1:], rows, strict=True):
+        assert row.cell in line
+        assert f"{row.value:.3f}" in line
 
 
 def test_one_seed_is_underpowered_everywhere(tmp_path):

@@ -20,10 +20,11 @@ from study.plan import (
     descendants,
     kept_steps,
     load,
+    load_scored,
     load_sweep,
     split_target,
 )
-from study.run import dependencies, run_id
+from study.run import Evaluation, dependencies, run_id
 from study.store import Store
 
 HEAD = f"""\
@@ -176,6 +177,16 @@ def test_a_target_names_one_run_with_what_it_needs(sweep):
     assert by_id.runs == part.runs
     with pytest.raises(SweepError, match=r"no run 'adpt'.*adapt"):
         load(f"{path}:adpt")
+
+
+def test_a_trained_run_stands_for_its_evaluations(sweep):
+    path = sweep(TREE)
+    (score,) = (run for run in load(str(path)).runs if isinstance(run, Evaluation))
+    scored = load_scored(f"{path}:{score.run.slug}")
+    assert scored.declared == (score,)
+    assert load_scored(f"{path}:{score.slug}").declared == (score,)
+    with pytest.raises(SweepError, match="no evaluation of 'pretrain'"):
+        load_scored(f"{path}:pretrain")
 
 
 def test_a_slug_may_hold_colons():

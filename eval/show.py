@@ -1,0 +1,34 @@
+"""What `study eval` prints: the scores of a plan as a table, or as JSON.
+
+Owns which columns are shown; the rows are the report's own (`eval.table`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from eval import table
+from eval.panel import panels
+from eval.table import Row
+from study import display
+from study.plan import Sweep
+from study.store import Store
+
+
+def show_scores(sweep: Sweep, *, store: Store, as_json: bool) -> None:
+    rows = table.build(panels(sweep.runs, store=store)).rows
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    columns = ("lineage", "stage", "task", "score", "95% interval", "chance", "items", "note")
+    display.table(columns, [_line(row) for row in rows])
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    value = "" if row.value is None else f"{row.value:.3f}"
+    known = row.low is not None and row.high is not None
+    interval = f"{row.low:.3f} to {row.high:.3f}" if known else ""
+    chance = "" if row.chance is None else f"{row.chance:.3f}"
+    note = row.hole or row.finding
+    return row.cell, row.stage, row.task, value, interval, chance, str(row.items), note

@@ -82,17 +82,20 @@ def load(target: str) -> Sweep:
 def load_scored(target: str) -> Sweep:
     """As `load`, but the slug of a trained run stands for its evaluations in the sweep."""
     path, slug = split_target(target)
-    plan = load(target)
-    if not slug or not isinstance(plan.declared[0], Trained):
-        return plan
+    if not slug:
+        return load(target)
+    sweep = load_sweep(path)
+    named = sweep.run(slug)
+    if not isinstance(named, Trained):
+        return sweep.only([named])
     scored = [
         run
-        for run in load_sweep(path).runs
-        if isinstance(run, Evaluation) and run_id(run.run) == run_id(plan.declared[0])
+        for run in sweep.runs
+        if isinstance(run, Evaluation) and run_id(run.run) == run_id(named)
     ]
     if not scored:
         raise SweepError(f"{path} has no evaluation of {slug!r}")
-    return load_sweep(path).only(scored)
+    return sweep.only(scored)
 
 
 def split_target(target: str) -> tuple[Path, str]:

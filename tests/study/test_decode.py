@@ -128,7 +128,7 @@ BAD = {
     "other semantics": ("semantics: 1", "semantics: 9", ["semantics is 9", "computes 1"]),
     "python object": (
         "slug: pretrain",
-        "slug: !!python/object/apply:os.system ['touch /tmp/escaped']",
+        "slug: !!python/object/apply:os.system ['touch escaped']",
         ["python/object/apply", "legal: no tags"],
     ),
     "python name": ("seed: 1\n", "seed: !!python/name:os.system ''\n", ["python/name"]),

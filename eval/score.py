@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ SCORER_VERSION = 1
 """Raised when the rule starts to compute something else; part of every score's digest."""
 
 
+@runtime_checkable
 class Scorable(Protocol):
     """What the rule needs of a model; both model classes of `study.model` have it."""
 

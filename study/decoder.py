@@ -118,7 +118,12 @@ class DecoderForCausalLM(StudyModel):
         return int(unlabelled[0])
 
     def _decode(
-        self, tokens: Tensor, real: Bool[Tensor, "B T"], *, prefix: int, cache: Cache | None
+        self,
+        tokens: Int64[Tensor, "B T"],
+        real: Bool[Tensor, "B C"],
+        *,
+        prefix: int,
+        cache: Cache | None,
     ) -> Float[Tensor, "B T M"]:
         """States of the newest columns, start token included, over cached and new keys."""
         keys = real.shape[1] + 1

@@ -1,0 +1,63 @@
+"""A program for `test_signatures.py`: every architecture once through its life, with the declared
+shapes and dtypes of all three packages enforced.
+
+A process of its own, since the hook wraps what is imported after it, and wrapped signatures answer
+misuse before the project's own errors do.
+"""
+
+from jaxtyping import install_import_hook
+
+with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
+    import numpy as np
+    import torch
+
+    from eval.score import Request, Subject, score
+    from study.isolation import check_isolation
+    from study.layout import Segment, layout
+    from study.loss import cross_entropy
+    from study.model import build
+    from study.run import Model, Scoring
+
+VOCABULARY = 40
+ROWS = [
+    tuple(
+        Segment(inputs=np.full(n, 5, dtype=np.int32), targets=np.full(m, 6, dtype=np.int32))
+        for n, m in row
+    )
+    for row in (((5, 3), (0, 4)), ((2, 6),))
+]
+
+
+def live(architecture: str, positions: str) -> None:
+    shape = Model(
+        architecture=architecture,  # type: ignore[arg-type]
+        mixer="attention",
+        positions=positions,  # type: ignore[arg-type]
+        layers=2,
+        d_model=16,
+        heads=2,
+        d_head=8,
+        d_ff=24,
+        vocab_size=VOCABULARY,
+        tied=True,
+    )
+    model = build(shape, dropout=0.1, seed=0)
+    check_isolation(
+        model, architecture=shape.architecture, vocab_size=VOCABULARY, precision="float32"
+    )
+    batch = layout(ROWS, architecture=shape.architecture)
+    logits = model.logits(model.hidden(batch)[batch.loss_mask])
+    loss, z_term = cross_entropy(logits, batch.labels[batch.loss_mask], z_loss=1e-4)
+    (loss + z_term).backward()
+    subject = Subject(
+        model=model.eval(), architecture=shape.architecture, max_length=32, batch_tokens=64
+    )
+    request = Request(context=(7, 8, 9), targets=((5,), (6, 7)))
+    score(subject, [request], scoring=Scoring(end_of_sequence=True, truncation="left"))
+    model.generate(torch.tensor([[7, 8, 9]]), max_new_tokens=3)
+
+
+for architecture in ("causal_decoder", "prefix_decoder", "encoder_decoder"):
+    for positions in ("rope", "t5_bias", "t5_bias_paper"):
+        live(architecture, positions)
+        print(architecture, positions)

@@ -174,7 +174,7 @@ def run(
     device: Device = "cpu",
     micro_batch: MicroBatch = None,
     compile_: Compiled = Switch.OFF,
-    wandb: Mirror = Wandb.OFF,
+    wandb: Mirror = Wandb.OFFLINE,
     data_dir: DataDir = None,
     cache: Cache = None,
     offline: Offline = False,

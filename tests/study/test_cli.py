@@ -339,6 +339,8 @@ def test_a_real_run_interrupted_and_started_again_is_complete(tmp_path):
     answer = _study(*command)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert json.loads((store.directory(first) / "done.json").read_text())["steps"] == 600
+    # the mirror is offline where nothing is said: a file of the run's own, from before and after
+    assert len(list(store.directory(first).glob("wandb/offline-run-*/*.wandb"))) == 2
     out = tmp_path / "export"
     answer = _study("export", f"{sweep}:second", "--to", out, "--store", store.root)
     assert answer.stdout == f"{out}\n", answer.stderr

@@ -80,6 +80,23 @@ def test_an_imported_t5_computes_the_same(tied: bool, tmp_path):
     near(found.loss, wanted.loss)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_of_order_one_agree_to_1e_5_absolutely(tied: bool, tmp_path):
+    theirs = t5_directory(tmp_path / "drawn", tied=tied)
+    theirs = T5ForConditionalGeneration(theirs.config).eval()
+    if not tied:
+        theirs.lm_head.weight = torch.nn.Parameter(torch.randn(96, 32) * 32**-0.5)
+        theirs.all_tied_weights_keys.pop("lm_head.weight", None)
+    theirs.save_pretrained(tmp_path / "t5")
+    ours = import_t5(tmp_path / "t5", dropout=0.0)
+    source, target = problem()
+    with torch.no_grad():
+        wanted = theirs(input_ids=source, labels=target).logits
+        found = ours(input_ids=source, labels=target).logits
+    assert 0.5 < float(wanted.std()) < 2.0
+    torch.testing.assert_close(found, wanted, rtol=0.0, atol=1e-5)
+
+
 def test_the_layouts_path_is_the_same_as_transformers(tmp_path):
     theirs = t5_directory(tmp_path, tied=True)
     ours = import_t5(tmp_path, dropout=0.0)

@@ -1,16 +1,21 @@
 """Attention over intervals: `attention`, the bias that it takes, and `prepare` for a batch.
 
-`reference.py` states the equation, `sdpa.py` computes it on torch's operations, `cases.py` holds
-the shapes that tests and benchmarks share. See README.md for what is promised.
+`arguments.py` says what is legal, `reference.py` states the equation; `sdpa.py` computes it on
+torch's operations, `triton.py` and `triton_backward.py` as kernels, which `op.py` launches;
+`cases.py` holds the shapes that tests and benchmarks share, `variants.py` what is compiled ahead.
+See README.md for what is promised.
 """
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.attention.reference import RelativeBias, attention_reference
+from kernels.attention.arguments import RelativeBias, check, check_triton
+from kernels.attention.reference import attention_reference
 from kernels.attention.sdpa import attention_sdpa, prepare_sdpa
+from kernels.backend import backend
 from kernels.visibility import Visibility
 
 __all__ = ["RelativeBias", "attention", "attention_reference", "prepare"]
@@ -29,9 +34,21 @@ def attention(
 
     A query with an empty interval gives zeros and passes zero gradients. Keys outside a query's
     interval never reach its output, bit for bit. Equal intervals give equal bits, however the
-    `Visibility` was made. Raises ValueError on shapes that do not belong together.
+    `Visibility` was made. `kernels.backend` says which implementation answers. Raises ValueError on
+    shapes, dtypes and devices that do not belong together.
     """
-    return attention_sdpa(query, key, value, visibility, bias=bias, scale=scale)
+    check(query, key, value, visibility, bias)
+    if backend(query.device, query.dtype) == "torch":
+        return attention_sdpa(query, key, value, visibility, bias=bias, scale=scale)
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    check_triton(query, key, value)
+    # Imported where it is used: Triton exists on Linux only, and reads its settings on import.
+    from kernels.attention import op
+
+    values = None if bias is None else bias.values
+    return op.forward(query, key, value, visibility.start, visibility.end, values, scale)[0]
 
 
 def prepare(visibility: Visibility, bias: RelativeBias | None) -> None:
@@ -39,4 +56,5 @@ def prepare(visibility: Visibility, bias: RelativeBias | None) -> None:
 
     Never needed for the result. It keeps the look at interval values out of compiled regions.
     """
-    prepare_sdpa(visibility, bias)
+    if backend(visibility.start.device, torch.float32) == "torch":
+        prepare_sdpa(visibility, bias)

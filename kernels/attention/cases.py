@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kernels.attention.reference import RelativeBias
+from kernels.attention.arguments import RelativeBias
 from kernels.visibility import Visibility, causal, full
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from kernels.attention.reference import RelativeBias, check
+from kernels.attention.arguments import RelativeBias, check
 from kernels.visibility import Visibility
 
 _PREPARED = "_masked_for_sdpa"

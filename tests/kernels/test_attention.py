@@ -3,9 +3,18 @@
 import pytest
 import torch
 
+from kernels import backend
 from kernels.attention import RelativeBias, attention, attention_reference, prepare
 from kernels.attention.cases import CASES, Case
 from kernels.visibility import Visibility, causal
+
+
+@pytest.fixture(params=["torch", "triton"])
+def _each_backend(request):
+    """The promises hold whichever implementation answers."""
+    backend.use(request.param)
+    yield
+    backend.use("auto")
 
 
 def outputs_and_gradients(function, case: Case, dtype: torch.dtype) -> list[torch.Tensor]:
@@ -60,6 +69,7 @@ def test_reference_is_a_softmax_over_the_visible_keys(biased: bool):
                 torch.testing.assert_close(out[row, head, index], wanted)
 
 
+@pytest.mark.usefixtures("_each_backend")
 @pytest.mark.parametrize("biased", [False, True])
 def test_equal_intervals_give_equal_bits(biased: bool):
     """A prefix decoder with empty prefixes is the causal decoder, outputs and gradients."""
@@ -78,6 +88,7 @@ def test_equal_intervals_give_equal_bits(biased: bool):
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
+@pytest.mark.usefixtures("_each_backend")
 @pytest.mark.parametrize("name", ["causal", "causal_biased", "packed", "prefix", "packed_biased"])
 def test_invisible_keys_never_reach_an_output(name: str):
     case = next(c for c in CASES if c.name == name)
@@ -94,6 +105,7 @@ def test_invisible_keys_never_reach_an_output(name: str):
         assert (after[sees] != before[sees]).any(-1).all()
 
 
+@pytest.mark.usefixtures("_each_backend")
 @pytest.mark.parametrize("biased", [False, True])
 def test_empty_intervals_give_zeros_and_no_gradient(biased: bool):
     case = next(c for c in CASES if c.name == ("arbitrary_biased" if biased else "arbitrary"))

@@ -29,6 +29,7 @@ from eval.lm import StudyLM
 from eval.score import SCORER_VERSION
 from eval.subjects import Opened, external_directory, open_external, open_run
 from eval.suites import Prompts
+from kernels import backend
 from study import signals
 from study.data.sources import Access
 from study.execution import Execution
@@ -53,6 +54,7 @@ def execute(
 
     with signals.listening() as stop, store.claim(run, waiting=warn) as (directory, lease):
         torch.set_num_threads(execution.threads)
+        backend.use(execution.kernels)
         match run:
             case External():
                 summary = _check(run, execution=execution)

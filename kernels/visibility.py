@@ -11,13 +11,32 @@ Axes: B rows, T queries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Documents:
+    """Visibility that is causal, except that each document's prefix sees itself as a whole.
+
+    row, start, length, prefix: int64 (N,) on the CPU, in order of rows and places; a prefix of 0 or
+    1 is a causal document.
+    """
+
+    row: Int64[Tensor, " N"]
+    start: Int64[Tensor, " N"]
+    length: Int64[Tensor, " N"]
+    prefix: Int64[Tensor, " N"]
+
+    @cached_property
+    def any_prefix(self) -> bool:
+        return bool((self.prefix > 1).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +78,17 @@ class Visibility:
         moved = Visibility(self.start.to(device), self.end.to(device), self.num_keys)
         # Decided before the values leave the CPU, so that no kernel has to wait for a device.
         vars(moved).update(pattern=self.pattern, has_empty=self.has_empty)
+        vars(moved)["_before_move"] = vars(self).get("_before_move", self)
         return moved
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The row as documents with prefixes, for mixers that carry a state. Raises ValueError that
+        names the first query that no such document explains: a window, a lookahead, a cross
+        pattern. Looked up where the values were built, so that no device is waited for.
+        """
+        before = vars(self).get("_before_move", self)
+        return before.documents if before is not self else _documents(self)
 
     @cached_property
     def pattern(self) -> Literal["causal", "full", "intervals"]:
@@ -101,6 +130,40 @@ class Visibility:
         return int((self.end - self.start).sum(dtype=torch.int64))
 
 
+def _documents(visibility: Visibility) -> Documents:
+    start, end = visibility.start, visibility.end
+    rows, queries = start.shape
+    if visibility.num_keys != queries:
+        raise ValueError(
+            f"{queries} queries over {visibility.num_keys} keys; legal for a mixer that carries a "
+            "state: the same positions on both sides"
+        )
+    index = torch.arange(queries, dtype=torch.int32, device=start.device).expand(rows, -1)
+    seeing = end > start
+    first = seeing & (start == index)
+    before = torch.cat([torch.zeros_like(end[:, :1]), end[:, :-1]], 1)
+    known = torch.cat([torch.full_like(start[:, :1], -1), start[:, :-1]], 1)
+    followed = torch.cat([torch.zeros_like(seeing[:, :1]), seeing[:, :-1]], 1)
+    goes_on = seeing & ~first & followed & (start == known)
+    legal = torch.where(
+        goes_on,
+        end == torch.maximum(index + 1, before),
+        # A new document, or padding: what came before did not look into it.
+        (first | ~seeing) & ((before <= index) | ~followed),
+    )
+    if not bool(legal.all()):
+        row, query = (int(place) for place in (~legal).nonzero()[0])
+        raise ValueError(
+            f"row {row}, query {query} sees [{int(start[row, query])}, {int(end[row, query])}); "
+            "legal for a mixer that carries a state: documents that are causal but for a prefix "
+            "(no window, no lookahead)"
+        )
+    row, place = first.nonzero(as_tuple=True)
+    number = first.flatten().cumsum(0).view(rows, queries)[seeing] - 1
+    length = torch.bincount(number, minlength=len(row))
+    return Documents(row=row, start=place, length=length, prefix=end[row, place].long() - place)
+
+
 def causal(*, rows: int, length: int) -> Visibility:
     """One causal document a row: query i sees [0, i + 1)."""
     end = torch.arange(1, length + 1, dtype=torch.int32).repeat(rows, 1)
@@ -111,3 +174,25 @@ def full(*, rows: int, queries: int, num_keys: int) -> Visibility:
     """Every query sees every key."""
     start = torch.zeros(rows, queries, dtype=torch.int32)
     return Visibility.build(start, torch.full_like(start, num_keys), num_keys=num_keys)
+
+
+def packed(documents: Sequence[Sequence[tuple[int, int]]], *, length: int) -> Visibility:
+    """Rows of (length, prefix) documents, one after the other; the rest of a row is padding, which
+    sees nothing.
+    """
+    start = torch.empty(len(documents), length, dtype=torch.int32)
+    end = torch.empty_like(start)
+    for row, pieces in enumerate(documents):
+        place = 0
+        for size, prefix in pieces:
+            if not 0 <= prefix <= size or size < 1 or place + size > length:
+                raise ValueError(
+                    f"row {row}: a document of {size} with a prefix of {prefix} at {place}; "
+                    f"legal: at least 1, its prefix within it, and the row's {length} not passed"
+                )
+            inside = slice(place, place + size)
+            start[row, inside] = place
+            end[row, inside] = torch.arange(place + 1, place + size + 1).clamp(min=place + prefix)
+            place += size
+        start[row, place:] = end[row, place:] = place
+    return Visibility.build(start, end, num_keys=length)

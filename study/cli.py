@@ -45,6 +45,12 @@ class Switch(StrEnum):
     ON = "on"
 
 
+class Kernels(StrEnum):
+    AUTO = "auto"
+    TORCH = "torch"
+    TRITON = "triton"
+
+
 class Wandb(StrEnum):
     OFF = "off"
     OFFLINE = "offline"
@@ -71,6 +77,10 @@ MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Rows of one pass [default: the whole batch]")
 ]
 Compiled = Annotated[Switch, typer.Option("--compile", help="torch.compile the model.")]
+Mixers = Annotated[
+    Kernels,
+    typer.Option(help="What computes the mixers: auto is Triton on a GPU."),
+]
 Mirror = Annotated[Wandb, typer.Option("--wandb", help="Mirror the metrics to wandb.")]
 DataDir = Annotated[
     list[Path] | None, typer.Option("--data-dir", help="Where file:// sources lie; repeatable.")
@@ -174,6 +184,7 @@ def run(
     device: Device = "cpu",
     micro_batch: MicroBatch = None,
     compile_: Compiled = Switch.OFF,
+    kernels: Mixers = Kernels.AUTO,
     wandb: Mirror = Wandb.OFFLINE,
     data_dir: DataDir = None,
     cache: Cache = None,
@@ -182,7 +193,16 @@ def run(
     """Do what is not done: a sweep, one run of it with what it needs, or a run file."""
     from study import plan as plans
 
-    execution = _execution(device, micro_batch, compile_, wandb, data_dir, cache, offline)
+    execution = _execution(
+        data_dir,
+        cache,
+        device=device,
+        micro_batch=micro_batch,
+        compile=compile_.value,
+        kernels=kernels.value,
+        wandb=wandb.value,
+        offline=offline,
+    )
     sweep = plans.load(target)
     code = _execute(sweep, store, execution, workers, threads)
     if code == 0 and hasattr(sweep.module, "REPORT") and not plans.split_target(target)[1]:
@@ -212,7 +232,7 @@ def evaluate(
     from study.launch import ready_evaluations
     from study.store import Store
 
-    execution = _execution(device, None, Switch.OFF, Wandb.OFF, data_dir, cache, offline)
+    execution = _execution(data_dir, cache, device=device, offline=offline)
     sweep = ready_evaluations(plans.load_scored(target), store=Store(store))
     with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
         code = _execute(sweep, store, execution, workers, threads)
@@ -322,25 +342,13 @@ def worker():
     os._exit(code)  # everything is published; unloading torch would keep the launcher for seconds
 
 
-def _execution(
-    device: str,
-    micro_batch: int | None,
-    compiled: Switch,
-    wandb: Wandb,
-    data_dir: list[Path] | None,
-    cache: Path | None,
-    offline: bool,
-) -> Execution:
+def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) -> Execution:
     from study.execution import Execution, default_cache
 
     return Execution(
-        device=device,
-        micro_batch=micro_batch,
-        compile=compiled.value,  # type: ignore[arg-type]
-        wandb=wandb.value,  # type: ignore[arg-type]
         data_dirs=tuple(path.resolve() for path in data_dir or ()),
         cache=(cache or default_cache()).resolve(),
-        offline=offline,
+        **choices,
     )
 
 

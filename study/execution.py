@@ -26,6 +26,7 @@ class Execution:
     micro_batch: rows of one forward and backward pass, or None for the whole batch at once.
     checkpoint_seconds: at most this long between two checkpoints, so that a crash loses little.
     validation_points: places of the validation curve, evenly spaced; the last step is always one.
+    kernels: what computes the mixers; see `kernels.backend`.
     wandb: `off`, `offline` (a local directory under the run's) or `online`; never needed.
     data_dirs: where `file://` sources lie. cache: downloaded sources.
     offline: nothing is downloaded; a source that is not in the cache is an error.
@@ -35,6 +36,7 @@ class Execution:
     device: str = "cpu"
     micro_batch: int | None = None
     compile: Literal["off", "on"] = "off"
+    kernels: Literal["auto", "torch", "triton"] = "auto"
     checkpoint_seconds: float = 120.0
     validation_points: int = 10
     wandb: Literal["off", "offline", "online"] = "off"
@@ -54,6 +56,7 @@ class Execution:
             )
         for name, legal in (
             ("compile", ("off", "on")),
+            ("kernels", ("auto", "torch", "triton")),
             ("wandb", ("off", "offline", "online")),
         ):
             if getattr(self, name) not in legal:

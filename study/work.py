@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from kernels import backend
 from study import checkpoint, cost, signals
 from study.adapt import adapt, table
 from study.checkpoint import Progress
@@ -71,6 +72,7 @@ def execute(
     # The lease comes first: while it is waited for, a signal may still end the process at once.
     with store.claim(run, waiting=warn) as (directory, lease), signals.listening() as stop:
         torch.set_num_threads(execution.threads)
+        backend.use(execution.kernels)
         desk = Desk(
             store=store,
             execution=execution,
@@ -176,6 +178,9 @@ def _train(run: Trained, desk: Desk) -> None:
     with _records(run, desk, finished=done is not None) as records:
         if records.resume(progress.step):
             desk.report({"event": "resumed", "step": progress.step})
+        if records.log is not None:
+            used = backend.backend(torch.device(desk.execution.device), torch.float32)
+            records.log.write("kernels", step=progress.step, backend=used)
         progress = train(
             engine,
             batches=fed.batches,

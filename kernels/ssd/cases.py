@@ -1,0 +1,78 @@
+"""Shapes and documents on which the state-space dual is tested and timed: one list for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kernels.visibility import Visibility, packed
+
+Document = tuple[int, int]
+"""(length, prefix); a prefix of 0 is causal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One problem. documents: of each row; what they leave is padding."""
+
+    name: str
+    documents: tuple[tuple[Document, ...], ...]
+    length: int
+    heads: int
+    width: int
+    state: int
+    role: Literal["test", "speed"]
+
+    @property
+    def visibility(self) -> Visibility:
+        return packed(self.documents, length=self.length)
+
+    def inputs(self, *, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(inputs, decay, write, read), drawn in float64 so that every dtype sees the same."""
+        generator = torch.Generator().manual_seed(seed)
+        rows = len(self.documents)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(rows, self.length, *shape, generator=generator, dtype=torch.float64)
+
+        decay = -torch.rand(rows, self.length, self.heads, generator=generator, dtype=torch.float64)
+        inputs, write = draw(self.heads, self.width), draw(self.heads, self.state)
+        read = draw(self.heads, self.state)
+        found = (inputs, decay, write, read)
+        return tuple(each.to(dtype) for each in found)  # type: ignore[return-value]
+
+
+def _case(
+    name: str,
+    documents: tuple[tuple[Document, ...], ...],
+    length: int,
+    *,
+    sizes: tuple[int, int, int] = (2, 5, 3),
+    role: Literal["test", "speed"] = "test",
+) -> Case:
+    heads, width, state = sizes
+    return Case(
+        name=name,
+        documents=documents,
+        length=length,
+        heads=heads,
+        width=width,
+        state=state,
+        role=role,
+    )
+
+
+CASES: tuple[Case, ...] = (
+    _case("causal", (((37, 0),), ((37, 1),)), 37),
+    _case("full", (((37, 37),), ((16, 16),)), 37),
+    _case("prefix", (((50, 0),), ((50, 1),), ((50, 20),), ((50, 33),), ((50, 50),)), 50),
+    _case("packed", (((3, 0), (17, 0), (1, 0), (20, 0)), ((41, 0),)), 44),
+    _case("packed_prefix", (((3, 2), (17, 9), (1, 1), (20, 20)), ((16, 16), (16, 8), (5, 0))), 44),
+    _case("tiny", (((1, 0),), ((1, 1),)), 1),
+    _case("padding", ((), ((2, 2),)), 5),
+    _case("speed_causal", (((2048, 0),),), 2048, sizes=(4, 32, 16), role="speed"),
+    _case("speed_packed_prefix", (((256, 128),) * 8,), 2048, sizes=(4, 32, 16), role="speed"),
+)

@@ -72,7 +72,7 @@ def runs():
         study, scale=replace(study.scale, finetune_steps=microworld.SCALE.finetune_steps)
     )
     for run in study.trained():
-        if not isinstance(run, Pretrain) or lineage(run) not in ((cell,) for cell in CELLS):
+        if not isinstance(run, Pretrain) or lineage(run)[0] not in CELLS:
             continue
         cool = cooled(run)
         as_the_demo = replace(

@@ -41,12 +41,14 @@ MIXTURE = Corpus(
     tokenizer=CORPUS,
 )
 
+# One family counts in the score: the only one that the frozen rules of sweeps/demo_inclusion.py
+# admit. Every family is shown and tested against chance.
 SUITE = Suite(
     name="microworld",
     tasks=(
         world_suite_task("effect", rows=200, seed=11, chance=0.5, role="headline"),
-        world_suite_task("cause", rows=200, seed=11, chance=0.5, role="headline"),
-        world_suite_task("similar", rows=200, seed=11, chance=0.5, role="headline"),
+        world_suite_task("cause", rows=200, seed=11, chance=0.5, role="stretch"),
+        world_suite_task("similar", rows=200, seed=11, chance=0.5, role="stretch"),
         world_suite_task("ending", rows=200, seed=11, chance=0.5, role="stretch"),
         world_suite_task("referent", rows=200, seed=11, chance=0.5, role="stretch"),
         world_suite_task("last_word", rows=200, seed=11, chance=0.5, role="stretch"),

@@ -2,8 +2,9 @@
 microworld, one seed.
 
 Six pretrainings, LM-adaptation, non-causal adaptation and its control, eight multitask finetunings,
-and zero-shot scores of all of them on held-out task families. Rates come from
-sweeps/demo_rates.json (sweeps/demo_rates.py).
+and zero-shot scores of all of them on held-out task families. The score counts *effect*, the one
+family that the rules of sweeps/demo_inclusion.py admit; all families are shown and tested. Rates
+come from sweeps/demo_rates.json (sweeps/demo_rates.py).
 """
 
 from pathlib import Path

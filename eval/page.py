@@ -84,7 +84,7 @@ _BODY = """<!DOCTYPE html>
 {{ part.headline }}
 <p class="caption">Each line is a pretraining lineage at the token budget named beside it; a rule
 separates unequal budgets, and lineages on two sides of it are not a comparison. Score: per task the
-median over prompt templates, then the mean over the {{ part.headline_tasks }} headline tasks,
+median over prompt templates, then the mean over the {{ part.headline_tasks }},
 averaged over seeds and rescaled so that 0 is guessing and 1 is all right. Bars: {{ part.bars }}.
 {% if part.off_objective %}Span-corruption models before finetuning have never continued a text;
 their block is not an estimate of what they know.{% endif %} A model can be below 0: it then

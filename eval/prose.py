@@ -68,7 +68,7 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
         lines.append(
             f"{panel.suite}, {panel.size}: {len(panel.runs)} of {whole} planned scores, "
             f"{len(panel.cells)} cells, {seeds} seed{'s' if seeds != 1 else ''}, "
-            f"{len(panel.headline)} headline tasks."
+            f"{headline_tasks(panel)}."
         )
         lines += findings(
             [row for row in scores.rows if row.suite == panel.suite and row.size == panel.size]
@@ -104,6 +104,12 @@ def findings(rows: Sequence[Row]) -> list[str]:
         if told or finding == "above chance":
             lines.append(f"{name}, two-sided, p (Holm) < 0.05: {told or 'no cell on any task'}.")
     return lines
+
+
+def headline_tasks(panel: Panel) -> str:
+    """How many tasks count."""
+    number = len(panel.headline)
+    return f"{number} headline task{'s' if number != 1 else ''}"
 
 
 def methods(rows: Sequence[Row]) -> str:

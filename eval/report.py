@@ -121,7 +121,7 @@ def _part(panel: Panel, scores: Table) -> dict[str, Any]:
         "name": f"{panel.suite}, {panel.size}",
         "headline": _figure(plots.headline(scores, suite=panel.suite, size=panel.size)),
         "families": _figure(plots.families(scores, suite=panel.suite, size=panel.size)),
-        "headline_tasks": len(panel.headline),
+        "headline_tasks": prose.headline_tasks(panel),
         "off_objective": any(row.stage == "before finetuning, off-objective" for row in own),
         "bars": prose.bars(own),
         "findings": prose.findings(own),

@@ -146,7 +146,7 @@ def _sign_flip(correct: np.ndarray, groups: np.ndarray, chance: float) -> Chance
     # Ties give half a point and chance is a half, so every surplus is a multiple of a quarter.
     steps = np.rint(np.abs(per_group) * 4).astype(int)
     steps = steps[steps > 0]
-    method = "sign flips of twin pairs, exact"
+    method = "sign flips of twin pairs over all templates, exact"
     if not steps.size:
         return ChanceTest(p=1.0, method=method)
     distribution = np.ones(1)

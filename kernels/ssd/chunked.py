@@ -18,6 +18,9 @@ from torch.nn import functional
 from kernels.ssd.reference import effective_decay
 from kernels.visibility import Visibility
 
+CHUNK = 64
+"""Positions of a chunk: about the state's width, where pairs and states cost alike."""
+
 
 def ssd_chunked(
     inputs: Float[Tensor, "B T H P"],
@@ -27,7 +30,7 @@ def ssd_chunked(
     visibility: Visibility,
     *,
     initial_state: Float[Tensor, "B H P N"] | None,
-    chunk: int = 64,
+    chunk: int = CHUNK,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
     """See `kernels.ssd.ssd`. chunk: positions of a chunk; changes results by rounding only."""
     length = inputs.shape[1]
@@ -52,11 +55,11 @@ def ssd_chunked(
     if initial_state is not None:
         came = came | ((end > start) & (start == 0) & (place[:, :1] == 0))
     reach = total.exp() * came[..., None]
-    outputs = outputs + torch.einsum("bgqhn,bghpn,bgqh->bgqhp", c, before, reach)
+    outputs = outputs + torch.einsum("bgqhn,bghpn->bgqhp", c, before) * reach[..., None]
     if visibility.documents.any_prefix:
         after = _from_the_right(x, b, end, place)
-        goes = (end > place[:, -1:] + 1).to(x.dtype)
-        outputs = outputs + torch.einsum("bgqhn,bghpn,bgq->bgqhp", c, after, goes)
+        goes = (end > place[:, -1:] + 1).to(x.dtype)[..., None, None]
+        outputs = outputs + torch.einsum("bgqhn,bghpn->bgqhp", c, after) * goes
     return outputs.flatten(1, 2)[:, :length], state
 
 
@@ -82,7 +85,7 @@ def _from_the_left(
     start_last, end_last = start.gather(2, index), end.gather(2, index)  # (B, G, 1)
     ends = (end_last > start_last) & (place >= start_last) & (end > start)  # (B, G, Q)
     weight = (last - total).exp() * ends[..., None]
-    own = torch.einsum("bgqhp,bgqhn,bgqh->bghpn", x, b, weight)
+    own = torch.einsum("bgqhp,bgqhn->bghpn", x * weight[..., None], b)
     spans = (end_last > start_last) & (start_last < place[:, :1])
     if initial_state is not None:
         spans = spans | ((end_last > start_last) & (start_last == 0) & (place[:, :1] == 0))
@@ -99,8 +102,8 @@ def _from_the_right(x, b, end, place) -> Float[Tensor, "B G H P N"]:
     """The undecayed sum of what lies after each chunk of the prefix that reaches beyond it."""
     reaches = end[:, :, -1]  # (B, G): up to where the chunk's last query sees
     reaches = functional.pad(reaches, (1, 0))[:, :-1]  # of the chunk before
-    inside = (place < reaches[..., None]).to(x.dtype)  # (B, G, Q)
-    own = torch.einsum("bgqhp,bgqhn,bgq->bghpn", x, b, inside)
+    inside = (place < reaches[..., None]).to(x.dtype)[..., None, None]  # (B, G, Q, 1, 1)
+    own = torch.einsum("bgqhp,bgqhn->bghpn", x * inside, b)
     keep = (reaches > place[:, -1] + 1).to(x.dtype)[..., None, None, None]
     state = torch.zeros_like(own[:, 0])
     states = []

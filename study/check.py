@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -87,8 +87,8 @@ def _models(target: str | None) -> Iterator[tuple[str, Model, Precision]]:
     if target is None:
         for architecture in get_args(Architecture):
             for positions in get_args(Positions):
-                name = f"{architecture} {positions}"
-                yield name, _tiny(architecture, positions), "float32"
+                yield f"{architecture} {positions}", _tiny(architecture, positions), "float32"
+            yield f"{architecture} ssd", _state_space(architecture), "float32"
         return
     from study.plan import load
 
@@ -100,6 +100,10 @@ def _models(target: str | None) -> Iterator[tuple[str, Model, Precision]]:
         if key not in seen:
             seen.add(key)
             yield run.slug, *key
+
+
+def _state_space(architecture: Architecture) -> Model:
+    return replace(_tiny(architecture, "none"), mixer="ssd", d_state=8)
 
 
 def _tiny(architecture: Architecture, positions: Positions) -> Model:

@@ -290,6 +290,15 @@ def check(
 
 @app.command()
 @_ends_clearly
+def mixers(json: AsJson = False):
+    """Show which sequence mixer serves which pattern of visibility."""
+    from study import patterns
+
+    patterns.show(as_json=json)
+
+
+@app.command()
+@_ends_clearly
 def export(
     target: Target,
     to: Annotated[Path, typer.Option("--to", help="The directory to write; must not exist.")],

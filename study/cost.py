@@ -1,11 +1,11 @@
 """What a run costs, by formula: parameters, tokens seen, loss tokens, training FLOPs. No torch.
 
 FLOPs are those of the matrix products, two per multiply-add: the projections, the gated MLP, the
-output matrix at loss positions (nowhere else are logits computed), and attention over the *full*
+output matrix at loss positions (nowhere else are logits computed), attention over the *full*
 rectangle of queries and keys of a row, visible or not, which is what torch's attention computes
-without tile skipping. Norms, softmax, rotations, table look-ups, the loss and the optimiser are
-left out. The backward pass is twice the forward pass; nothing is recomputed. `torch.utils.
-flop_counter` counts the same (tests).
+without tile skipping, and a state-space mixer's chunks. Norms, softmax, rotations, table look-ups,
+short filters, sums of decays, the loss and the optimiser are left out. The backward pass is twice
+the forward pass; nothing is recomputed. `torch.utils.flop_counter` counts the same (tests).
 
 A stage's numbers are its own: parents are not added. Rows are full: prompted rows, and span
 corruption under document masking, hold at most what is said here.
@@ -33,6 +33,8 @@ from study.run import (
     row_length,
 )
 
+CHUNK = 64  # of kernels.ssd, whose module needs torch
+SHORT_TAPS = 4
 NUM_BUCKETS = 32
 NUM_LATER_BUCKETS = 16
 
@@ -40,7 +42,7 @@ NUM_LATER_BUCKETS = 16
 def parameters(model: Model) -> int:
     """Trainable numbers, every tensor once; embeddings and position tables included."""
     embedding = model.vocab_size * model.d_model * (1 if model.tied else 2)
-    layer = _attention(model) + _mlp(model) + 2 * model.d_model
+    layer = _mixer(model) + _mlp(model) + 2 * model.d_model
     final_norm = model.d_model
     tables = _table_rows(model) * model.heads
     if model.architecture != "encoder_decoder":
@@ -53,6 +55,24 @@ def _attention(model: Model) -> int:
     return 4 * model.d_model * model.heads * model.d_head
 
 
+def _mixer(model: Model) -> int:
+    """Parameters of one layer's self-mixer."""
+    match model.mixer:
+        case "attention":
+            return _attention(model)
+        case "ssd":
+            inner, states = model.heads * model.d_head, model.heads * model.d_state
+            vectors = 3 * model.heads + inner
+            return _state_space_products(model) + SHORT_TAPS * (inner + 2 * states) + vectors
+        case _:
+            assert_never(model.mixer)
+
+
+def _state_space_products(model: Model) -> int:
+    """Numbers of a state-space mixer's projections: value, gate, output; write, read; step."""
+    return model.d_model * model.heads * (3 * model.d_head + 2 * model.d_state + 1)
+
+
 def _mlp(model: Model) -> int:
     return 3 * model.d_model * model.d_ff
 
@@ -61,7 +81,7 @@ def _table_rows(model: Model) -> int:
     """Rows of all position tables together (`study.positions`)."""
     alone = model.architecture != "encoder_decoder"
     match model.positions:
-        case "rope":
+        case "rope" | "none":
             return 0
         case "t5_bias":
             return NUM_BUCKETS + NUM_LATER_BUCKETS if alone else 2 * NUM_BUCKETS
@@ -122,13 +142,31 @@ def forward_flops(model: Model, shape: RowShape) -> Fraction:
     """FLOPs of one laid-out row's forward pass."""
     source, target = shape.source, shape.target
     inner = model.heads * model.d_head
-    token = 2 * (_attention(model) + _mlp(model))
-    layer = target * token + 4 * target * target * inner
+    prefixed = model.architecture == "prefix_decoder"
+    layer = 2 * target * _mlp(model) + _mixing(model, target, prefixed=prefixed)
     if model.architecture == "encoder_decoder":
-        layer += source * token + 4 * source * source * inner
+        layer += 2 * source * _mlp(model) + _mixing(model, source, prefixed=True)
         # Query and output projections of the targets, key and value projections of the source.
         layer += 2 * (target + source) * _attention(model) // 2 + 4 * target * source * inner
     return model.layers * layer + 2 * shape.loss * model.d_model * model.vocab_size
+
+
+def _mixing(model: Model, length: int, *, prefixed: bool) -> int:
+    """FLOPs of one layer's self-mixer over a row. prefixed: whether later keys can be visible."""
+    match model.mixer:
+        case "attention":
+            inner = model.heads * model.d_head
+            return 2 * length * _attention(model) + 4 * length * length * inner
+        case "ssd":
+            # kernels/ssd/README.md: pairs inside a chunk, then a state that is written and read,
+            # twice where a prefix is passed from right to left. A row of one chunk takes less.
+            chunked = -(-length // CHUNK) * CHUNK
+            pairs = CHUNK * (model.d_state + model.d_head)
+            states = (4 if prefixed else 2) * model.d_head * model.d_state
+            products = 2 * length * _state_space_products(model)
+            return products + 2 * chunked * model.heads * (pairs + states)
+        case _:
+            assert_never(model.mixer)
 
 
 def tokens(run: Run) -> int:

@@ -29,7 +29,7 @@ from study.run import Optimizer as Recipe
 
 Role = Literal["matrix", "head", "embedding", "positions", "norm"]
 """matrix: hidden weights. head: an untied output matrix. embedding: of tokens, tied or not.
-positions: relative bias tables. norm: vectors.
+positions: relative bias tables. norm: vectors, and filters of a few taps.
 """
 
 EVERYTHING: tuple[Role, ...] = ("matrix", "head", "embedding", "positions", "norm")
@@ -48,7 +48,7 @@ def role(name: str, parameter: Tensor) -> Role:
     the top, `positions` names the tables, vectors are norms.
     """
     parts = name.split(".")
-    if parameter.ndim < 2:
+    if parameter.ndim < 2 or parts[-1] == "short":
         return "norm"
     if parts[0] == "embedding":
         return "embedding"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Architecture = Literal["causal_decoder", "prefix_decoder", "encoder_decoder"]
-Mixer = Literal["attention"]
-Positions = Literal["rope", "t5_bias", "t5_bias_paper"]
+Mixer = Literal["attention", "ssd"]
+Positions = Literal["rope", "t5_bias", "t5_bias_paper", "none"]
 
 ARCHITECTURE_SHORT: dict[str, str] = {
     "causal_decoder": "CD",
@@ -166,7 +166,7 @@ class Model:
     in its encoder.
 
     tied: input and output embeddings are one tensor and logits are scaled by d_model ** -0.5
-    (Raffel et al. 2020).
+    (Raffel et al. 2020). d_state: state width a head of the mixer `ssd`, 0 for others.
     """
 
     architecture: Architecture
@@ -179,9 +179,20 @@ class Model:
     d_ff: int
     vocab_size: int
     tied: bool
+    d_state: int = 0
 
     def __post_init__(self) -> None:
         _positive(self, "layers", "d_model", "heads", "d_head", "d_ff", "vocab_size")
+        if (self.mixer == "ssd") != (self.d_state > 0):
+            legal = "at least 1" if self.mixer == "ssd" else "0"
+            raise ValueError(
+                f"Model.d_state is {self.d_state} for the mixer {self.mixer!r}; legal: {legal}"
+            )
+        if self.mixer != "attention" and self.positions != "none":
+            raise ValueError(
+                f"Model.positions is {self.positions!r} for the mixer {self.mixer!r}, which knows "
+                "order without; legal: 'none'"
+            )
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"Model.d_head is {self.d_head}; rope needs an even number")
 

@@ -8,6 +8,7 @@ It owns no forward pass.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,7 @@ class StudyConfig(PreTrainedConfig):
     d_ff: int = 128
     vocab_size: int = 64
     tied: bool = True
+    d_state: int = 0
     dropout: float = 0.0
     use_cache: bool = True
     pad_token_id: int | None = PAD
@@ -85,6 +87,7 @@ class StudyConfig(PreTrainedConfig):
             d_ff=self.d_ff,
             vocab_size=self.vocab_size,
             tied=self.tied,
+            d_state=self.d_state,
         )
 
 
@@ -121,6 +124,9 @@ def configuration(model: Model, *, dropout: float) -> StudyConfig:
         d_ff=model.d_ff,
         vocab_size=model.vocab_size,
         tied=model.tied,
+        d_state=model.d_state,
+        # a mixer without an incremental form reads the whole text anew for every token
+        use_cache=model.mixer == "attention",
         dropout=dropout,
     )
 
@@ -133,22 +139,39 @@ def initial_values(
     | tensor                     | standard deviation                                      |
     |----------------------------|---------------------------------------------------------|
     | embedding                  | 1                                                       |
-    | query                      | (d_model d_head) ** -0.5; under rope, which scales the  |
-    |                            | scores, d_model ** -0.5                                 |
+    | query                      | (d_model d_head) ** -0.5 under T5's schemes; elsewhere, |
+    |                            | where scores are scaled, d_model ** -0.5                |
     | key, value, gate, up, head | d_model ** -0.5                                         |
+    | write, read, step          | d_model ** -0.5                                         |
+    | short                      | taps ** -0.5                                            |
     | output                     | (heads d_head) ** -0.5                                  |
     | down                       | d_ff ** -0.5                                            |
     | position tables            | d_model ** -0.5; the half-table for later keys is zero  |
-    | norms                      | all ones                                                |
+    | norms, skip                | all ones                                                |
+
+    A state-space mixer's decay is drawn log-uniformly in [1, 16] and its step, through softplus, in
+    [0.001, 0.1] (Dao and Gu 2024).
     """
     leaf = name.split(".")[-2] if name.endswith(".weight") else name.split(".")[-1]
     match leaf:
         case "embedding":
             deviation = 1.0
-        case "query" if model.positions != "rope":
+        case "query" if model.positions in ("t5_bias", "t5_bias_paper"):
             deviation = (model.d_model * model.d_head) ** -0.5
         case "query" | "key" | "value" | "gate" | "up" | "head" | "table":
             deviation = model.d_model**-0.5
+        case "write" | "read" | "step":
+            deviation = model.d_model**-0.5
+        case "short":
+            deviation = shape[1] ** -0.5
+        case "log_decay":
+            return torch.empty(shape).uniform_(1.0, 16.0, generator=generator).log()
+        case "step_bias":
+            low, high = math.log(1e-3), math.log(1e-1)
+            step = torch.empty(shape).uniform_(low, high, generator=generator).exp()
+            return step + torch.log(-torch.expm1(-step))  # softplus, backwards
+        case "skip":
+            return torch.ones(shape)
         case "output":
             deviation = (model.heads * model.d_head) ** -0.5
         case "down":

@@ -21,6 +21,7 @@ from kernels.visibility import Visibility
 from study.mixers import Attention, KeyValues, Mixing
 from study.positions import BidirectionalTable, CausalAndLaterTable, CausalTable, rotation
 from study.run import Model
+from study.state_space import StateSpace
 
 NORM_EPSILON = 1e-6
 
@@ -85,7 +86,8 @@ class Layer(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.attention_norm = RMSNorm(model.d_model)
-        self.attention = _attention(model, dropout)
+        self.attention = _attention(model, dropout) if model.mixer == "attention" else None
+        self.state_space = StateSpace(model, dropout=dropout) if model.mixer == "ssd" else None
         self.cross = _attention(model, dropout) if side == "decoder" else None
         self.cross_norm = RMSNorm(model.d_model) if side == "decoder" else None
         self.mlp_norm = RMSNorm(model.d_model)
@@ -106,30 +108,34 @@ class Layer(nn.Module):
             visibility = mixing.visibility
             bias = self.positions(visibility.start.shape[1], visibility.num_keys, mixing.past)
             mixing = replace(mixing, bias=bias)
-        mixed = self.attention(self.attention_norm(hidden), mixing, cache=cache)
+        mixed = self._mix(self.attention_norm(hidden), mixing, cache)
         hidden = hidden + _drop(mixed, self.dropout, self.training)
         if self.cross is not None and self.cross_norm is not None and crossing is not None:
             read = self.cross(self.cross_norm(hidden), crossing, memory=memory)
             hidden = hidden + _drop(read, self.dropout, self.training)
         return hidden + _drop(self.mlp(self.mlp_norm(hidden)), self.dropout, self.training)
 
+    def _mix(self, hidden: Tensor, mixing: Mixing, cache: KeyValues | None) -> Tensor:
+        if self.attention is not None:
+            return self.attention(hidden, mixing, cache=cache)
+        if cache is not None:
+            raise ValueError("a key-value cache for a state-space mixer; legal: use_cache=False")
+        assert self.state_space is not None
+        return self.state_space(hidden, mixing)
+
 
 def _attention(model: Model, dropout: float) -> Attention:
-    match model.mixer:
-        case "attention":
-            # T5 folds the scale into the query's initialisation (Raffel et al. 2020, footnote 5).
-            scale = model.d_head**-0.5 if model.positions == "rope" else 1.0
-            return Attention(
-                model.d_model, heads=model.heads, d_head=model.d_head, scale=scale, dropout=dropout
-            )
-        case _:
-            raise ValueError(f"mixer {model.mixer!r}; legal: attention")
+    # T5 folds the scale into the query's initialisation (Raffel et al. 2020, footnote 5).
+    scale = 1.0 if model.positions in ("t5_bias", "t5_bias_paper") else model.d_head**-0.5
+    return Attention(
+        model.d_model, heads=model.heads, d_head=model.d_head, scale=scale, dropout=dropout
+    )
 
 
 def _stack_table(model: Model, side: Side) -> nn.Module | None:
     """The position table that all layers of a stack share, where the scheme has one."""
     match model.positions, side:
-        case ("rope", _) | ("t5_bias_paper", "decoder_only"):
+        case ("rope" | "none", _) | ("t5_bias_paper", "decoder_only"):
             return None
         case _, "encoder":
             return BidirectionalTable(model.heads)
@@ -165,7 +171,10 @@ class Stack(nn.Module):
             angles = rotation(positions, d_head=self.model.d_head, dtype=self.norm.weight.dtype)
         elif self.positions is not None:
             bias = self.positions(visibility.start.shape[1], visibility.num_keys, past)
-        prepare(visibility, bias)
+        if self.model.mixer == "attention":
+            prepare(visibility, bias)
+        else:
+            _ = visibility.documents.any_prefix
         return Mixing(visibility=visibility, angles=angles, bias=bias, past=past)
 
     @_eager

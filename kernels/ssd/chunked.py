@@ -48,7 +48,7 @@ def ssd_chunked(
         each.unflatten(1, (-1, chunk)) for each in (inputs, a, write, read, start, end)
     )
     place = torch.arange(x.shape[1] * chunk, device=x.device).unflatten(0, (-1, chunk))  # (G, Q)
-    total = a.cumsum(2)  # (B, G, Q, H), from the chunk's first position on
+    total = _sums(a, start, end, place)
     outputs = _inside(x, total, b, c, start, end, place)
     before, state = _from_the_left(x, total, b, start, end, place, initial_state, length)
     came = (end > start) & (start < place[:, :1])  # (B, G, Q): the document began before the chunk
@@ -61,6 +61,17 @@ def ssd_chunked(
         goes = (end > place[:, -1:] + 1).to(x.dtype)[..., None, None]
         outputs = outputs + torch.einsum("bgqhn,bghpn->bgqhp", c, after) * goes
     return outputs.flatten(1, 2)[:, :length], state
+
+
+def _sums(a, start, end, place) -> Float[Tensor, "B G Q H"]:
+    """a summed from the chunk's or the document's first position to each, whichever is later.
+
+    A product with a triangle of ones, not `cumsum`: a sum that runs on through another document
+    rounds with that document's numbers, and its difference would let them through.
+    """
+    query, key = place[:, :, None], place[:, None, :]  # (G, Q, 1), (G, 1, Q)
+    inside = (key <= query) & (key >= start[..., None]) & (end > start)[..., None]  # (B, G, Q, Q)
+    return torch.einsum("bgik,bgkh->bgih", inside.to(a.dtype), a)
 
 
 def _inside(x, total, b, c, start, end, place) -> Float[Tensor, "B G Q H P"]:
@@ -77,14 +88,15 @@ def _from_the_left(
     x, total, b, start, end, place, initial_state, length
 ) -> tuple[Float[Tensor, "B G H P N"], Float[Tensor, "B H P N"]]:
     """The decayed state before each chunk, and the one after the last position."""
-    last = total[:, :, -1:]  # (B, G, 1, H)
     at_end = torch.arange(place.shape[0], device=x.device) == place.shape[0] - 1
     # A document ends where its last position is; in the last, padded chunk that is `length - 1`.
     final = torch.where(at_end, (length - 1) % place.shape[1], place.shape[1] - 1)  # (G,)
     index = final[None, :, None].expand(start.shape[0], -1, 1)
     start_last, end_last = start.gather(2, index), end.gather(2, index)  # (B, G, 1)
     ends = (end_last > start_last) & (place >= start_last) & (end > start)  # (B, G, Q)
-    weight = (last - total).exp() * ends[..., None]
+    last = total.gather(2, index[..., None].expand(*index.shape, total.shape[-1]))  # (B, G, 1, H)
+    # -inf before exp: what another document's sums differ by may be large.
+    weight = (last - total).masked_fill(~ends[..., None], -torch.inf).exp()
     own = torch.einsum("bgqhp,bgqhn->bghpn", x * weight[..., None], b)
     spans = (end_last > start_last) & (start_last < place[:, :1])
     if initial_state is not None:

@@ -49,14 +49,14 @@ def test_chunks_compute_the_equation(case: Case, chunk: int, initial: bool):
 
 @pytest.mark.parametrize("case", CHECKED, ids=lambda case: case.name)
 def test_float32_is_near_the_equation(case: Case):
-    """To 5e-6 of the largest number. A difference of sums over a chunk rounds ten times more than
-    the equation's own sums (1e-6 against 1e-7, measured); its reward is a matrix product.
+    """To 2e-5 of the largest number. A decay's gradient is a difference of two sums over all pairs
+    of a chunk and rounds most (9e-6, measured); everything else stays below 2e-6.
     """
     wanted = everything(ssd_reference, case, torch.float64, initial=True)
     found = everything(ssd, case, torch.float32, initial=True)
     for each, exact in zip(found, wanted, strict=True):
         scale = float(exact.abs().max().clamp(min=1.0))
-        torch.testing.assert_close(each.double(), exact, rtol=0, atol=5e-6 * scale)
+        torch.testing.assert_close(each.double(), exact, rtol=0, atol=2e-5 * scale)
 
 
 def recurrence(case: Case, row: int) -> Tensor:
@@ -123,6 +123,7 @@ def test_what_is_not_visible_changes_no_bit(name: str):
     for place in (0, 5, case.length // 2, case.length - 1):
         other = inputs.clone(), decay.clone(), write.clone()
         other[0][:, place] += 0.7
+        other[1][:, place] -= 0.2
         other[2][:, place] -= 0.3
         after, _ = ssd(other[0], other[1], other[2], read, case.visibility)
         unseeing = ~visible[:, :, place]

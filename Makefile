@@ -1,8 +1,8 @@
-# make demo | test | check | slow | report-picture. Every target sets up .venv first.
+# make demo | test | check | slow | aot | format. Every target sets up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test slow check format clean
+.PHONY: setup demo test slow check aot format
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo "make test    the test suite (at most ten minutes on two cores)"
 	@echo "make slow    the tests that take longer"
 	@echo "make check   ruff, pyright, import-linter"
+	@echo "make aot     compile the Triton kernels for GPUs that need not be here"
 
 setup: .venv/installed
 
@@ -32,6 +33,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+aot: setup
+	TRITON_INTERPRET=0 TRITON_DEFAULT_FP_FUSION=1 $(BIN)/python -m kernels.aot --golden tests/golden/spills.json
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,7 @@ what has not changed.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import re
 import subprocess
@@ -25,6 +26,7 @@ import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+STRIDES = ("_row", "_head", "_step", "_block", "_column")
 NVIDIA_TOOLS = Path(triton.backends.nvidia.__file__).parent / "bin"
 
 
@@ -101,10 +103,11 @@ class Compiled:
 def compiled(variant: Variant, target: Target) -> Compiled:
     """Compile and count."""
     attributes = {
-        (index,): [["tt.divisibility", 16]]
-        for index, (name, kind) in enumerate(variant.types.items())
-        # strides of the last axis's neighbours are multiples of 16 where the head width is
-        if kind.startswith("*") or name.endswith(("_row", "_head", "_step"))
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(inspect.signature(variant.kernel.fn).parameters)
+        # every stride but the last axis's is a multiple of 16 where widths are
+        if variant.types.get(name, "").startswith("*")
+        or (name in variant.types and name.endswith(STRIDES))
     }
     source = ASTSource(
         fn=variant.kernel,
@@ -162,22 +165,23 @@ def _tool(name: str, *arguments: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--golden", type=Path, help="spills that are known: JSON")
+    parser.add_argument("--golden", type=Path, required=True, help="known spills: JSON")
     parser.add_argument("--write", action="store_true", help="write the golden table anew")
     parser.add_argument("--only", default="", help="variants whose name contains this")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
-    from kernels.attention.variants import VARIANTS
+    from kernels.attention import variants as attention
+    from kernels.blockdiag import variants as blockdiag
 
-    known = json.loads(asked.golden.read_text()) if asked.golden and not asked.write else {}
+    known = json.loads(asked.golden.read_text()) if asked.golden.exists() else {}
     rows, faults = [], []
-    for variant in VARIANTS:
+    for variant in (*attention.VARIANTS, *blockdiag.VARIANTS):
         for target in TARGETS:
             if asked.only not in variant.name:
                 continue
             row = compiled(variant, target)
             rows.append(row)
-            allowed = known.get(variant.name, {}).get(target.name, 0) if asked.golden else None
+            allowed = known.get(variant.name, {}).get(target.name, 0)
             faults += row.faults(variant, target, None if asked.write else allowed)
             if not asked.json:
                 print(
@@ -189,10 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
     if asked.write:
-        table: dict[str, dict[str, int]] = {}
         for row in rows:
-            table.setdefault(row.variant, {})[row.target] = row.spills
-        asked.golden.write_text(json.dumps(table, indent=1) + "\n")
+            known.setdefault(row.variant, {})[row.target] = row.spills
+        asked.golden.write_text(json.dumps(known, indent=1) + "\n")
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0

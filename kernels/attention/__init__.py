@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.attention.arguments import RelativeBias, check, check_triton
+from kernels.attention.arguments import RelativeBias, cast, check, check_triton
 from kernels.attention.reference import attention_reference
 from kernels.attention.sdpa import attention_sdpa, prepare_sdpa
 from kernels.backend import backend
@@ -40,9 +40,7 @@ def attention(
     check(query, key, value, visibility, bias)
     if backend(query.device, query.dtype) == "torch":
         return attention_sdpa(query, key, value, visibility, bias=bias, scale=scale)
-    if torch.is_autocast_enabled(query.device.type):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    query, key, value = cast(query, key, value)
     check_triton(query, key, value)
     # Imported where it is used: Triton exists on Linux only, and reads its settings on import.
     from kernels.attention import op

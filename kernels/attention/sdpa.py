@@ -1,9 +1,10 @@
 """Attention over intervals on torch's own operations, for every device torch runs on.
 
 The route depends on the interval *values* alone and is found once per `Visibility`, never per
-layer: plain causal and full intervals without a bias need no mask, everything else takes one mask
-that is built once per batch. So a prefix decoder whose prefixes are empty runs the very code, and
-gives the very bits, of a causal one.
+layer: plain causal and full intervals without a bias need no mask, long rows of long runs are
+walked by `runs.py` on a CPU, everything else takes one mask that is built once per batch. So a
+prefix decoder whose prefixes are empty runs the very code, and gives the very bits, of a causal
+one.
 
 With a bias the scores are written out instead: torch's fused kernels give no gradient to a mask,
 and its own fallback for that case is 1.4 times slower than these three operations (CPU, 128
@@ -17,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from kernels.attention.arguments import RelativeBias, check
+from kernels.attention.arguments import RelativeBias, cast, check
+from kernels.attention.runs import attention_runs, worthwhile
 from kernels.visibility import Visibility
 
 _PREPARED = "_masked_for_sdpa"
@@ -28,7 +30,7 @@ def prepare_sdpa(visibility: Visibility, bias: RelativeBias | None) -> None:
     pattern, _ = visibility.pattern, visibility.has_empty
     if bias is not None:
         vars(bias)[_PREPARED] = (visibility, _masked_bias(bias, visibility))
-    elif pattern == "intervals":
+    elif pattern == "intervals" and not _by_runs(visibility):
         _ = visibility.softmax_mask
 
 
@@ -46,6 +48,9 @@ def attention_sdpa(
     if key.shape[2] == 0:
         # Nothing to see at all: a product over no keys is zero and keeps the graph whole.
         return torch.matmul(torch.matmul(query, key.transpose(-1, -2)), value)
+    if bias is None and _by_runs(visibility) and query.shape[-1] == value.shape[-1]:
+        query, key, value = cast(query, key, value)
+        return attention_runs(query, key, value, visibility, scale=scale)
     if bias is not None:
         query = query if scale == 1.0 else query * scale
         scores = torch.matmul(query, key.transpose(-1, -2)) + _prepared(bias, visibility)
@@ -58,6 +63,10 @@ def attention_sdpa(
     if visibility.has_empty:
         out = out.masked_fill((visibility.start == visibility.end)[:, None, :, None], 0.0)
     return out
+
+
+def _by_runs(visibility: Visibility) -> bool:
+    return visibility.pattern == "intervals" and worthwhile(visibility)
 
 
 def _prepared(bias: RelativeBias, visibility: Visibility) -> Float[Tensor, "R H T S"]:

@@ -56,7 +56,7 @@ def _runs(visibility: Visibility) -> Int64[Tensor, "R 6"]:
         # How each query follows the one before: 0 with its interval, 1 with one key more, 2 anew.
         step = np.diff(end)
         link = np.where((np.diff(start) == 0) & (step >= 0) & (step <= 1), step, 2)
-        changes = np.flatnonzero(np.diff(link)) + 1
+        changes = (np.flatnonzero(np.diff(link)) + 1).tolist()
         spans = zip([0, *changes], [*changes, len(link)], strict=True) if len(link) else ()
         taken = 0  # queries already in a run
         for low, high in spans:

@@ -11,8 +11,8 @@ Where every query has its own start (a window), runs are single queries and a ma
 `worthwhile` says so. Axes: B rows, H heads, T queries, S keys, D head width, R runs.
 """
 
-from __future__ import annotations
-
+# No postponed annotations: torch reads the operators' types, and a wrapper (a type checker's) would
+# have it look for their names in the wrong module.
 import numpy as np
 import torch
 from jaxtyping import Float, Int64

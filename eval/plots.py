@@ -275,6 +275,7 @@ def _curve_look(curve: LearningCurve) -> tuple[str, str]:
 
 def _legend(*, chance: str = "") -> list[Line2D]:
     def mark(label: str, **look: object) -> Line2D:
+        # matplotlib types each look by itself, not a dict of them
         return Line2D([], [], linestyle="none", label=label, **look)  # type: ignore[arg-type]
 
     handles = [mark(NAMES[key], marker="o", color=colour) for key, colour in COLOURS.items()]
@@ -292,6 +293,7 @@ def _legend(*, chance: str = "") -> list[Line2D]:
 
 @contextmanager
 def _style() -> Iterator[None]:
+    # its stubs list the legal keys one by one
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 

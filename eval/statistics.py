@@ -172,6 +172,7 @@ def minimum_effect(
     def shortfall(shift: float) -> float:
         return float(stats.nct.sf(critical, degrees, shift)) - power
 
+    # a pair only under full_output, which the stubs do not tell apart
     shift: float = optimize.brentq(shortfall, 0.0, 4 * critical + 10)  # type: ignore[assignment]
     return standard_error * shift
 

@@ -134,7 +134,7 @@ def compiled(variant: Variant, target: Target) -> Compiled:
 
 def _amd(text: str) -> tuple[int, int, list[str]]:
     def said(name: str) -> int:
-        return int(re.search(rf"\.{name}:\s*(\d+)", text)[1])  # type: ignore[index]
+        return _number(rf"\.{name}:\s*(\d+)", text)
 
     lines = [line.strip() for line in text.splitlines()]
     assembly = [
@@ -149,11 +149,18 @@ def _nvidia(cubin: bytes) -> tuple[int, int, list[str]]:
         file.flush()
         usage = _tool("cuobjdump", "-res-usage", file.name)
         listing = _tool("nvdisasm", "-c", file.name)
-    registers = int(re.search(r"REG:(\d+)", usage)[1])  # type: ignore[index]
+    registers = _number(r"REG:(\d+)", usage)
     # "/*0a10*/  @P0 HMMA.16816.F32 R4, ..." and so on: the address, a predicate, the instruction
     assembly = re.findall(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(\w[\w.]*)", listing, re.M)
     spills = sum(name.startswith(("LDL", "STL")) for name in assembly)
     return registers, spills, assembly
+
+
+def _number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"no {pattern!r} in what the compiler says: {text[:200]!r}")
+    return int(found[1])
 
 
 def _tool(name: str, *arguments: str) -> str:

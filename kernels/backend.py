@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 Backend = Literal["torch", "triton"]
 Choice = Literal["auto", "torch", "triton"]
@@ -33,3 +34,13 @@ def backend(device: torch.device, dtype: torch.dtype) -> Backend:
     if _asked != "auto":
         return _asked
     return "triton" if device.type == "cuda" and dtype in TRITON_DTYPES else "torch"
+
+
+def cast(*tensors: Tensor) -> list[Tensor]:
+    """The tensors in autocast's dtype where that is on: it does not know operators of this
+    project's.
+    """
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return list(tensors)
+    return [each.to(torch.get_autocast_dtype(kind)) for each in tensors]

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.attention.arguments import RelativeBias, cast, check, check_triton
+from kernels.attention.arguments import RelativeBias, check, check_triton
 from kernels.attention.reference import attention_reference
 from kernels.attention.sdpa import attention_sdpa, prepare_sdpa
-from kernels.backend import backend
+from kernels.backend import backend, cast
 from kernels.visibility import Visibility
 
 __all__ = ["RelativeBias", "attention", "attention_reference", "prepare"]

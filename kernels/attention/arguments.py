@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -71,16 +70,6 @@ def check(
     for name, tensor in others.items():
         if tensor.device != query.device:
             raise ValueError(f"{name} is on {tensor.device}; legal: {query.device}, the query's")
-
-
-def cast(*tensors: Tensor) -> list[Tensor]:
-    """The tensors in autocast's dtype where that is on: it does not know operators of this
-    project's.
-    """
-    kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
-        return list(tensors)
-    return [each.to(torch.get_autocast_dtype(kind)) for each in tensors]
 
 
 def check_triton(query: Tensor, key: Tensor, value: Tensor) -> None:

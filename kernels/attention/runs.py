@@ -135,7 +135,7 @@ def backward(
     log_sum: Tensor,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grads = tuple(
+    grad_query, grad_key, grad_value = (
         torch.zeros_like(each, memory_format=torch.contiguous_format)
         for each in (query, key, value)
     )
@@ -145,10 +145,10 @@ def backward(
                 grad_out[row, :, q], query[row, :, q], key[row, :, k], value[row, :, k],
                 out[row, :, q], log_sum[row, :, q], 0.0, causal, scale=scale,
             )  # fmt: skip
-            grads[0][row, :, q] += found[0]
-            grads[1][row, :, k] += found[1]
-            grads[2][row, :, k] += found[2]
-    return grads  # type: ignore[return-value]
+            grad_query[row, :, q] += found[0]
+            grad_key[row, :, k] += found[1]
+            grad_value[row, :, k] += found[2]
+    return grad_query, grad_key, grad_value
 
 
 @backward.register_fake

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from kernels.attention.arguments import RelativeBias, cast, check
+from kernels.attention.arguments import RelativeBias, check
 from kernels.attention.runs import attention_runs, worthwhile
+from kernels.backend import cast
 from kernels.visibility import Visibility
 
 _PREPARED = "_masked_for_sdpa"

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from kernels.backend import backend
+from kernels.backend import backend, cast
 from kernels.blockdiag.arguments import check_monarch, check_product, check_triton
 from kernels.blockdiag.reference import (
     blockdiag_reference,
@@ -41,9 +41,7 @@ def blockdiag(
     if backend(inputs.device, inputs.dtype) == "torch":
         parts = inputs.unflatten(-1, (weight.shape[0], -1))
         return torch.einsum("...kp,kqp->...kq", parts, weight).flatten(-2)
-    if torch.is_autocast_enabled(inputs.device.type):
-        dtype = torch.get_autocast_dtype(inputs.device.type)
-        inputs, weight = inputs.to(dtype), weight.to(dtype)
+    inputs, weight = cast(inputs, weight)
     check_triton(inputs, weight)
     # Imported where it is used: Triton exists on Linux only, and reads its settings on import.
     from kernels.blockdiag import op

@@ -3,6 +3,8 @@
 Owns the correspondence between the architectures' tensors. Causal and prefix decoders are the same
 tensors, so between them nothing happens. Out of an encoder-decoder comes its decoder, without
 cross-attention. Into an encoder-decoder, a decoder gives both stacks, and cross-attention is fresh.
+A long convolution's filter for later keys is fresh where the source never saw any, and dropped
+where the target never does.
 
 Position tables are converted by distance, since the schemes cut distances into buckets differently:
 
@@ -81,7 +83,7 @@ def adapt(
     for name, values in state.items():
         if name in used:
             continue
-        if target.architecture == "encoder_decoder" or not _belongs_to_pair(name):
+        if not _may_be_dropped(name, target):
             raise ValueError(
                 f"{name} of the source has no place in the target and no rule drops it"
             )
@@ -134,6 +136,8 @@ def _derive(
         origin = "decoder." + name.removeprefix("encoder.")
         if origin in state:
             return state[origin], account("copied", f"from {origin}"), (origin,)
+    if ".before." in name:
+        return fresh("the filter for later keys is new: a prefix's function changes")
     raise ValueError(f"{name} of the target has no counterpart in the source")
 
 
@@ -172,13 +176,18 @@ def bidirectional_from_causal(causal: Tensor, *, later: Tensor) -> Tensor:
     return torch.cat((before / counts, later.cpu())).to(causal.device)
 
 
-def _belongs_to_pair(name: str) -> bool:
-    """Whether only an encoder-decoder has this tensor."""
-    return name.startswith("encoder.") or ".cross." in name or ".cross_norm." in name
+def _may_be_dropped(name: str, target: Model) -> bool:
+    """Whether only an encoder-decoder, or only a stack that shows later keys, has this tensor."""
+    if target.architecture == "encoder_decoder":
+        return False
+    pairs = name.startswith("encoder.") or ".cross." in name or ".cross_norm." in name
+    return pairs or (".before." in name and target.architecture == "causal_decoder")
 
 
 def _drop_note(name: str) -> str:
-    return "the encoder" if name.startswith("encoder.") else "cross-attention"
+    if name.startswith("encoder."):
+        return "the encoder"
+    return "the filter for later keys" if ".before." in name else "cross-attention"
 
 
 def table(accounts: Sequence[Account]) -> str:

@@ -14,9 +14,14 @@ from typing import Any, Literal, get_args
 
 from study import environment
 from study.display import table
-from study.run import Architecture, Model, Positions, Trained, model_of
+from study.run import Architecture, Mixer, Model, Positions, Trained, model_of
 
 Precision = Literal["float32", "bfloat16_autocast"]
+MIXERS: dict[Mixer, dict[str, int]] = {
+    "monarch": {"blocks": 4, "d_filter": 8, "span": 64},
+    "ssd": {"d_state": 8},
+}
+"""Each mixer beside attention, with its own fields for the small models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,9 @@ def _models(target: str | None) -> Iterator[tuple[str, Model, Precision]]:
         for architecture in get_args(Architecture):
             for positions in get_args(Positions):
                 yield f"{architecture} {positions}", _tiny(architecture, positions), "float32"
-            yield f"{architecture} ssd", _state_space(architecture), "float32"
+            for mixer, own in MIXERS.items():
+                model = replace(_tiny(architecture, "none"), mixer=mixer, **own)
+                yield f"{architecture} {mixer}", model, "float32"
         return
     from study.plan import load
 
@@ -100,10 +107,6 @@ def _models(target: str | None) -> Iterator[tuple[str, Model, Precision]]:
         if key not in seen:
             seen.add(key)
             yield run.slug, *key
-
-
-def _state_space(architecture: Architecture) -> Model:
-    return replace(_tiny(architecture, "none"), mixer="ssd", d_state=8)
 
 
 def _tiny(architecture: Architecture, positions: Positions) -> Model:

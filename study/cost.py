@@ -3,9 +3,11 @@
 FLOPs are those of the matrix products, two per multiply-add: the projections, the gated MLP, the
 output matrix at loss positions (nowhere else are logits computed), attention over the *full*
 rectangle of queries and keys of a row, visible or not, which is what torch's attention computes
-without tile skipping, and a state-space mixer's chunks. Norms, softmax, rotations, table look-ups,
-short filters, sums of decays, the loss and the optimiser are left out. The backward pass is twice
-the forward pass; nothing is recomputed. `torch.utils.flop_counter` counts the same (tests).
+without tile skipping, a state-space mixer's chunks, a long convolution's transforms (which are no
+matrix products on every device, but most of its work) and, once a step, its filters. Norms,
+softmax, rotations, table look-ups, short filters, sums of decays, the loss and the optimiser are
+left out. The backward pass is twice the forward pass; nothing is recomputed.
+`torch.utils.flop_counter` counts the same but for transforms, which it does not know (tests).
 
 A stage's numbers are its own: parents are not added. Rows are full: prompted rows, and span
 corruption under document masking, hold at most what is said here.
@@ -17,6 +19,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import assert_never
 
+from study.mixer_cost import (
+    Reach,
+    attention_parameters,
+    filter_flops,
+    mixer_flops,
+    mixer_parameters,
+)
 from study.run import (
     Adapt,
     Finetune,
@@ -33,8 +42,6 @@ from study.run import (
     row_length,
 )
 
-CHUNK = 64  # of kernels.ssd, whose module needs torch
-SHORT_TAPS = 4
 NUM_BUCKETS = 32
 NUM_LATER_BUCKETS = 16
 
@@ -42,39 +49,23 @@ NUM_LATER_BUCKETS = 16
 def parameters(model: Model) -> int:
     """Trainable numbers, every tensor once; embeddings and position tables included."""
     embedding = model.vocab_size * model.d_model * (1 if model.tied else 2)
-    layer = _mixer(model) + _mlp(model) + 2 * model.d_model
+    layer = mixer_parameters(model, reach(model)) + _mlp(model) + 2 * model.d_model
     final_norm = model.d_model
     tables = _table_rows(model) * model.heads
     if model.architecture != "encoder_decoder":
         return embedding + model.layers * layer + final_norm + tables
-    crossing = _attention(model) + model.d_model
-    return embedding + model.layers * (2 * layer + crossing) + 2 * final_norm + tables
+    crossing = attention_parameters(model) + model.d_model
+    reading = mixer_parameters(model, "full") + _mlp(model) + 2 * model.d_model
+    return embedding + model.layers * (layer + reading + crossing) + 2 * final_norm + tables
 
 
-def _attention(model: Model) -> int:
-    return 4 * model.d_model * model.heads * model.d_head
-
-
-def _mixer(model: Model) -> int:
-    """Parameters of one layer's self-mixer."""
-    match model.mixer:
-        case "attention":
-            return _attention(model)
-        case "ssd":
-            inner, states = model.heads * model.d_head, model.heads * model.d_state
-            vectors = 3 * model.heads + inner
-            return _state_space_products(model) + SHORT_TAPS * (inner + 2 * states) + vectors
-        case _:
-            assert_never(model.mixer)
-
-
-def _state_space_products(model: Model) -> int:
-    """Numbers of a state-space mixer's projections: value, gate, output; write, read; step."""
-    return model.d_model * model.heads * (3 * model.d_head + 2 * model.d_state + 1)
+def reach(model: Model) -> Reach:
+    """What the decoder's rows can show; an encoder's is `full`."""
+    return "prefix" if model.architecture == "prefix_decoder" else "causal"
 
 
 def _mlp(model: Model) -> int:
-    return 3 * model.d_model * model.d_ff
+    return 3 * model.d_model * model.d_ff // max(1, model.blocks)
 
 
 def _table_rows(model: Model) -> int:
@@ -139,34 +130,25 @@ def row_shape(model: Model, objective: Objective) -> RowShape:
 
 
 def forward_flops(model: Model, shape: RowShape) -> Fraction:
-    """FLOPs of one laid-out row's forward pass."""
+    """FLOPs of one laid-out row's forward pass, without what all rows share."""
     source, target = shape.source, shape.target
     inner = model.heads * model.d_head
-    prefixed = model.architecture == "prefix_decoder"
-    layer = 2 * target * _mlp(model) + _mixing(model, target, prefixed=prefixed)
+    layer = 2 * target * _mlp(model) + mixer_flops(model, target, reach(model))
     if model.architecture == "encoder_decoder":
-        layer += 2 * source * _mlp(model) + _mixing(model, source, prefixed=True)
+        layer += 2 * source * _mlp(model) + mixer_flops(model, source, "full")
         # Query and output projections of the targets, key and value projections of the source.
-        layer += 2 * (target + source) * _attention(model) // 2 + 4 * target * source * inner
+        layer += (
+            2 * (target + source) * attention_parameters(model) // 2 + 4 * target * source * inner
+        )
     return model.layers * layer + 2 * shape.loss * model.d_model * model.vocab_size
 
 
-def _mixing(model: Model, length: int, *, prefixed: bool) -> int:
-    """FLOPs of one layer's self-mixer over a row. prefixed: whether later keys can be visible."""
-    match model.mixer:
-        case "attention":
-            inner = model.heads * model.d_head
-            return 2 * length * _attention(model) + 4 * length * length * inner
-        case "ssd":
-            # kernels/ssd/README.md: pairs inside a chunk, then a state that is written and read,
-            # twice where a prefix is passed from right to left. A row of one chunk takes less.
-            chunked = -(-length // CHUNK) * CHUNK
-            pairs = CHUNK * (model.d_state + model.d_head)
-            states = (4 if prefixed else 2) * model.d_head * model.d_state
-            products = 2 * length * _state_space_products(model)
-            return products + 2 * chunked * model.heads * (pairs + states)
-        case _:
-            assert_never(model.mixer)
+def shared_flops(model: Model, shape: RowShape) -> int:
+    """FLOPs of a forward pass that its rows share: a long convolution's filters."""
+    layer = filter_flops(model, shape.target, reach(model))
+    if model.architecture == "encoder_decoder":
+        layer += filter_flops(model, shape.source, "full")
+    return model.layers * layer
 
 
 def tokens(run: Run) -> int:
@@ -207,5 +189,6 @@ def flops(run: Run) -> int:
         return 0
     model = model_of(run)
     shape = row_shape(model, run.objective)
-    rows = run.training.steps * run.training.batch_size * shape.count
-    return int(3 * rows * forward_flops(model, shape))
+    rows = run.training.batch_size * shape.count
+    step = rows * forward_flops(model, shape) + shared_flops(model, shape)
+    return int(3 * run.training.steps * step)

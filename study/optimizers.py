@@ -29,7 +29,8 @@ from study.run import Optimizer as Recipe
 
 Role = Literal["matrix", "head", "embedding", "positions", "norm"]
 """matrix: hidden weights. head: an untied output matrix. embedding: of tokens, tied or not.
-positions: relative bias tables. norm: vectors, and filters of a few taps.
+positions: relative bias tables, and the networks that give long filters. norm: vectors, and
+filters of a few taps.
 """
 
 EVERYTHING: tuple[Role, ...] = ("matrix", "head", "embedding", "positions", "norm")
@@ -45,7 +46,7 @@ class Applied:
 
 def role(name: str, parameter: Tensor) -> Role:
     """What a parameter is for, by the names of `study.model`: `embedding` and `head` stand alone at
-    the top, `positions` names the tables, vectors are norms.
+    the top, `positions` names the tables, `after` and `before` long filters, vectors are norms.
     """
     parts = name.split(".")
     if parameter.ndim < 2 or parts[-1] == "short":
@@ -54,7 +55,7 @@ def role(name: str, parameter: Tensor) -> Role:
         return "embedding"
     if parts[0] == "head":
         return "head"
-    return "positions" if "positions" in parts else "matrix"
+    return "positions" if {"positions", "after", "before"} & {*parts} else "matrix"
 
 
 class Optimizer:
@@ -93,6 +94,12 @@ class Optimizer:
                 ]
             case Muon():
                 hidden = groups(recipe.weight_decay, "matrix")
+                stacks = [self._names[p] for p in by_role.get("matrix", []) if p.ndim > 2]
+                if stacks:
+                    raise ValueError(
+                        f"Muon orthogonalises matrices, and {stacks[0]} is a stack of blocks; "
+                        "legal for the mixer 'monarch': AdamW, Adafactor"
+                    )
                 if not hidden:
                     raise ValueError(
                         "Muon needs hidden matrices; this model has " + ", ".join(sorted(by_role))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Architecture = Literal["causal_decoder", "prefix_decoder", "encoder_decoder"]
-Mixer = Literal["attention", "ssd"]
+Mixer = Literal["attention", "monarch", "ssd"]
 Positions = Literal["rope", "t5_bias", "t5_bias_paper", "none"]
 
 ARCHITECTURE_SHORT: dict[str, str] = {
@@ -160,13 +160,21 @@ class PretrainedTokenizer:
     sentinels: int
 
 
+_MIXERS_OWN: dict[Mixer, tuple[str, ...]] = {
+    "ssd": ("d_state",),
+    "monarch": ("blocks", "d_filter", "span"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A model's shape. `layers` counts the decoder's layers; an encoder-decoder has as many again
     in its encoder.
 
     tied: input and output embeddings are one tensor and logits are scaled by d_model ** -0.5
-    (Raffel et al. 2020). d_state: state width a head of the mixer `ssd`, 0 for others.
+    (Raffel et al. 2020). d_state: state width a head of the mixer `ssd`. blocks, d_filter, span: of
+    the mixer `monarch`, the blocks on the diagonal of its projections and its MLP, the width of the
+    network that gives its filters, and the positions over which these fade. Each is 0 elsewhere.
     """
 
     architecture: Architecture
@@ -180,14 +188,20 @@ class Model:
     vocab_size: int
     tied: bool
     d_state: int = 0
+    blocks: int = 0
+    d_filter: int = 0
+    span: int = 0
 
     def __post_init__(self) -> None:
         _positive(self, "layers", "d_model", "heads", "d_head", "d_ff", "vocab_size")
-        if (self.mixer == "ssd") != (self.d_state > 0):
-            legal = "at least 1" if self.mixer == "ssd" else "0"
-            raise ValueError(
-                f"Model.d_state is {self.d_state} for the mixer {self.mixer!r}; legal: {legal}"
-            )
+        for owner, names in _MIXERS_OWN.items():
+            for name in names:
+                number, own = getattr(self, name), self.mixer == owner
+                if own != (number > 0):
+                    raise ValueError(
+                        f"Model.{name} is {number} for the mixer {self.mixer!r}; legal: "
+                        + ("at least 1" if own else "0")
+                    )
         if self.mixer != "attention" and self.positions != "none":
             raise ValueError(
                 f"Model.positions is {self.positions!r} for the mixer {self.mixer!r}, which knows "
@@ -195,6 +209,13 @@ class Model:
             )
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"Model.d_head is {self.d_head}; rope needs an even number")
+        widths = {"d_model": self.d_model, "heads * d_head": self.heads * self.d_head}
+        widths["d_ff"] = self.d_ff
+        for name, width in widths.items():
+            if self.blocks and width % self.blocks:
+                raise ValueError(
+                    f"Model.{name} is {width} for {self.blocks} blocks; legal: a multiple of them"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

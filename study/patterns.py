@@ -50,6 +50,17 @@ SERVED = (
         note="any intervals; one set of tensors for all",
     ),
     Serves(
+        mixer="monarch",
+        causal_self="yes",
+        noncausal_self="yes",
+        prefix_self="yes",
+        noncausal_cross="no",
+        causal_cross="no",
+        note="encoder-decoder: dense cross-attention reads the source; windows and lookahead "
+        "refused; a filter more where later keys are visible, new or dropped in adaptation; unseen "
+        "keys of a document pass by rounding; generates by recomputing",
+    ),
+    Serves(
         mixer="ssd",
         causal_self="yes",
         noncausal_self="yes",

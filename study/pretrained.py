@@ -22,6 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.generation.utils import GenerationMixin
 
+from study.implicit_filter import FEATURES
 from study.mixers import KeyValues
 from study.run import Architecture, Model
 
@@ -60,6 +61,9 @@ class StudyConfig(PreTrainedConfig):
     vocab_size: int = 64
     tied: bool = True
     d_state: int = 0
+    blocks: int = 0
+    d_filter: int = 0
+    span: int = 0
     dropout: float = 0.0
     use_cache: bool = True
     pad_token_id: int | None = PAD
@@ -88,6 +92,9 @@ class StudyConfig(PreTrainedConfig):
             vocab_size=self.vocab_size,
             tied=self.tied,
             d_state=self.d_state,
+            blocks=self.blocks,
+            d_filter=self.d_filter,
+            span=self.span,
         )
 
 
@@ -125,6 +132,9 @@ def configuration(model: Model, *, dropout: float) -> StudyConfig:
         vocab_size=model.vocab_size,
         tied=model.tied,
         d_state=model.d_state,
+        blocks=model.blocks,
+        d_filter=model.d_filter,
+        span=model.span,
         # a mixer without an incremental form reads the whole text anew for every token
         use_cache=model.mixer == "attention",
         dropout=dropout,
@@ -148,12 +158,25 @@ def initial_values(
     | down                       | d_ff ** -0.5                                            |
     | position tables            | d_model ** -0.5; the half-table for later keys is zero  |
     | norms, skip                | all ones                                                |
+    | stacks of blocks           | (inputs of a block) ** -0.5                             |
 
     A state-space mixer's decay is drawn log-uniformly in [1, 16] and its step, through softplus, in
-    [0.001, 0.1] (Dao and Gu 2024).
+    [0.001, 0.1] (Dao and Gu 2024). A filter's network begins with torch's deviations for a linear
+    layer and with frequencies of 10 (Poli et al. 2023); its taps so that a channel's squares sum to
+    about 1.
     """
     leaf = name.split(".")[-2] if name.endswith(".weight") else name.split(".")[-1]
     match leaf:
+        case _ if len(shape) == 3:
+            deviation = shape[2] ** -0.5
+        case "first" | "second" | "third" if name.endswith(".weight"):
+            deviation = (3 * shape[1]) ** -0.5
+        case "taps":
+            deviation = 5.5 * (shape[1] * model.span) ** -0.5
+        case "bias":
+            deviation = (3 * FEATURES) ** -0.5
+        case "frequency":
+            return torch.full(shape, 10.0)
         case "embedding":
             deviation = 1.0
         case "query" if model.positions in ("t5_bias", "t5_bias_paper"):

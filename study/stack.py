@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from kernels.attention import prepare
 from kernels.visibility import Visibility
+from study.block_diagonal import projection
+from study.long_convolution import LongConvolution
 from study.mixers import Attention, KeyValues, Mixing
 from study.positions import BidirectionalTable, CausalAndLaterTable, CausalTable, rotation
 from study.run import Model
@@ -50,13 +52,15 @@ class RMSNorm(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """down(gelu(gate(x)) * up(x)), with T5 1.1's tanh form of gelu (Shazeer 2020)."""
+    """down(gelu(gate(x)) * up(x)), with T5 1.1's tanh form of gelu (Shazeer 2020). blocks: of M2's
+    block-diagonal form (Fu et al. 2023); 0 is dense.
+    """
 
-    def __init__(self, d_model: int, d_ff: int, *, dropout: float) -> None:
+    def __init__(self, d_model: int, d_ff: int, *, blocks: int, dropout: float) -> None:
         super().__init__()
-        self.gate = nn.Linear(d_model, d_ff, bias=False)
-        self.up = nn.Linear(d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, d_model, bias=False)
+        self.gate = projection(d_model, d_ff, blocks=blocks)
+        self.up = projection(d_model, d_ff, blocks=blocks)
+        self.down = projection(d_ff, d_model, blocks=blocks)
         self.dropout = dropout
 
     def forward(self, hidden: Float[Tensor, "*B M"]) -> Float[Tensor, "*B M"]:
@@ -88,10 +92,15 @@ class Layer(nn.Module):
         self.attention_norm = RMSNorm(model.d_model)
         self.attention = _attention(model, dropout) if model.mixer == "attention" else None
         self.state_space = StateSpace(model, dropout=dropout) if model.mixer == "ssd" else None
+        self.long_convolution = (
+            LongConvolution(model, filters=_filters(model, side), dropout=dropout)
+            if model.mixer == "monarch"
+            else None
+        )
         self.cross = _attention(model, dropout) if side == "decoder" else None
         self.cross_norm = RMSNorm(model.d_model) if side == "decoder" else None
         self.mlp_norm = RMSNorm(model.d_model)
-        self.mlp = GatedMLP(model.d_model, model.d_ff, dropout=dropout)
+        self.mlp = GatedMLP(model.d_model, model.d_ff, blocks=model.blocks, dropout=dropout)
         own_table = model.positions == "t5_bias_paper" and side == "decoder_only"
         self.positions = CausalTable(model.heads) if own_table else None
 
@@ -119,9 +128,10 @@ class Layer(nn.Module):
         if self.attention is not None:
             return self.attention(hidden, mixing, cache=cache)
         if cache is not None:
-            raise ValueError("a key-value cache for a state-space mixer; legal: use_cache=False")
-        assert self.state_space is not None
-        return self.state_space(hidden, mixing)
+            raise ValueError("a key-value cache, and the mixer has none; legal: use_cache=False")
+        mixer = self.state_space if self.long_convolution is None else self.long_convolution
+        assert mixer is not None
+        return mixer(hidden, mixing)
 
 
 def _attention(model: Model, dropout: float) -> Attention:
@@ -130,6 +140,12 @@ def _attention(model: Model, dropout: float) -> Attention:
     return Attention(
         model.d_model, heads=model.heads, d_head=model.d_head, scale=scale, dropout=dropout
     )
+
+
+def _filters(model: Model, side: Side) -> tuple[str, ...]:
+    """A long convolution's filters: a stack that never shows a later key has no filter for them."""
+    causal = side == "decoder" or model.architecture == "causal_decoder"
+    return ("after",) if causal else ("after", "before")
 
 
 def _stack_table(model: Model, side: Side) -> nn.Module | None:

@@ -18,26 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kernels.ssd import ssd
-from kernels.visibility import Visibility
 from study.mixers import Mixing
 from study.run import Model
+from study.short_filter import short_filter
 
 SHORT_TAPS = 4
-
-
-def short_filter(
-    states: Float[Tensor, "B T C"], taps: Float[Tensor, "C W"], visibility: Visibility
-) -> Float[Tensor, "B T C"]:
-    """A causal filter of a few taps per channel, taps[:, o] for the position o before, within each
-    query's document.
-    """
-    index = torch.arange(states.shape[1], device=states.device)
-    mixed = states * taps[:, 0]
-    for offset in range(1, min(taps.shape[1], states.shape[1])):
-        earlier = functional.pad(states, (0, 0, offset, 0))[:, :-offset]
-        inside = (index - offset >= visibility.start)[..., None]
-        mixed = mixed + torch.where(inside, earlier, 0.0) * taps[:, offset]
-    return mixed
 
 
 class StateSpace(nn.Module):

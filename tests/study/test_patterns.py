@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kernels.attention import attention
+from kernels.longconv import longconv
 from kernels.ssd import ssd
 from kernels.visibility import Visibility, causal, full, packed
 from study.patterns import PATTERNS, SERVED, Serves
@@ -39,6 +40,9 @@ def mix(mixer: str, given: Visibility) -> torch.Tensor:
     if mixer == "attention":
         return attention(query, key, key, given, bias=None, scale=1.0)
     states = key.transpose(1, 2)
+    if mixer == "monarch":
+        taps = torch.randn(8, given.num_keys, generator=generator)
+        return longconv(states.flatten(2), taps, taps, given)
     return ssd(states, -states[..., 0].abs(), states, states, given)[0]
 
 

@@ -1,0 +1,60 @@
+"""Filters of any length out of few numbers: a network reads a tap's position and gives its value.
+
+Hyena's filter (Poli et al. 2023, section 3.3) as Monarch Mixer uses it (Fu et al. 2023):
+
+    z_t = [t, cos(2 pi f t), -sin(2 pi f t)] for each band f,   t = position / span
+    taps[c, position] = exp(-t rate_c) (W_4 sin(w W_3 sin(w W_2 sin(w (W_1 z + b)) ...)))_c
+
+with learnable frequencies w. The rates are fixed, one a channel, so that channels remember from a
+third of the span to more than all of it. Beyond the span a filter goes on and fades. Axes: L taps,
+D channels, F width of the network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+BANDS = 2
+FEATURES = 1 + 2 * BANDS
+TARGET, FAST, SLOW = 1e-2, 0.3, 1.5
+"""exp(-t rate) reaches TARGET at FAST spans in the fastest channel and at SLOW in the slowest."""
+
+
+class ImplicitFilter(nn.Module):
+    """One filter a channel. span: the positions that t = 0 to 1 covers."""
+
+    def __init__(self, channels: int, *, width: int, span: int) -> None:
+        super().__init__()
+        self.span = span
+        self.channels = channels
+        self.first = nn.Linear(FEATURES, width)
+        self.second = nn.Linear(width, width)
+        self.third = nn.Linear(width, width)
+        self.taps = nn.Linear(width, channels, bias=False)
+        self.frequency = nn.Parameter(torch.empty(width))
+
+    def forward(self, length: int) -> Float[Tensor, "D L"]:
+        """The first `length` taps, in the parameters' precision: under autocast too, since a
+        rounded position is another one.
+        """
+        weight = self.taps.weight
+        with torch.autocast(weight.device.type, enabled=False):
+            time = torch.arange(length, device=weight.device, dtype=weight.dtype) / self.span
+            hidden = _features(time)
+            for layer in (self.first, self.second, self.third):
+                hidden = torch.sin(self.frequency * layer(hidden))
+            fastest, slowest = (math.log(1 / TARGET) / each for each in (FAST, SLOW))
+            rate = torch.linspace(
+                slowest, fastest, self.channels, device=weight.device, dtype=weight.dtype
+            )
+            return self.taps(hidden).t() * torch.exp(-rate[:, None] * time)
+
+
+def _features(time: Float[Tensor, " L"]) -> Float[Tensor, "L 5"]:
+    bands = torch.linspace(1e-4, BANDS - 1, BANDS, device=time.device, dtype=time.dtype)
+    angle = 2 * math.pi * bands * time[:, None]
+    return torch.cat([time[:, None], angle.cos(), -angle.sin()], -1)

@@ -1,0 +1,161 @@
+"""State-space and long-convolution mixers in all architectures: what holds for attention holds
+for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from study import cost
+from study.check import MIXERS
+from study.isolation import IsolationError, check_isolation
+from study.layout import Batch, Row, Segment, layout
+from study.model import build
+from study.pretrained import seeded
+from study.run import Model
+from study.short_filter import short_filter
+
+ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
+EVERY = list(product(MIXERS, ARCHITECTURES))
+every_model = pytest.mark.parametrize(("mixer", "architecture"), EVERY)
+SIZES = (((5, 3), (0, 4), (7, 2)), ((2, 6), (1, 1)))
+
+
+def small(mixer: str, architecture: str) -> Model:
+    return Model(
+        architecture=architecture,
+        mixer=mixer,
+        positions="none",
+        layers=2,
+        d_model=16,
+        heads=2,
+        d_head=8,
+        d_ff=24,
+        vocab_size=40,
+        tied=True,
+        **MIXERS[mixer],
+    )
+
+
+def lively(mixer: str, architecture: str):
+    """A model in which every parameter matters; equally named ones are equal."""
+    built = build(small(mixer, architecture), dropout=0.0, seed=0)
+    with torch.no_grad():
+        for name, parameter in built.named_parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=seeded(name, 9)))
+    return built
+
+
+def rows() -> list[Row]:
+    rng = np.random.default_rng(0)
+
+    def draw(length: int) -> np.ndarray:
+        return rng.integers(2, 40, length, dtype=np.int32)
+
+    return [tuple(Segment(inputs=draw(n), targets=draw(m)) for n, m in row) for row in SIZES]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16_autocast"])
+@every_model
+def test_it_is_isolated(mixer, architecture, precision):
+    model = lively(mixer, architecture)
+    check_isolation(model, architecture=architecture, vocab_size=40, precision=precision)
+
+
+@every_model
+def test_a_short_filter_that_leaks_is_caught(mixer, architecture, monkeypatch):
+    """The filter of a packed row without its documents' borders."""
+    from study import long_convolution, state_space
+
+    def leaking(states, taps, visibility):
+        return short_filter(states, taps, visibility=_one_document(visibility))
+
+    monkeypatch.setattr(state_space, "short_filter", leaking)
+    monkeypatch.setattr(long_convolution, "short_filter", leaking)
+    with pytest.raises(IsolationError, match="leak"):
+        check_isolation(
+            lively(mixer, architecture),
+            architecture=architecture,
+            vocab_size=40,
+            precision="float32",
+        )
+
+
+def _one_document(visibility):
+    return type(visibility)(torch.zeros_like(visibility.start), visibility.end, visibility.num_keys)
+
+
+def gradients(model, batches: list[Batch]) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    for batch in batches:
+        logits = model.logits(model.hidden(batch)[batch.loss_mask])
+        labels = batch.labels[batch.loss_mask]
+        torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
+    return {name: each.grad.clone() for name, each in model.named_parameters()}
+
+
+@every_model
+def test_packed_gradients_equal_unpacked_ones(mixer, architecture):
+    model = lively(mixer, architecture).double()
+    packed = layout(rows(), architecture=architecture)
+    alone = [layout([(one,)], architecture=architecture) for row in rows() for one in row]
+    wanted = gradients(model, alone)
+    found = gradients(model, [packed])
+    assert all(wanted[name].any() for name in wanted)
+    for name, gradient in found.items():
+        assert torch.allclose(gradient, wanted[name], rtol=1e-9, atol=1e-12), name
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_a_prefix_decoder_without_a_prefix_is_the_causal_one(mixer):
+    causal, prefix = lively(mixer, "causal_decoder"), lively(mixer, "prefix_decoder")
+    without = [tuple(Segment(inputs=one.inputs[:0], targets=one.targets) for one in rows()[0])]
+    found = prefix.hidden(layout(without, architecture="prefix_decoder"))
+    assert torch.equal(found, causal.hidden(layout(without, architecture="causal_decoder")))
+    with_one = prefix.hidden(layout(rows(), architecture="prefix_decoder"))
+    seen_causally = causal.hidden(layout(rows(), architecture="causal_decoder"))
+    assert not torch.allclose(with_one, seen_causally)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@every_model
+def test_parameters_are_those_of_the_built_model(mixer, architecture, tied):
+    model = replace(small(mixer, architecture), tied=tied)
+    built = build(model, dropout=0.0, seed=0)
+    assert cost.parameters(model) == sum(each.numel() for each in built.parameters())
+
+
+@every_model
+@torch.no_grad()
+def test_generate_recomputes_and_answers_as_the_layout_does(mixer, architecture):
+    model = lively(mixer, architecture).eval()
+    assert not model.config.use_cache
+    prompt = [7, 8, 9, 10, 11]
+    answer: list[int] = []
+    for _ in range(6):
+        example = Segment(
+            inputs=np.array(prompt, dtype=np.int32), targets=np.array([*answer, 2], dtype=np.int32)
+        )
+        batch = layout([(example,)], architecture=architecture)
+        answer.append(int(model.logits(model.hidden(batch)[batch.loss_mask])[-1].argmax()))
+    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    found = model.generate(torch.tensor([prompt]), **options)
+    assert found[0, -6:].tolist() == answer
+    with pytest.raises(ValueError, match="legal: use_cache=False"):
+        model.generate(torch.tensor([prompt]), use_cache=True, **options)
+
+
+@every_model
+def test_it_is_saved_and_loaded(mixer, architecture, tmp_path):
+    model = lively(mixer, architecture)
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    assert again.config.model == model.config.model
+    assert all(
+        torch.equal(again.state_dict()[name], values) for name, values in model.state_dict().items()
+    )

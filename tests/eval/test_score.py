@@ -8,6 +8,7 @@ import torch
 
 from eval.score import Request, Scored, Subject, greedy, score
 from kernels.visibility import Visibility
+from study.check import MIXERS
 from study.layout import Batch, SourceSide
 from study.model import build
 from study.run import Model, Scoring
@@ -17,11 +18,11 @@ VOCABULARY = 41
 LEFT = Scoring(end_of_sequence=True, truncation="left")
 
 
-def tiny(architecture, positions="rope", seed=0):
+def tiny(architecture, positions="rope", mixer="attention", seed=0):
     shape = Model(
         architecture=architecture,
-        mixer="attention",
-        positions=positions,
+        mixer=mixer,
+        positions=positions if mixer == "attention" else "none",
         layers=2,
         d_model=16,
         heads=2,
@@ -29,6 +30,7 @@ def tiny(architecture, positions="rope", seed=0):
         d_ff=32,
         vocab_size=VOCABULARY,
         tied=False,
+        **MIXERS.get(mixer, {}),
     )
     return build(shape, dropout=0.0, seed=seed).eval()
 
@@ -98,10 +100,14 @@ def oracle(model, architecture, context, target):
     return [float(chances[first + place, token]) for place, token in enumerate(wanted)]
 
 
-@pytest.mark.parametrize("positions", ["rope", "t5_bias"])
+@pytest.mark.parametrize(
+    "kind",
+    [{"positions": "rope"}, {"positions": "t5_bias"}, *({"mixer": each} for each in MIXERS)],
+    ids=str,
+)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_agrees_with_the_oracle_whatever_the_batches(architecture, positions):
-    exact = tiny(architecture, positions).double()
+def test_agrees_with_the_oracle_whatever_the_batches(architecture, kind):
+    exact = tiny(architecture, **kind).double()
     asked = requests(5)
     expected = {
         (id(request), tuple(target)): oracle(exact, architecture, list(request.context), target)
@@ -110,7 +116,7 @@ def test_agrees_with_the_oracle_whatever_the_batches(architecture, positions):
     }
     for batch_tokens in (1, 150, 100_000):
         found = score(
-            subject(architecture, batch_tokens=batch_tokens, positions=positions),
+            subject(architecture, batch_tokens=batch_tokens, **kind),
             asked,
             scoring=LEFT,
         )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from study import checkpoint, work
+from study.check import MIXERS
 from study.data.corpus import open_corpus
 from study.engine import NonFinite
 from study.events import read_curve, read_events
@@ -146,6 +147,47 @@ def test_a_continued_run_is_the_longer_run_bit_for_bit(store):
     assert _weights(store, rest) == _weights(store, whole)
     tail = [e["digest"] for e in read_curve(store.existing(whole).events).steps[4:]]
     assert tail == [e["digest"] for e in read_curve(store.existing(rest).events).steps]
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_every_mixer_trains_goes_on_and_adapts_both_ways(store, mixer):
+    """The short run continued is the longer one; causal to prefix and back; finetuned."""
+
+    def its(run):
+        model = replace(run.model, mixer=mixer, positions="none", **MIXERS[mixer])
+        return replace(run, model=model)
+
+    parent, whole = (its(pretrain(steps, slug=f"{steps}", warmup=9)) for steps in (4, 7))
+    rest = adapt(
+        parent,
+        parent_step=4,
+        steps=3,
+        architecture="causal_decoder",
+        objective=FullLM(length=40),
+        training=tiny_runs.training(3, warmup=9),
+    )
+    there = adapt(parent, parent_step=4, steps=2, slug="there", optimizer_state="fresh")
+    back = adapt(
+        there,
+        parent_step=2,
+        steps=2,
+        slug="back",
+        architecture="causal_decoder",
+        objective=FullLM(length=40),
+        optimizer_state="fresh",
+    )
+    tuned = finetune(there, parent_step=2, steps=2)
+    for run in (parent, whole, rest, there, back, tuned):
+        execute(run, store=store, execution=execution())
+    assert _weights(store, rest) == _weights(store, whole)
+    curve = read_curve(store.existing(whole).events)
+    assert curve.validations[-1]["loss"] < curve.validations[0]["loss"]
+    new = "initialised" if mixer == "monarch" else "copied"
+    accounts = json.loads((store.directory(there) / "adapt.json").read_text())
+    assert {each["action"] for each in accounts} == {"copied", new}
+    accounts = json.loads((store.directory(back) / "adapt.json").read_text())
+    lost = "dropped" if mixer == "monarch" else "copied"
+    assert {each["action"] for each in accounts} == {"copied", lost}
 
 
 def test_the_stream_goes_on_after_the_parents_last_token():

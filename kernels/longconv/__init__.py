@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.backend import backend, cast
+from kernels.longconv import spectral
 from kernels.longconv.arguments import check, check_triton
 from kernels.longconv.causal import causal_monarch, causal_monarch_matrix
 from kernels.longconv.reference import longconv_reference
 from kernels.longconv.segments import segments
-from kernels.longconv.spectral import longconv_spectral
 from kernels.visibility import Visibility
 
 __all__ = ["causal_monarch", "causal_monarch_matrix", "longconv", "longconv_reference", "prepare"]
@@ -48,7 +48,7 @@ def longconv(
     known = segments(visibility)
     (inputs,) = cast(inputs)
     if backend(inputs.device, inputs.dtype) == "torch":
-        return longconv_spectral(inputs, after, before, known.table, known.groups)
+        return spectral.forward(inputs, after, before, known.table, known.groups)
     check_triton(inputs, after)
     # Imported where it is used: Triton exists on Linux only, and reads its settings on import.
     from kernels.longconv import op

@@ -11,6 +11,7 @@ transform.
 # No postponed annotations: torch reads the operators' types, and a wrapper (a type checker's) would
 # have it look for their names in the wrong module.
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -49,30 +50,76 @@ class Differentiate(Protocol):
     ) -> Tensor: ...
 
 
-def operator(
-    name: str, convolve: Convolve, differentiate: Differentiate, padded: Callable[[int], int]
-) -> tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor, Tensor]]]:
-    """(forward, backward) as `archstudy::<name>` and `archstudy::<name>_backward`. padded: the
-    places M that a group's size takes.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Who computes transforms. padded: the places M that a group's size takes."""
 
-    def spectrum_of(after: Tensor, before: Tensor | None, group: Group) -> Tensor:
-        return spectrum(after, before if group.later else None, padded(group.size))
+    convolve: Convolve
+    differentiate: Differentiate
+    padded: Callable[[int], int]
+
+    def spectrum(self, after: Tensor, before: Tensor | None, group: Group) -> Tensor:
+        return spectrum(after, before if group.later else None, self.padded(group.size))
+
+
+def convolved(
+    engine: Engine,
+    inputs: Tensor,  # (B, T, D)
+    after: Tensor,  # (D, L)
+    before: Tensor | None,  # (D, L)
+    table: Tensor,  # (5, S)
+    groups: Tensor,  # (G, 5), on the CPU
+) -> Tensor:
+    """The operator's outputs."""
+    values = _places(inputs)
+    out = inputs.new_zeros(values.shape)
+    for row in groups.tolist():
+        group = Group(*row)
+        engine.convolve(values, engine.spectrum(after, before, group), table, group, out)
+    return out.view(inputs.shape)
+
+
+def gradients(
+    engine: Engine,
+    grad: Tensor,  # (B, T, D)
+    inputs: Tensor,
+    after: Tensor,
+    before: Tensor | None,
+    table: Tensor,
+    groups: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of inputs, after and before; the last is empty where there is no filter."""
+    known = [Group(*row) for row in groups.tolist()]
+    add = any(group.overlaps for group in known)
+    values, grad_places = _places(inputs), _places(grad)
+    wide = torch.promote_types(inputs.dtype, torch.float32)
+    grad_values = values.new_zeros(values.shape, dtype=wide if add else inputs.dtype)
+    taps = torch.promote_types(after.dtype, torch.float32)
+    grad_after = torch.zeros_like(after, dtype=taps)
+    grad_before = after.new_empty(0) if before is None else torch.zeros_like(before, dtype=taps)
+    for group in known:
+        correlation = engine.differentiate(
+            grad_places, values, engine.spectrum(after, before, group), table, group, grad_values,
+            add=add,
+        )  # fmt: skip
+        add_filter_gradients(correlation, grad_after, grad_before if group.later else None)
+    return (
+        grad_values.view(inputs.shape).to(inputs.dtype),
+        grad_after.to(after.dtype),
+        grad_before.to(after.dtype),
+    )
+
+
+def operator(
+    name: str, engine: Engine
+) -> tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor, Tensor]]]:
+    """`convolved` and `gradients` as `archstudy::<name>` and `archstudy::<name>_backward`."""
 
     @torch.library.custom_op(f"archstudy::{name}", mutates_args=())
     def forward(
-        inputs: Tensor,  # (B, T, D)
-        after: Tensor,  # (D, L)
-        before: Tensor | None,  # (D, L)
-        table: Tensor,  # (5, S)
-        groups: Tensor,  # (G, 5), on the CPU
+        inputs: Tensor, after: Tensor, before: Tensor | None, table: Tensor, groups: Tensor
     ) -> Tensor:
-        values = _places(inputs)
-        out = inputs.new_zeros(values.shape)
-        for row in groups.tolist():
-            group = Group(*row)
-            convolve(values, spectrum_of(after, before, group), table, group, out)
-        return out.view(inputs.shape)
+        return convolved(engine, inputs, after, before, table, groups)
 
     @forward.register_fake
     def _(inputs, after, before, table, groups):
@@ -80,33 +127,14 @@ def operator(
 
     @torch.library.custom_op(f"archstudy::{name}_backward", mutates_args=())
     def backward(
-        grad: Tensor,  # (B, T, D)
+        grad: Tensor,
         inputs: Tensor,
         after: Tensor,
         before: Tensor | None,
         table: Tensor,
         groups: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of inputs, after and before; the last is empty where there is no filter."""
-        known = [Group(*row) for row in groups.tolist()]
-        add = any(group.overlaps for group in known)
-        values, grad_places = _places(inputs), _places(grad)
-        wide = torch.promote_types(inputs.dtype, torch.float32)
-        grad_values = values.new_zeros(values.shape, dtype=wide if add else inputs.dtype)
-        taps = torch.promote_types(after.dtype, torch.float32)
-        grad_after = torch.zeros_like(after, dtype=taps)
-        grad_before = after.new_empty(0) if before is None else torch.zeros_like(before, dtype=taps)
-        for group in known:
-            correlation = differentiate(
-                grad_places, values, spectrum_of(after, before, group), table, group, grad_values,
-                add=add,
-            )  # fmt: skip
-            add_filter_gradients(correlation, grad_after, grad_before if group.later else None)
-        return (
-            grad_values.view(inputs.shape).to(inputs.dtype),
-            grad_after.to(after.dtype),
-            grad_before.to(after.dtype),
-        )
+        return gradients(engine, grad, inputs, after, before, table, groups)
 
     @backward.register_fake
     def _(grad, inputs, after, before, table, groups):

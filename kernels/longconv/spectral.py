@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Complex, Float, Int64
 from torch import Tensor
 
-from kernels.longconv.operator import operator
+from kernels.longconv.operator import Engine, operator
 from kernels.longconv.segments import BEGIN, FIRST, HIGH, LIMIT, LOW, Group
 from kernels.longconv.transform import quarter
 
@@ -58,6 +58,5 @@ def differentiate(grad, values, spectrum, table, group: Group, grad_values, *, a
     return (into * _transformed(values, places, real, shift).conj_physical()).sum(0)
 
 
-longconv_spectral, longconv_spectral_backward = operator(
-    "longconv_spectral", convolve, differentiate, padded=lambda size: size
-)
+ENGINE = Engine(convolve=convolve, differentiate=differentiate, padded=lambda size: size)
+forward, backward = operator("longconv_spectral", ENGINE)

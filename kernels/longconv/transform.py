@@ -7,7 +7,7 @@ multiplied modulo t^M + i: in
 
 whatever passes M places comes back with a factor -i, and what falls below 0 with i. Data and
 filters are real, so the real part of the result is the convolution and the imaginary part what
-wrapped around (Nussbaumer 1982; Crandall and Fagin 1994 call it the right-angle convolution). It is
+wrapped around (Nussbaumer 1982; known as the right-angle convolution). It is
 a discrete Fourier transform of M places whose frequencies lie a quarter of a step higher, complex
 for real data: as much work as the real transform of 2 M places that it stands for, without a place
 that is known to be zero.

@@ -31,11 +31,10 @@ PROGRAMS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Sizes of the launches. whole: the longest transform of order 1. rows, depth: of a tile of a
-    matrix. channels: of a tile of data. warps, stages: of a program.
+    """Sizes of one launch: rows and depth of a tile of a matrix, channels of a tile of data, warps
+    of a program, loads in flight.
     """
 
-    whole: int
     rows: int
     depth: int
     channels: int
@@ -43,8 +42,23 @@ class Tiles:
     stages: int
 
 
-HALF = Tiles(whole=256, rows=32, depth=32, channels=32, warps=4, stages=2)
-SINGLE = Tiles(whole=256, rows=32, depth=32, channels=32, warps=4, stages=1)
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """whole: the longest transform of order 1. first: tiles of the first factor, out and back.
+    held: of the kernels that hold a whole transform, or a whole second factor, and of correlations.
+    """
+
+    whole: int
+    first: Tiles
+    held: Tiles
+
+
+SIZES = Sizes(
+    whole=256,
+    first=Tiles(rows=64, depth=32, channels=64, warps=8, stages=2),
+    held=Tiles(rows=32, depth=32, channels=32, warps=8, stages=1),
+)
+"""What ahead-of-time compilation found to spill nowhere; see README.md."""
 
 
 def padded(size: int) -> int:
@@ -106,14 +120,14 @@ class Launch:
     places: int
     width: int
     kind: str
-    tiles: Tiles
+    sizes: Sizes
 
     @classmethod
-    def of(cls, values: Tensor, table: Tensor, group: Group, tiles: Tiles) -> Launch:
+    def of(cls, values: Tensor, table: Tensor, group: Group, sizes: Sizes) -> Launch:
         places, width = values.shape
         return cls(
             table=table, group=group, places=places, width=width, kind=precision(values.dtype),
-            tiles=tiles,
+            sizes=sizes,
         )  # fmt: skip
 
     @property
@@ -122,7 +136,7 @@ class Launch:
 
     @property
     def whole(self) -> bool:
-        return self.size <= self.tiles.whole
+        return self.size <= self.sizes.whole
 
     def shares(self) -> Iterator[tuple[int, int]]:
         """(first segment, segments) of each round through the scratch."""
@@ -130,37 +144,41 @@ class Launch:
         for first in range(self.group.first, self.group.last, step):
             yield first, min(step, self.group.last - first)
 
-    def options(self) -> dict:
+    def options(self, tiles: Tiles, size: int) -> dict:
+        """Of a launch whose matrices are size x size."""
         return {
-            "BLOCK_D": self.tiles.channels,
+            "BLOCK_M": min(tiles.rows, size),
+            "BLOCK_K": min(tiles.depth, size),
+            "BLOCK_D": tiles.channels,
             "PRECISION": self.kind,
-            "num_warps": self.tiles.warps,
-            "num_stages": self.tiles.stages,
+            "num_warps": tiles.warps,
+            "num_stages": tiles.stages,
         }
 
-    def grid(self, members: int, tiles: int) -> tuple[int, int]:
-        return members * triton.cdiv(self.width, self.tiles.channels), tiles
+    def grid(self, members: int, tiles: Tiles, programs: int) -> tuple[int, int]:
+        return members * triton.cdiv(self.width, tiles.channels), programs
 
     def convolution(self, values, out, spectrum, *, adjoint: bool, add: bool) -> None:
         """All of it, at order 1."""
-        passes.whole_kernel[self.grid(self.group.last - self.group.first, 1)](
+        members, tiles = self.group.last - self.group.first, self.sizes.held
+        passes.whole_kernel[self.grid(members, tiles, 1)](
             values, out, self.table, outer_table(self.size, self.kind, values.device), spectrum,
             values.stride(0), out.stride(0), self.width, self.places, self.table.shape[1],
             self.group.first, ADJOINT=adjoint, ADD=add, SIZE=self.size,
-            BLOCK_K=min(self.tiles.rows, self.size), **self.options(),
+            **self.options(tiles, self.size),
         )  # fmt: skip
 
     def first_factor(self, values, share: tuple[int, int], *, kept: bool) -> Tensor:
         """A scratch (members, OUTER, INNER, 2, D) of the share's segments."""
-        outer, inner = factors(self.size)
-        begin, members = share
+        (outer, inner), (begin, members) = factors(self.size), share
         scratch = values.new_empty(members, outer, inner, 2, self.width, dtype=torch.float32)
-        rows = min(self.tiles.rows, outer)
-        passes.outer_kernel[self.grid(members, inner * (outer // rows))](
+        options = self.options(self.sizes.first, outer)
+        passes.outer_kernel[
+            self.grid(members, self.sizes.first, inner * (outer // options["BLOCK_M"]))
+        ](
             values, scratch, self.table, outer_table(outer, self.kind, values.device),
             twiddle_table(outer, inner, values.device), values.stride(0), self.width, self.places,
-            self.table.shape[1], begin, KEPT=kept, OUTER=outer, INNER=inner, BLOCK_M=rows,
-            BLOCK_K=min(self.tiles.depth, outer), **self.options(),
+            self.table.shape[1], begin, KEPT=kept, OUTER=outer, INNER=inner, **options,
         )  # fmt: skip
         return scratch
 
@@ -168,58 +186,56 @@ class Launch:
         self, scratch, out, spectrum, share: tuple[int, int], *, adjoint: bool, add: bool
     ) -> None:
         """From a scratch, which is used up, to the packed rows."""
-        outer, inner = factors(self.size)
-        begin, members = share
-        passes.inner_kernel[self.grid(members, outer)](
+        (outer, inner), (begin, members) = factors(self.size), share
+        passes.inner_kernel[self.grid(members, self.sizes.held, outer)](
             scratch, inner_table(inner, self.kind, out.device),
             twiddle_table(outer, inner, out.device), spectrum, self.width, ADJOINT=adjoint,
-            OUTER=outer, INNER=inner, BLOCK_K=min(self.tiles.rows, inner), **self.options(),
+            OUTER=outer, INNER=inner, **self.options(self.sizes.held, inner),
         )  # fmt: skip
-        rows = min(self.tiles.rows, outer)
-        passes.outer_inverse_kernel[self.grid(members, inner * (outer // rows))](
+        options = self.options(self.sizes.first, outer)
+        passes.outer_inverse_kernel[
+            self.grid(members, self.sizes.first, inner * (outer // options["BLOCK_M"]))
+        ](
             scratch, out, self.table, outer_table(outer, self.kind, out.device), out.stride(0),
             self.width, self.places, self.table.shape[1], begin, KEPT=not adjoint, ADD=add,
-            OUTER=outer, INNER=inner, BLOCK_M=rows, BLOCK_K=min(self.tiles.depth, outer),
-            **self.options(),
+            OUTER=outer, INNER=inner, **options,
         )  # fmt: skip
-
-    def sums(self, members: int, like: Tensor) -> tuple[Tensor, tuple[int, int, int], int]:
-        """(shares, 2, M, D) for a correlation, the grid that fills it, frequencies of a program."""
-        rows = min(self.tiles.rows, self.size if self.whole else factors(self.size)[1])
-        tiles, programs = triton.cdiv(self.width, self.tiles.channels), self.size // rows
-        shares = max(1, min(members, PROGRAMS // (tiles * programs)))
-        out = like.new_empty(shares, 2, self.size, self.width, dtype=torch.float32)
-        return out, (tiles, programs, shares), rows
 
     def whole_correlation(self, grad, values) -> Float32[Tensor, "2 M D"]:
         members = self.group.last - self.group.first
-        out, grid, rows = self.sums(members, values)
+        options = self.options(self.sizes.held, self.size)
+        out, grid = self._sums(members, options, values)
         correlation_passes.whole_correlation_kernel[grid](
             grad, values, out, self.table, outer_table(self.size, self.kind, values.device),
             grad.stride(0), values.stride(0), self.width, self.places, self.table.shape[1],
-            self.group.first, members, grid[2], SIZE=self.size, BLOCK_K=rows,
-            BLOCK_N=min(self.tiles.depth, self.size), **self.options(),
+            self.group.first, members, grid[2], SIZE=self.size, **options,
         )  # fmt: skip
         return out.sum(0)
 
     def correlation(self, grad_scratch, value_scratch) -> Float32[Tensor, "2 M D"]:
-        outer, inner = factors(self.size)
-        members = len(value_scratch)
-        out, grid, rows = self.sums(members, value_scratch)
+        (outer, inner), members = factors(self.size), len(value_scratch)
+        options = self.options(self.sizes.held, inner)
+        out, grid = self._sums(members, options, value_scratch)
         correlation_passes.inner_correlation_kernel[grid](
             grad_scratch, value_scratch, out, inner_table(inner, self.kind, out.device),
-            self.width, members, grid[2], OUTER=outer, INNER=inner, BLOCK_K=rows,
-            BLOCK_N=min(self.tiles.depth, inner), **self.options(),
+            self.width, members, grid[2], OUTER=outer, INNER=inner, **options,
         )  # fmt: skip
         return out.sum(0)
 
+    def _sums(self, members: int, options: dict, like: Tensor):
+        """(shares, 2, M, D) for a correlation, and the grid that fills it."""
+        tiles = triton.cdiv(self.width, options["BLOCK_D"])
+        programs = self.size // options["BLOCK_M"]
+        shares = max(1, min(members, PROGRAMS // (tiles * programs)))
+        out = like.new_empty(shares, 2, self.size, self.width, dtype=torch.float32)
+        return out, (tiles, programs, shares)
 
-def engine(half: Tiles, single: Tiles) -> Engine:
-    """The kernels' engine with these tiles, for half-precision and for float32 inputs."""
+
+def engine(sizes: Sizes) -> Engine:
+    """The kernels' transforms, with tiles of these sizes."""
 
     def launch(values: Tensor, table: Tensor, group: Group) -> Launch:
-        tiles = single if values.dtype == torch.float32 else half
-        return Launch.of(values, table.contiguous(), group, tiles)
+        return Launch.of(values, table.contiguous(), group, sizes)
 
     def convolve(values, spectrum, table, group: Group, out) -> None:
         todo, filters = launch(values, table, group), _scaled(spectrum)
@@ -250,4 +266,4 @@ def _scaled(spectrum: Complex[Tensor, "M D"]) -> Float32[Tensor, "2 M D"]:
     return torch.stack([spectrum.real, spectrum.imag]) / spectrum.shape[0]
 
 
-forward, backward = operator("longconv", engine(HALF, SINGLE))
+forward, backward = operator("longconv", engine(SIZES))

@@ -96,26 +96,67 @@ def member_of(width, BLOCK_D: tl.constexpr):
     return tile // tiles, (tile % tiles) * BLOCK_D + tl.arange(0, BLOCK_D)
 
 
+@triton.jit
+def frequencies_of(
+    values, value_row, first, low, high, matrix, k, channel, width,
+    SIZE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M frequencies of a segment's transform of order 1, BLOCK_K places at a time; those
+    behind its end are not visited.
+    """
+    re = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    im = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    for start in range(0, tl.minimum(high, SIZE).to(tl.int32), BLOCK_K):
+        n = start + tl.arange(0, BLOCK_K)
+        v = places_of(values, value_row, first, low, high, n, channel, width)
+        w = matrix + k[:, None] * SIZE + n[None, :]
+        re = times(tl.load(w), v, re, PRECISION)
+        im = times(tl.load(w + SIZE * SIZE), v, im, PRECISION)
+    return re, im
+
+
+@triton.jit
+def second_factor(
+    scratch, row, matrix, k2, channel, width,
+    INNER: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """BLOCK_M frequencies k2 of what is in the scratch from `row` on, BLOCK_K of n2 at a time."""
+    re = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    im = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    real = (channel < width)[None, :]
+    for start in range(0, INNER, BLOCK_K):
+        n2 = start + tl.arange(0, BLOCK_K)
+        at = scratch + (row + n2)[:, None] * (2 * width) + channel[None, :]
+        z_re = narrowed(tl.load(at, mask=real, other=0.0), PRECISION)
+        z_im = narrowed(tl.load(at + width, mask=real, other=0.0), PRECISION)
+        f = matrix + k2[:, None] * INNER + n2[None, :]
+        f_re, f_im = tl.load(f), tl.load(f + INNER * INNER)
+        re = times(f_re, z_re, times(-f_im, z_im, re, PRECISION), PRECISION)
+        im = times(f_re, z_im, times(f_im, z_re, im, PRECISION), PRECISION)
+    return re, im
+
+
 @triton.jit(do_not_specialize=UNSPECIALISED)
 def whole_kernel(
     values, out, table, matrix, spectrum, value_row, out_row, width, places, segments, begin,
-    ADJOINT: tl.constexpr, ADD: tl.constexpr, SIZE: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+    ADJOINT: tl.constexpr, ADD: tl.constexpr, SIZE: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A segment's convolution, some frequencies at a time. ADJOINT: gradients, from kept places to
-    convolved ones.
+    """A segment's convolution, BLOCK_M frequencies at a time. ADJOINT: gradients, from kept places
+    to convolved ones.
     """
     member, channel = member_of(width, BLOCK_D)
     first, low, high = interval_of(table, segments, begin + member, places, ADJOINT)
     n = tl.arange(0, SIZE)
-    v = places_of(values, value_row, first, low, high, n, channel, width)
     acc = tl.zeros((SIZE, BLOCK_D), tl.float32)
-    for start in range(0, SIZE, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        w = matrix + k[:, None] * SIZE + n[None, :]
-        zero = tl.zeros((BLOCK_K, BLOCK_D), tl.float32)
-        re = times(tl.load(w), v, zero, PRECISION)
-        im = times(tl.load(w + SIZE * SIZE), v, zero, PRECISION)
+    for start in range(0, SIZE, BLOCK_M):
+        k = start + tl.arange(0, BLOCK_M)
+        re, im = frequencies_of(
+            values, value_row, first, low, high, matrix, k, channel, width, SIZE, BLOCK_M, BLOCK_K,
+            BLOCK_D, PRECISION,
+        )  # fmt: skip
         re, im = filtered(re, im, spectrum, k, channel, width, SIZE, ADJOINT)
         # the real part of the inverse: Re(conj(w) y) = w_re y_re + w_im y_im
         back = matrix + k[None, :] * SIZE + n[:, None]
@@ -159,29 +200,23 @@ def outer_kernel(
 @triton.jit
 def inner_kernel(
     scratch, matrix, twiddle, spectrum, width,
-    ADJOINT: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+    ADJOINT: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """For one k1: the second factor, the filter, the second factor's inverse and the twiddle's, in
-    place, BLOCK_K of k2 at a time.
+    place, BLOCK_M of k2 at a time.
     """
     member, channel = member_of(width, BLOCK_D)
     k1 = tl.program_id(1)
     n2 = tl.arange(0, INNER)
-    row = (tl.cast(member, tl.int64) * OUTER + k1) * INNER + n2
-    at = scratch + row[:, None] * (2 * width) + channel[None, :]
-    real = (channel < width)[None, :]
-    z_re = narrowed(tl.load(at, mask=real, other=0.0), PRECISION)
-    z_im = narrowed(tl.load(at + width, mask=real, other=0.0), PRECISION)
+    row = (tl.cast(member, tl.int64) * OUTER + k1) * INNER
     acc_re = tl.zeros((INNER, BLOCK_D), tl.float32)
     acc_im = tl.zeros((INNER, BLOCK_D), tl.float32)
-    for start in range(0, INNER, BLOCK_K):
-        k2 = start + tl.arange(0, BLOCK_K)
-        f = matrix + k2[:, None] * INNER + n2[None, :]
-        f_re, f_im = tl.load(f), tl.load(f + INNER * INNER)
-        zero = tl.zeros((BLOCK_K, BLOCK_D), tl.float32)
-        re = times(f_re, z_re, times(-f_im, z_im, zero, PRECISION), PRECISION)
-        im = times(f_re, z_im, times(f_im, z_re, zero, PRECISION), PRECISION)
+    for start in range(0, INNER, BLOCK_M):
+        k2 = start + tl.arange(0, BLOCK_M)
+        re, im = second_factor(
+            scratch, row, matrix, k2, channel, width, INNER, BLOCK_M, BLOCK_K, BLOCK_D, PRECISION
+        )
         re, im = filtered(
             re, im, spectrum, k1 + OUTER * k2, channel, width, OUTER * INNER, ADJOINT
         )
@@ -193,6 +228,10 @@ def inner_kernel(
         acc_im = times(b_re, im, times(-b_im, re, acc_im, PRECISION), PRECISION)
     t_re = tl.load(twiddle + k1 * INNER + n2)[:, None]
     t_im = tl.load(twiddle + OUTER * INNER + k1 * INNER + n2)[:, None]
+    at = scratch + (row + n2)[:, None] * (2 * width) + channel[None, :]
+    real = (channel < width)[None, :]
+    # every warp has read the whole of what is now overwritten
+    tl.debug_barrier()
     tl.store(at, acc_re * t_re + acc_im * t_im, mask=real)
     tl.store(at + width, acc_im * t_re - acc_re * t_im, mask=real)
 

@@ -68,7 +68,7 @@ CASES: tuple[Case, ...] = (
     # long enough for transforms of order 2
     _case("long", (((150, 0), (40, 40)), ((190, 190),)), 190),
     _case("long_prefix", (((190, 150),),), 190),
-    _case("longer", (((519, 260),),), 523, channels=2),
+    _case("longer", (((1027, 0),),), 1030, channels=2),
     _case("speed_512", (((512, 0),),) * 64, 512, channels=768, role="speed"),
     _case("speed_2048", (((2048, 0),),) * 16, 2048, channels=768, role="speed"),
     _case("speed_8192", (((8192, 0),),) * 4, 8192, channels=768, role="speed"),

@@ -37,11 +37,6 @@ def narrowed(x, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def times(a, b, acc, PRECISION: tl.constexpr):
-    return tl.dot(a, b, acc, input_precision=PRECISION)
-
-
-@triton.jit
 def interval_of(table, segments, segment, places, KEPT: tl.constexpr):
     """(first place, low, high) of a segment: what is convolved of it, or what is kept of it. Inside
     the rows whatever the table holds.
@@ -111,8 +106,8 @@ def frequencies_of(
         n = start + tl.arange(0, BLOCK_K)
         v = places_of(values, value_row, first, low, high, n, channel, width)
         w = matrix + k[:, None] * SIZE + n[None, :]
-        re = times(tl.load(w), v, re, PRECISION)
-        im = times(tl.load(w + SIZE * SIZE), v, im, PRECISION)
+        re = tl.dot(tl.load(w), v, re, input_precision=PRECISION)
+        im = tl.dot(tl.load(w + SIZE * SIZE), v, im, input_precision=PRECISION)
     return re, im
 
 
@@ -133,8 +128,10 @@ def second_factor(
         z_im = narrowed(tl.load(at + width, mask=real, other=0.0), PRECISION)
         f = matrix + k2[:, None] * INNER + n2[None, :]
         f_re, f_im = tl.load(f), tl.load(f + INNER * INNER)
-        re = times(f_re, z_re, times(-f_im, z_im, re, PRECISION), PRECISION)
-        im = times(f_re, z_im, times(f_im, z_re, im, PRECISION), PRECISION)
+        re = tl.dot(f_re, z_re, re, input_precision=PRECISION)
+        re = tl.dot(-f_im, z_im, re, input_precision=PRECISION)
+        im = tl.dot(f_re, z_im, im, input_precision=PRECISION)
+        im = tl.dot(f_im, z_re, im, input_precision=PRECISION)
     return re, im
 
 
@@ -160,8 +157,9 @@ def whole_kernel(
         re, im = filtered(re, im, spectrum, k, channel, width, SIZE, ADJOINT)
         # the real part of the inverse: Re(conj(w) y) = w_re y_re + w_im y_im
         back = matrix + k[None, :] * SIZE + n[:, None]
-        acc = times(tl.load(back), narrowed(re, PRECISION), acc, PRECISION)
-        acc = times(tl.load(back + SIZE * SIZE), narrowed(im, PRECISION), acc, PRECISION)
+        re, im = narrowed(re, PRECISION), narrowed(im, PRECISION)
+        acc = tl.dot(tl.load(back), re, acc, input_precision=PRECISION)
+        acc = tl.dot(tl.load(back + SIZE * SIZE), im, acc, input_precision=PRECISION)
     first, low, high = interval_of(table, segments, begin + member, places, not ADJOINT)
     keep(out, out_row, first, low, high, n, channel, width, acc, ADD)
 
@@ -186,8 +184,8 @@ def outer_kernel(
         n1 = start + tl.arange(0, BLOCK_K)
         v = places_of(values, value_row, first, low, high, n1 * INNER + n2, channel, width)
         w = matrix + k1[:, None] * OUTER + n1[None, :]
-        re = times(tl.load(w), v, re, PRECISION)
-        im = times(tl.load(w + OUTER * OUTER), v, im, PRECISION)
+        re = tl.dot(tl.load(w), v, re, input_precision=PRECISION)
+        im = tl.dot(tl.load(w + OUTER * OUTER), v, im, input_precision=PRECISION)
     t_re = tl.load(twiddle + k1 * INNER + n2)[:, None]
     t_im = tl.load(twiddle + OUTER * INNER + k1 * INNER + n2)[:, None]
     row = (tl.cast(member, tl.int64) * OUTER + k1) * INNER + n2
@@ -224,8 +222,10 @@ def inner_kernel(
         # the matrix is symmetric: a tile of its columns is one of its rows, seen from the side
         b = matrix + k2[None, :] + n2[:, None] * INNER
         b_re, b_im = tl.load(b), tl.load(b + INNER * INNER)
-        acc_re = times(b_re, re, times(b_im, im, acc_re, PRECISION), PRECISION)
-        acc_im = times(b_re, im, times(-b_im, re, acc_im, PRECISION), PRECISION)
+        acc_re = tl.dot(b_re, re, acc_re, input_precision=PRECISION)
+        acc_re = tl.dot(b_im, im, acc_re, input_precision=PRECISION)
+        acc_im = tl.dot(b_re, im, acc_im, input_precision=PRECISION)
+        acc_im = tl.dot(-b_im, re, acc_im, input_precision=PRECISION)
     t_re = tl.load(twiddle + k1 * INNER + n2)[:, None]
     t_im = tl.load(twiddle + OUTER * INNER + k1 * INNER + n2)[:, None]
     at = scratch + (row + n2)[:, None] * (2 * width) + channel[None, :]
@@ -258,6 +258,6 @@ def outer_inverse_kernel(
         re = narrowed(tl.load(at, mask=real, other=0.0), PRECISION)
         im = narrowed(tl.load(at + width, mask=real, other=0.0), PRECISION)
         back = matrix + k1[None, :] * OUTER + n1[:, None]
-        acc = times(tl.load(back), re, acc, PRECISION)
-        acc = times(tl.load(back + OUTER * OUTER), im, acc, PRECISION)
+        acc = tl.dot(tl.load(back), re, acc, input_precision=PRECISION)
+        acc = tl.dot(tl.load(back + OUTER * OUTER), im, acc, input_precision=PRECISION)
     keep(out, out_row, first, low, high, n1 * INNER + n2, channel, width, acc, ADD)

@@ -19,8 +19,9 @@ from kernels.longconv.cases import CASES, Case
 from kernels.longconv.operator import convolved, gradients
 from kernels.longconv.segments import FIRST, HIGH, LIMIT, LOW, Segments, segments
 
-TILES = op.Tiles(rows=32, depth=32, channels=16, warps=4, stages=1)
-SMALL = op.engine(op.Sizes(whole=128, first=TILES, held=TILES))
+FIRST_TILES = op.Tiles(rows=32, depth=32, channels=16, warps=4, stages=1)
+HELD_TILES = op.Tiles(rows=16, depth=16, channels=16, warps=4, stages=1)
+SMALL = op.engine(op.Sizes(whole=128, first=FIRST_TILES, held=HELD_TILES))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # How far from float64, as a part of the largest number: float32, and the rounding to TF32.
 NEAR = {torch.float32: 2e-6, torch.float16: 2e-3}

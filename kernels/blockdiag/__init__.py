@@ -47,7 +47,7 @@ def blockdiag(
     from kernels.blockdiag import op
 
     flat = inputs.reshape(-1, inputs.shape[-1])
-    return op.product(flat, weight).view(*inputs.shape[:-1], -1)
+    return op.product(flat, weight).view(*inputs.shape[:-1], weight.shape[0] * weight.shape[1])
 
 
 def monarch(

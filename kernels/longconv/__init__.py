@@ -1,7 +1,11 @@
-"""The long convolution over intervals: `longconv`; and the causal Monarch matrix: `causal_monarch`.
+"""The long convolution over intervals: `longconv`, and `prepare` for a batch; and the causal Monarch
+matrix: `causal_monarch`.
 
-`arguments.py` says what is legal, `reference.py` states the equation, `spectral.py` computes it by
-Fourier transforms on torch's operations, `causal.py` has the learnable causal Monarch matrix. See
+`arguments.py` says what is legal, `reference.py` states the equation. `segments.py` regroups
+documents by length, `transform.py` has the transform and the filters' part in it, `operator.py`
+makes an operator of both: `spectral.py` on torch's own transforms, `op.py` on the Triton kernels of
+`triton.py` and `triton_correlation.py`. `cases.py` holds the shapes that tests and benchmarks share,
+`variants.py` what is compiled ahead; `causal.py` is the learnable causal Monarch matrix. See
 README.md for what is promised.
 """
 
@@ -10,13 +14,15 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.longconv.arguments import check
+from kernels.backend import backend, cast
+from kernels.longconv import spectral
+from kernels.longconv.arguments import check, check_triton
 from kernels.longconv.causal import causal_monarch, causal_monarch_matrix
 from kernels.longconv.reference import longconv_reference
-from kernels.longconv.spectral import longconv_spectral
+from kernels.longconv.segments import segments
 from kernels.visibility import Visibility
 
-__all__ = ["causal_monarch", "causal_monarch_matrix", "longconv", "longconv_reference"]
+__all__ = ["causal_monarch", "causal_monarch_matrix", "longconv", "longconv_reference", "prepare"]
 
 
 def longconv(
@@ -28,12 +34,32 @@ def longconv(
     """Each channel's convolution over its document; see `reference.py`.
 
     after: the filter for keys up to the query. before: for later keys of a prefix; None where there
-    are none. Both at least as long as the longest document. Queries that see nothing give zeros.
-    Raises ValueError on shapes that do not belong together, and on intervals that are not causal
-    documents with prefixes.
+    are none. Both at least as long as the longest document, of one dtype, which need not be the
+    inputs'. Queries that see nothing give zeros. Under autocast the inputs are cast, the filters
+    are not. `kernels.backend` says which implementation answers. Raises ValueError on shapes,
+    dtypes and devices that do not belong together, and on intervals that are not causal documents
+    with prefixes.
 
-    Transforms mix all of a document's places, so what a query does not see reaches it by rounding:
-    README.md has the bound. Nothing passes from one document to another.
+    Transforms mix all places of a document, so what a query does not see there reaches it by
+    rounding: README.md has the bound. Nothing passes from one document to another, and nothing from
+    behind a prefix into it.
     """
     check(inputs, after, before, visibility)
-    return longconv_spectral(inputs, after, before, visibility)
+    known = segments(visibility)
+    (inputs,) = cast(inputs)
+    if backend(inputs.device, inputs.dtype) == "torch":
+        return spectral.forward(inputs, after, before, known.table, known.groups)
+    check_triton(inputs, after)
+    # Imported where it is used: Triton exists on Linux only, and reads its settings on import.
+    from kernels.longconv import op
+
+    return op.forward(inputs, after, before, known.table, known.groups)
+
+
+def prepare(visibility: Visibility) -> None:
+    """Regroup the documents now, and once for all layers of a batch.
+
+    Never needed for the result. It keeps the look at interval values out of compiled regions.
+    Raises ValueError on intervals that are not causal documents with prefixes.
+    """
+    segments(visibility)

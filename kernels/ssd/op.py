@@ -37,16 +37,17 @@ class Tiles:
 
 
 def forward_tiles(dtype: torch.dtype) -> Tiles:
+    """Tiles of the outputs, and of the walks over the chunks in both passes."""
     if dtype == torch.float32:
-        return Tiles(chunk=64, columns=32, warps=4, stages=1)
+        return Tiles(chunk=32, columns=32, warps=4, stages=1)
     return Tiles(chunk=64, columns=64, warps=4, stages=2)
 
 
 def backward_tiles(dtype: torch.dtype) -> Tiles:
-    """Tiles of the gradients. The chunk is the forward's, so that its states are."""
+    """Tiles of the gradients, whose chunks are the walks'. Columns of 64 spill on every target."""
     if dtype == torch.float32:
-        return Tiles(chunk=64, columns=32, warps=4, stages=1)
-    return Tiles(chunk=64, columns=64, warps=4, stages=1)
+        return Tiles(chunk=32, columns=32, warps=4, stages=1)
+    return Tiles(chunk=64, columns=32, warps=4, stages=2)
 
 
 class Weights(NamedTuple):
@@ -134,8 +135,10 @@ def backward(
 
 def launch_backward(
     grad_out, grad_final, inputs, decay, write, read, start, end, initial_state, prefixed: bool,
-    forward_tiles: Tiles, tiles: Tiles,
+    walking: Tiles, tiles: Tiles,
 ) -> tuple[Tensor, ...]:  # fmt: skip
+    """walking: the tiles of the walks over chunks; of the same chunks."""
+    assert walking.chunk == tiles.chunk
     rows, length, heads, width = inputs.shape
     grad_out, inputs, write, read = (
         _rows_contiguous(each) for each in (grad_out, inputs, write, read)
@@ -153,11 +156,11 @@ def launch_backward(
     )
     final = torch.empty_like(grad_initial)
     states = launch_states(
-        inputs, write, weights.enters, weights.keeps, initial_state, final, forward_tiles,
+        inputs, write, weights.enters, weights.keeps, initial_state, final, walking,
         backward=False,
     )  # fmt: skip
     grad_states = launch_states(
-        grad_out, read, weights.reads, weights.keeps, grad_final, grad_initial, forward_tiles,
+        grad_out, read, weights.reads, weights.keeps, grad_final, grad_initial, walking,
         backward=True,
     )  # fmt: skip
     chunks = weights.total.shape[1]

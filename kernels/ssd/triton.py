@@ -195,8 +195,8 @@ def states_kernel(
     line = p + tl.arange(0, BLOCK_P)
     state = tl.zeros((BLOCK_P, BLOCK_N), tl.float32)
     if GIVEN:
-        limit = tl.where(direction == 0, WIDTH, 0)
-        state = tile_of(given + place * WIDTH * STATE, STATE, line, limit, n, STATE, BLOCK_N)
+        decaying = tl.where(direction == 0, WIDTH, 0)
+        state = tile_of(given + place * WIDTH * STATE, STATE, line, decaying, n, STATE, BLOCK_N)
     rightwards = (direction == 0) != BACKWARD
     for step in range(0, chunks):
         chunk = tl.cast(tl.where(rightwards, step, chunks - 1 - step), tl.int64)

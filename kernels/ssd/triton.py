@@ -204,9 +204,7 @@ def states_kernel(
             states + (lane + chunk) * WIDTH * STATE, STATE, line, WIDTH, n, state, STATE, BLOCK_N
         )
         limit = length - chunk * CHUNK
-        one = tile_of(
-            left + chunk * CHUNK * left_step, left_step, inner, limit, p, WIDTH, BLOCK_P
-        )
+        one = tile_of(left + chunk * CHUNK * left_step, left_step, inner, limit, p, WIDTH, BLOCK_P)
         two = tile_of(
             right + chunk * CHUNK * right_step, right_step, inner, limit, n, STATE, BLOCK_N
         )

@@ -10,6 +10,7 @@ what has not changed.
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import json
 import re
@@ -26,6 +27,7 @@ import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+OPS = ("attention", "blockdiag", "ssd")
 STRIDES = ("_row", "_head", "_step", "_block", "_column")
 NVIDIA_TOOLS = Path(triton.backends.nvidia.__file__).parent / "bin"
 
@@ -170,6 +172,12 @@ def _tool(name: str, *arguments: str) -> str:
     return done.stdout
 
 
+def variants() -> Iterator[Variant]:
+    """What every op ships."""
+    for op in OPS:
+        yield from importlib.import_module(f"kernels.{op}.variants").VARIANTS
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--golden", type=Path, required=True, help="known spills: JSON")
@@ -177,12 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="variants whose name contains this")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
-    from kernels.attention import variants as attention
-    from kernels.blockdiag import variants as blockdiag
-
     known = json.loads(asked.golden.read_text()) if asked.golden.exists() else {}
     rows, faults = [], []
-    for variant in (*attention.VARIANTS, *blockdiag.VARIANTS):
+    for variant in variants():
         for target in TARGETS:
             if asked.only not in variant.name:
                 continue

@@ -1,8 +1,9 @@
 """The state-space dual over intervals: `ssd`.
 
-`arguments.py` says what is legal, `reference.py` states the equation, `chunked.py` computes it in
-linear time on torch's operations; `cases.py` holds the shapes that tests and benchmarks share. See
-README.md for what is promised.
+`arguments.py` says what is legal, `reference.py` states the equation; `chunked.py` computes it in
+linear time on torch's operations, `triton.py` and `triton_backward.py` as kernels, which `op.py`
+launches; `cases.py` holds the shapes that tests and benchmarks share, `variants.py` what is
+compiled ahead. See README.md for what is promised.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.ssd.arguments import check
+from kernels.backend import backend, cast
+from kernels.ssd.arguments import check, check_triton
 from kernels.ssd.chunked import ssd_chunked
 from kernels.ssd.reference import ssd_reference
 from kernels.visibility import Visibility
@@ -32,8 +34,24 @@ def ssd(
     inputs: dt x, the step size multiplied in. decay: dt A <= 0, in log space. write, read: B and C.
     initial_state: what the documents at the rows' beginnings continue from. Returns the outputs,
     and the state after the last position (zero where that is padding). Queries that see nothing
-    give zeros. Raises ValueError on shapes that do not belong together, and on intervals that are
-    not causal documents with prefixes.
+    give zeros and pass zero gradients. Equal intervals give equal bits, however the `Visibility`
+    was made. `kernels.backend` says which implementation answers; Triton's takes and gives states
+    in float32, and decays in float32, whatever the dtype of the others. Raises ValueError on
+    shapes, dtypes and devices that do not belong together, and on intervals that are not causal
+    documents with prefixes.
+
+    Whether there are prefixes is looked up in `visibility.documents`, once per object and on the
+    CPU; a compiled region wants that done before it.
     """
     check(inputs, decay, write, read, visibility, initial_state)
-    return ssd_chunked(inputs, decay, write, read, visibility, initial_state=initial_state)
+    if backend(inputs.device, inputs.dtype) == "torch":
+        return ssd_chunked(inputs, decay, write, read, visibility, initial_state=initial_state)
+    inputs, write, read = cast(inputs, write, read)
+    check_triton(inputs, decay, write, read, initial_state)
+    # Imported where it is used: Triton exists on Linux only, and reads its settings on import.
+    from kernels.ssd import op
+
+    return op.forward(
+        inputs, decay, write, read, visibility.start, visibility.end, initial_state,
+        visibility.documents.any_prefix,
+    )  # fmt: skip

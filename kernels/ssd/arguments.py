@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from kernels.backend import TRITON_DTYPES
 from kernels.visibility import Visibility
+
+LARGEST_WIDTH = 256
 
 
 def check(
@@ -18,6 +22,8 @@ def check(
     """Refuse shapes, dtypes and devices that do not belong together, and intervals that no state
     can carry.
     """
+    if inputs.ndim != 4 or inputs.shape[1] < 1:
+        raise ValueError(f"inputs are {tuple(inputs.shape)}; legal: (B, T, H, P), T at least 1")
     rows, length, heads, width = inputs.shape
     if tuple(decay.shape) != (rows, length, heads):
         raise ValueError(f"decay is {tuple(decay.shape)}; legal: {(rows, length, heads)}")
@@ -34,7 +40,33 @@ def check(
     wanted = (rows, heads, width, write.shape[-1])
     if initial_state is not None and tuple(initial_state.shape) != wanted:
         raise ValueError(f"initial_state is {tuple(initial_state.shape)}; legal: {wanted}")
-    for name, tensor in (("decay", decay), ("write", write), ("read", read)):
+    others = {"decay": decay, "write": write, "read": read, "visibility": visibility.start}
+    others |= {} if initial_state is None else {"initial_state": initial_state}
+    for name, tensor in others.items():
         if tensor.device != inputs.device:
             raise ValueError(f"{name} is on {tensor.device}; legal: {inputs.device}, the inputs'")
     _ = visibility.documents  # raises on a window or a lookahead
+
+
+def check_triton(
+    inputs: Tensor, decay: Tensor, write: Tensor, read: Tensor, initial_state: Tensor | None
+) -> None:
+    """Refuse what the Triton kernels do not compute."""
+    legal = ", ".join(str(dtype).removeprefix("torch.") for dtype in TRITON_DTYPES)
+    for name, tensor in (("inputs", inputs), ("write", write), ("read", read)):
+        if tensor.dtype not in TRITON_DTYPES or tensor.dtype != inputs.dtype:
+            raise ValueError(
+                f"{name} is {tensor.dtype}, inputs {inputs.dtype}; legal for the Triton kernels: "
+                f"{legal}, all three alike"
+            )
+        if not 1 <= tensor.shape[-1] <= LARGEST_WIDTH:
+            raise ValueError(
+                f"{name} has width {tensor.shape[-1]}; legal for the Triton kernels: "
+                f"1 to {LARGEST_WIDTH}"
+            )
+    for name, tensor in (("decay", decay), ("initial_state", initial_state)):
+        if tensor is not None and tensor.dtype != torch.float32:
+            raise ValueError(
+                f"{name} is {tensor.dtype}; legal for the Triton kernels: float32, since sums over "
+                "a document lose their small terms in 16 bits"
+            )

@@ -35,7 +35,8 @@ def ssd_chunked(
     """See `kernels.ssd.ssd`. chunk: positions of a chunk; changes results by rounding only."""
     length = inputs.shape[1]
     a = effective_decay(decay, visibility)
-    start, end = visibility.start, visibility.end
+    # What sees nothing may lie anywhere, even beyond a chunk's end.
+    start, end = visibility.start, visibility.end.masked_fill(visibility.end == visibility.start, 0)
     short = -length % chunk
     if short:
         # Positions that see nothing, are seen by nothing and decay nothing.
@@ -43,7 +44,7 @@ def ssd_chunked(
             functional.pad(each, (0, 0) * (each.ndim - 2) + (0, short))
             for each in (inputs, a, write, read)
         )
-        start, end = (functional.pad(each, (0, short), value=length) for each in (start, end))
+        start, end = (functional.pad(each, (0, short)) for each in (start, end))
     x, a, b, c, start, end = (
         each.unflatten(1, (-1, chunk)) for each in (inputs, a, write, read, start, end)
     )
@@ -103,11 +104,7 @@ def _from_the_left(
         spans = spans | ((end_last > start_last) & (start_last == 0) & (place[:, :1] == 0))
     keep = (last[:, :, 0].exp() * spans)[..., None, None]  # (B, G, H, 1, 1)
     state = torch.zeros_like(own[:, 0]) if initial_state is None else initial_state
-    states = []
-    for index in range(own.shape[1]):
-        states.append(state)
-        state = own[:, index] + keep[:, index] * state
-    return torch.stack(states, 1), state
+    return _passed(own, keep, state)
 
 
 def _from_the_right(x, b, end, place) -> Float[Tensor, "B G H P N"]:
@@ -117,9 +114,15 @@ def _from_the_right(x, b, end, place) -> Float[Tensor, "B G H P N"]:
     inside = (place < reaches[..., None]).to(x.dtype)[..., None, None]  # (B, G, Q, 1, 1)
     own = torch.einsum("bgqhp,bgqhn->bghpn", x * inside, b)
     keep = (reaches > place[:, -1] + 1).to(x.dtype)[..., None, None, None]
-    state = torch.zeros_like(own[:, 0])
+    after, _ = _passed(own.flip(1), keep.flip(1), torch.zeros_like(own[:, 0]))
+    return after.flip(1)
+
+
+def _passed(own, keep, state) -> tuple[Float[Tensor, "B G H P N"], Float[Tensor, "B H P N"]]:
+    """The state that each chunk is given, and the one after the last."""
     states = []
-    for index in reversed(range(own.shape[1])):
+    # `unbind`, not an index: the gradient of own[:, g] fills all of own, for every g.
+    for added, kept in zip(own.unbind(1), keep.unbind(1), strict=True):
         states.append(state)
-        state = own[:, index] + keep[:, index] * state
-    return torch.stack(states[::-1], 1)
+        state = added + kept * state
+    return torch.stack(states, 1), state

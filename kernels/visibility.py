@@ -91,6 +91,16 @@ class Visibility:
         return before.documents if before is not self else _documents(self)
 
     @cached_property
+    def causal_part(self) -> Visibility:
+        """The same without keys after their query, for a mixer that treats those apart."""
+        before = vars(self).get("_before_move", self)
+        if before is not self:
+            return before.causal_part.to(self.start.device)
+        later = torch.arange(1, self.start.shape[1] + 1, dtype=torch.int32)
+        end = torch.minimum(self.end, torch.maximum(later, self.start))
+        return Visibility.build(self.start, end, num_keys=self.num_keys)
+
+    @cached_property
     def pattern(self) -> Literal["causal", "full", "intervals"]:
         """Which closed form the values have, by the values alone and once per object: kernels take
         a faster route with it.

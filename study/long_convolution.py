@@ -10,6 +10,11 @@ and exists only where some query sees such keys. M2's dense projections would le
 quadratic in width, so they are block-diagonal here; the shuffle between makes them, together, an
 order-2 Monarch matrix over channels, since the MLP of this mixer is block-diagonal too.
 
+With `Model.basis`, the causal part is M2's product of polynomials in learned bases: C' applied to
+longconv(C g v, after), where C and C' are causal Monarch matrices over each document's positions
+(`kernels.longconv.causal`) that begin as the identity. What a prefix sees of later keys stays in
+monomials.
+
 There is no cross form: a decoder that reads a source keeps cross-attention, which is dense. M2's
 second filter on the layer's input is left to the residual stream. Axes: B rows, T positions, M
 model width, D channels.
@@ -22,7 +27,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kernels.longconv import longconv
+from kernels.longconv import causal_monarch, longconv
+from kernels.visibility import Visibility
 from study.block_diagonal import BlockDiagonal, shuffled
 from study.implicit_filter import ImplicitFilter
 from study.mixers import Mixing
@@ -30,6 +36,20 @@ from study.run import Model
 from study.short_filter import short_filter
 
 SHORT_TAPS = 3
+
+
+class CausalBasis(nn.Module):
+    """A learned causal Monarch matrix over positions, in blocks of `size`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.low_digits = nn.Parameter(torch.empty(size, size, size))
+        self.high_digits = nn.Parameter(torch.empty(size, size, size))
+
+    def forward(
+        self, states: Float[Tensor, "B T D"], visibility: Visibility
+    ) -> Float[Tensor, "B T D"]:
+        return causal_monarch(states, self.low_digits, self.high_digits, visibility)
 
 
 class LongConvolution(nn.Module):
@@ -59,6 +79,8 @@ class LongConvolution(nn.Module):
             if "before" in filters
             else None
         )
+        self.into_basis = CausalBasis(model.basis) if model.basis else None
+        self.out_of_basis = CausalBasis(model.basis) if model.basis else None
 
     def forward(self, hidden: Float[Tensor, "B T M"], mixing: Mixing) -> Float[Tensor, "B T M"]:
         drawn = [self.value(hidden), self.value_gate(hidden), self.output_gate(hidden)]
@@ -69,8 +91,21 @@ class LongConvolution(nn.Module):
             by_head = value.unflatten(-1, (self.heads, -1))
             kept = functional.dropout(torch.ones_like(by_head[..., :1]), self.dropout)
             value = (by_head * kept).flatten(-2)
-        length = hidden.shape[1]
-        before = None if self.before is None else self.before(length)
-        states = longconv(value, self.after(length), before, mixing.visibility)
+        states = self._convolved(value, mixing.visibility)
         states = (states + self.skip * value) * output_gate
         return self.output(shuffled(states, blocks=self.blocks))
+
+    def _convolved(
+        self, value: Float[Tensor, "B T D"], visibility: Visibility
+    ) -> Float[Tensor, "B T D"]:
+        length = value.shape[1]
+        after = self.after(length)
+        before = None if self.before is None else self.before(length)
+        if self.into_basis is None or self.out_of_basis is None:
+            return longconv(value, after, before, visibility)
+        inside = self.into_basis(value, visibility)
+        mixed = longconv(inside, after, None, visibility.causal_part)
+        mixed = self.out_of_basis(mixed, visibility)
+        if before is None:
+            return mixed
+        return mixed + longconv(value, torch.zeros_like(after), before, visibility)

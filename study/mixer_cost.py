@@ -15,7 +15,6 @@ CHUNK = 64  # kernels.ssd
 STATE_TAPS = 4  # study.state_space
 GATED_TAPS = 3  # study.long_convolution
 FILTER_FEATURES = 5  # study.implicit_filter
-SHORTEST = 8  # kernels.longconv
 
 Reach = Literal["causal", "prefix", "full"]
 """What a row's queries see of later keys: nothing, those of a prefix, or all."""
@@ -33,7 +32,8 @@ def mixer_parameters(model: Model, reach: Reach) -> int:
             return attention_parameters(model)
         case "monarch":
             filters = (1 if reach == "causal" else 2) * _filter_parameters(model)
-            return _gated_products(model) + GATED_TAPS * 3 * inner + inner + filters
+            bases = 4 * model.basis**3
+            return _gated_products(model) + GATED_TAPS * 3 * inner + inner + filters + bases
         case "ssd":
             states = model.heads * model.d_state
             vectors = 3 * model.heads + inner
@@ -49,10 +49,12 @@ def mixer_flops(model: Model, length: int, reach: Reach) -> int:
         case "attention":
             return 2 * length * attention_parameters(model) + 4 * length * length * inner
         case "monarch":
-            # There and back; a prefix that is not all of its row is a convolution of its own.
-            transforms = 4 if reach == "prefix" else 2
+            # There and back; a prefix, counted as long as its row, is a convolution of its own.
+            # So is everything later where the causal part has bases of its own.
+            transforms = 4 if reach == "prefix" or (model.basis and reach == "full") else 2
             products = 2 * length * _gated_products(model)
-            return products + transforms * inner * _transform_flops(length)
+            bases = 2 * inner * _basis_flops(model.basis, length)
+            return products + bases + transforms * inner * _transform_flops(length)
         case "ssd":
             # kernels/ssd/README.md: pairs inside a chunk, then a state that is written and read,
             # twice where a prefix is passed from right to left. A row of one chunk takes less.
@@ -79,6 +81,12 @@ def _gated_products(model: Model) -> int:
     return 4 * model.d_model * model.heads * model.d_head // model.blocks
 
 
+def _basis_flops(block: int, length: int) -> int:
+    """One channel's change of basis over a row: its digits, low and high."""
+    high = -(-length // block) if block else 0
+    return 2 * high * block * (block + high)
+
+
 def _filter_parameters(model: Model) -> int:
     width = model.d_filter
     network = (FILTER_FEATURES + 1) * width + 2 * (width + 1) * width
@@ -91,8 +99,5 @@ def _state_space_products(model: Model) -> int:
 
 
 def _transform_flops(length: int) -> int:
-    """A real Fourier transform of S numbers: 2.5 S log2 S (Cooley and Tukey's count, halved). S is
-    twice the length, rounded up to a power of two.
-    """
-    size = 2 * max(SHORTEST, 1 << (length - 1).bit_length())
-    return int(2.5 * size * log2(size))
+    """A complex Fourier transform as long as the row: 5 L log2 L (Cooley and Tukey's count)."""
+    return int(5 * length * log2(max(2, length)))

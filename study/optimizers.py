@@ -29,10 +29,11 @@ from study.run import Optimizer as Recipe
 
 Role = Literal["matrix", "head", "embedding", "positions", "norm"]
 """matrix: hidden weights. head: an untied output matrix. embedding: of tokens, tied or not.
-positions: relative bias tables, and the networks that give long filters. norm: vectors, and
-filters of a few taps.
+positions: relative bias tables, networks that give long filters, and changes of basis over
+positions. norm: vectors, and filters of a few taps.
 """
 
+POSITIONAL = {"positions", "after", "before", "into_basis", "out_of_basis"}
 EVERYTHING: tuple[Role, ...] = ("matrix", "head", "embedding", "positions", "norm")
 DECAYED: tuple[Role, ...] = ("matrix", "head")
 
@@ -46,7 +47,7 @@ class Applied:
 
 def role(name: str, parameter: Tensor) -> Role:
     """What a parameter is for, by the names of `study.model`: `embedding` and `head` stand alone at
-    the top, `positions` names the tables, `after` and `before` long filters, vectors are norms.
+    the top, POSITIONAL names tables, long filters and their bases, vectors are norms.
     """
     parts = name.split(".")
     if parameter.ndim < 2 or parts[-1] == "short":
@@ -55,7 +56,7 @@ def role(name: str, parameter: Tensor) -> Role:
         return "embedding"
     if parts[0] == "head":
         return "head"
-    return "positions" if {"positions", "after", "before"} & {*parts} else "matrix"
+    return "positions" if POSITIONAL & {*parts} else "matrix"
 
 
 class Optimizer:

@@ -160,6 +160,8 @@ class PretrainedTokenizer:
     sentinels: int
 
 
+SMALLEST_BASIS = 10
+"""The isolation test's documents have up to 91 places."""
 _MIXERS_OWN: dict[Mixer, tuple[str, ...]] = {
     "ssd": ("d_state",),
     "monarch": ("blocks", "d_filter", "span"),
@@ -174,7 +176,9 @@ class Model:
     tied: input and output embeddings are one tensor and logits are scaled by d_model ** -0.5
     (Raffel et al. 2020). d_state: state width a head of the mixer `ssd`. blocks, d_filter, span: of
     the mixer `monarch`, the blocks on the diagonal of its projections and its MLP, the width of the
-    network that gives its filters, and the positions over which these fade. Each is 0 elsewhere.
+    network that gives its filters, and the positions over which these fade. basis: the block size
+    of its learned polynomial bases, which limits documents to basis ** 2 tokens; 0 is none. Each is
+    0 elsewhere.
     """
 
     architecture: Architecture
@@ -191,6 +195,7 @@ class Model:
     blocks: int = 0
     d_filter: int = 0
     span: int = 0
+    basis: int = 0
 
     def __post_init__(self) -> None:
         _positive(self, "layers", "d_model", "heads", "d_head", "d_ff", "vocab_size")
@@ -202,6 +207,11 @@ class Model:
                         f"Model.{name} is {number} for the mixer {self.mixer!r}; legal: "
                         + ("at least 1" if own else "0")
                     )
+        if self.basis and (self.mixer != "monarch" or self.basis < SMALLEST_BASIS):
+            raise ValueError(
+                f"Model.basis is {self.basis} for the mixer {self.mixer!r}; legal: 0, and for "
+                f"'monarch' {SMALLEST_BASIS} or more"
+            )
         if self.mixer != "attention" and self.positions != "none":
             raise ValueError(
                 f"Model.positions is {self.positions!r} for the mixer {self.mixer!r}, which knows "

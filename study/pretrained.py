@@ -64,6 +64,7 @@ class StudyConfig(PreTrainedConfig):
     blocks: int = 0
     d_filter: int = 0
     span: int = 0
+    basis: int = 0
     dropout: float = 0.0
     use_cache: bool = True
     pad_token_id: int | None = PAD
@@ -95,6 +96,7 @@ class StudyConfig(PreTrainedConfig):
             blocks=self.blocks,
             d_filter=self.d_filter,
             span=self.span,
+            basis=self.basis,
         )
 
 
@@ -135,6 +137,7 @@ def configuration(model: Model, *, dropout: float) -> StudyConfig:
         blocks=model.blocks,
         d_filter=model.d_filter,
         span=model.span,
+        basis=model.basis,
         # a mixer without an incremental form reads the whole text anew for every token
         use_cache=model.mixer == "attention",
         dropout=dropout,
@@ -163,10 +166,12 @@ def initial_values(
     A state-space mixer's decay is drawn log-uniformly in [1, 16] and its step, through softplus, in
     [0.001, 0.1] (Dao and Gu 2024). A filter's network begins with torch's deviations for a linear
     layer and with frequencies of 10 (Poli et al. 2023); its taps so that a channel's squares sum to
-    about 1.
+    about 1. Learned bases begin as the monomials, the identity.
     """
     leaf = name.split(".")[-2] if name.endswith(".weight") else name.split(".")[-1]
     match leaf:
+        case "low_digits" | "high_digits":
+            return torch.eye(shape[1]).expand(shape).clone()
         case _ if len(shape) == 3:
             deviation = shape[2] ** -0.5
         case "first" | "second" | "third" if name.endswith(".weight"):

@@ -138,6 +138,9 @@ class Pretrain:
     training: Training
     seed: int
 
+    def __post_init__(self) -> None:
+        _check_basis(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt:
@@ -235,6 +238,7 @@ def _check_parent(run: Adapt | Finetune) -> None:
     """A parent's intermediate checkpoint is a parent only where its schedule does not look ahead to
     its own end.
     """
+    _check_basis(run)
     training = run.parent.training
     if not 0 < run.parent_step <= training.steps:
         raise ValueError(
@@ -252,6 +256,15 @@ def _check_parent(run: Adapt | Finetune) -> None:
             f"lies under a schedule that ends at {training.steps} "
             f"({type(training.schedule).__name__}): a run of that length would have had other "
             "weights. Declare it as its own run, or use a schedule without a horizon"
+        )
+
+
+def _check_basis(run: Trained) -> None:
+    places, length = model_of(run).basis ** 2, row_length(run.objective)
+    if places and length > places:
+        raise ValueError(
+            f"{type(run).__name__} {run.slug!r}: rows of {length} tokens for learned bases of "
+            f"{places} places; legal: Model.basis of {math.isqrt(length - 1) + 1} or more"
         )
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kernels import longconv
 from kernels.attention import prepare
 from kernels.visibility import Visibility
 from study.block_diagonal import projection
@@ -187,10 +188,15 @@ class Stack(nn.Module):
             angles = rotation(positions, d_head=self.model.d_head, dtype=self.norm.weight.dtype)
         elif self.positions is not None:
             bias = self.positions(visibility.start.shape[1], visibility.num_keys, past)
-        if self.model.mixer == "attention":
-            prepare(visibility, bias)
-        else:
-            _ = visibility.documents.any_prefix
+        match self.model.mixer:
+            case "attention":
+                prepare(visibility, bias)
+            case "monarch":
+                longconv.prepare(visibility)
+                if self.model.basis:
+                    longconv.prepare(visibility.causal_part)
+            case "ssd":
+                _ = visibility.documents.any_prefix
         return Mixing(visibility=visibility, angles=angles, bias=bias, past=past)
 
     @_eager

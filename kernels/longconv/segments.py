@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from kernels.visibility import Documents, Visibility
@@ -49,6 +49,16 @@ class Segments:
     groups: Int64[Tensor, "G 5"]
     longest: int
     any_later: bool
+
+
+def rows_of(
+    table: Int64[Tensor, "5 S"], group: Group, low: int, high: int
+) -> tuple[Int64[Tensor, "N M"], Bool[Tensor, "N M"]]:
+    """Each segment's places in the flattened rows, and which lie in [table[low], table[high])."""
+    each = table[:, group.first : group.last, None]
+    offset = torch.arange(group.size, device=table.device)
+    real = (offset >= each[low]) & (offset < each[high])
+    return torch.where(real, each[FIRST] + offset, 0), real
 
 
 def segments(visibility: Visibility) -> Segments:

@@ -215,9 +215,7 @@ def inner_kernel(
         re, im = second_factor(
             scratch, row, matrix, k2, channel, width, INNER, BLOCK_M, BLOCK_K, BLOCK_D, PRECISION
         )
-        re, im = filtered(
-            re, im, spectrum, k1 + OUTER * k2, channel, width, OUTER * INNER, ADJOINT
-        )
+        re, im = filtered(re, im, spectrum, k1 + OUTER * k2, channel, width, OUTER * INNER, ADJOINT)
         re, im = narrowed(re, PRECISION), narrowed(im, PRECISION)
         # the matrix is symmetric: a tile of its columns is one of its rows, seen from the side
         b = matrix + k2[None, :] + n2[:, None] * INNER

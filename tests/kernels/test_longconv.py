@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.longconv import causal_monarch, causal_monarch_matrix, longconv, longconv_reference
+from kernels.longconv import longconv, longconv_reference
 from kernels.longconv.cases import CASES, Case
 from kernels.visibility import causal, full, packed
 
@@ -17,9 +17,7 @@ def named(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
-def everything(
-    function, case: Case, dtype: torch.dtype, taps: int | None = None
-) -> list[Tensor]:
+def everything(function, case: Case, dtype: torch.dtype, taps: int | None = None) -> list[Tensor]:
     leaves = [each.requires_grad_() for each in case.inputs(seed=1, dtype=dtype, taps=taps)]
     out = function(*leaves, case.visibility)
     weight = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape)
@@ -117,32 +115,3 @@ def test_what_does_not_fit_is_refused():
     cross = full(rows=4, queries=50, num_keys=60)
     with pytest.raises(ValueError, match="50 queries over 60 keys; legal"):
         longconv(inputs, after, before, cross)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_the_causal_monarch_matrix_is_lower_triangular(size: int):
-    generator = torch.Generator().manual_seed(0)
-    shape = (size, size, size)
-    first, second = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
-    matrix = causal_monarch_matrix(first, second)
-    assert not matrix.triu(1).any()
-    assert (matrix.diagonal() != 0).all()
-    for length in {size * size, max(1, size * size - 2)}:
-        inputs = torch.randn(2, length, 4, generator=generator, dtype=torch.float64)
-        found = causal_monarch(inputs, first, second)
-        torch.testing.assert_close(found, matrix[:length, :length] @ inputs)
-
-
-def test_the_causal_monarch_matrix_sees_no_later_position():
-    generator = torch.Generator().manual_seed(0)
-    first, second = (torch.randn(4, 4, 4, generator=generator) for _ in range(2))
-    inputs = torch.randn(1, 16, 2, generator=generator)
-    before = causal_monarch(inputs, first, second)
-    for place in range(16):
-        other = inputs.clone()
-        other[:, place] += 1.0
-        after = causal_monarch(other, first, second)
-        assert torch.equal(after[:, :place], before[:, :place])
-        assert (after[:, place] != before[:, place]).all()
-    with pytest.raises(ValueError, match=r"17 positions for blocks of 4; legal: up to 16, .* of 5"):
-        causal_monarch(torch.zeros(1, 17, 2), first, second)

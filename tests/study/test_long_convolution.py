@@ -112,6 +112,15 @@ def test_flops_are_what_torch_counts_and_the_transforms(architecture, length):
     assert counter.get_total_flops() == wanted - transforms
 
 
+def test_changes_of_basis_cost_two_products_of_digits():
+    """129 places are 11 high digits of 12: 11 blocks of 12 x 12, then 12 of 11 x 11, twice."""
+    without, with_them = (
+        mixer_flops(replace(SMALL, basis=basis), 129, "causal") for basis in (0, 12)
+    )
+    channels = SMALL.heads * SMALL.d_head
+    assert with_them - without == 2 * channels * 2 * (11 * 12 * 12 + 12 * 11 * 11)
+
+
 def test_a_run_pays_for_its_filters_once_a_step():
     shape = cost.row_shape(SMALL, PrefixLM(length=64))
     assert cost.shared_flops(SMALL, shape) > 0
@@ -229,6 +238,8 @@ def test_shapes_that_do_not_belong_together_are_refused():
         replace(SMALL, blocks=0)
     with pytest.raises(ValueError, match="span is 0 for the mixer 'monarch'; legal: at least 1"):
         replace(SMALL, span=0)
+    with pytest.raises(ValueError, match=r"basis is 9 for the mixer 'monarch'; legal: 0, .* 10"):
+        replace(SMALL, basis=9)
     with pytest.raises(ValueError, match="d_state is 4 for the mixer 'monarch'; legal: 0"):
         replace(SMALL, d_state=4)
     with pytest.raises(ValueError, match="d_ff is 26 for 4 blocks; legal: a multiple"):

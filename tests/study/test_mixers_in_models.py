@@ -21,15 +21,16 @@ from study.run import Model
 from study.short_filter import short_filter
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
-EVERY = list(product(MIXERS, ARCHITECTURES))
-every_model = pytest.mark.parametrize(("mixer", "architecture"), EVERY)
+KINDS = {each: {"mixer": each, **own} for each, own in MIXERS.items()}
+KINDS["monarch in learned bases"] = {**KINDS["monarch"], "basis": 10}
+EVERY = list(product(KINDS, ARCHITECTURES))
+every_model = pytest.mark.parametrize(("kind", "architecture"), EVERY)
 SIZES = (((5, 3), (0, 4), (7, 2)), ((2, 6), (1, 1)))
 
 
-def small(mixer: str, architecture: str) -> Model:
+def small(kind: str, architecture: str) -> Model:
     return Model(
         architecture=architecture,
-        mixer=mixer,
         positions="none",
         layers=2,
         d_model=16,
@@ -38,13 +39,13 @@ def small(mixer: str, architecture: str) -> Model:
         d_ff=24,
         vocab_size=40,
         tied=True,
-        **MIXERS[mixer],
+        **KINDS[kind],
     )
 
 
-def lively(mixer: str, architecture: str):
+def lively(kind: str, architecture: str):
     """A model in which every parameter matters; equally named ones are equal."""
-    built = build(small(mixer, architecture), dropout=0.0, seed=0)
+    built = build(small(kind, architecture), dropout=0.0, seed=0)
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=seeded(name, 9)))
@@ -62,13 +63,13 @@ def rows() -> list[Row]:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16_autocast"])
 @every_model
-def test_it_is_isolated(mixer, architecture, precision):
-    model = lively(mixer, architecture)
+def test_it_is_isolated(kind, architecture, precision):
+    model = lively(kind, architecture)
     check_isolation(model, architecture=architecture, vocab_size=40, precision=precision)
 
 
 @every_model
-def test_a_short_filter_that_leaks_is_caught(mixer, architecture, monkeypatch):
+def test_a_short_filter_that_leaks_is_caught(kind, architecture, monkeypatch):
     """The filter of a packed row without its documents' borders."""
     from study import long_convolution, state_space
 
@@ -79,7 +80,7 @@ def test_a_short_filter_that_leaks_is_caught(mixer, architecture, monkeypatch):
     monkeypatch.setattr(long_convolution, "short_filter", leaking)
     with pytest.raises(IsolationError, match="leak"):
         check_isolation(
-            lively(mixer, architecture),
+            lively(kind, architecture),
             architecture=architecture,
             vocab_size=40,
             precision="float32",
@@ -100,8 +101,8 @@ def gradients(model, batches: list[Batch]) -> dict[str, torch.Tensor]:
 
 
 @every_model
-def test_packed_gradients_equal_unpacked_ones(mixer, architecture):
-    model = lively(mixer, architecture).double()
+def test_packed_gradients_equal_unpacked_ones(kind, architecture):
+    model = lively(kind, architecture).double()
     packed = layout(rows(), architecture=architecture)
     alone = [layout([(one,)], architecture=architecture) for row in rows() for one in row]
     wanted = gradients(model, alone)
@@ -111,9 +112,9 @@ def test_packed_gradients_equal_unpacked_ones(mixer, architecture):
         assert torch.allclose(gradient, wanted[name], rtol=1e-9, atol=1e-12), name
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
-def test_a_prefix_decoder_without_a_prefix_is_the_causal_one(mixer):
-    causal, prefix = lively(mixer, "causal_decoder"), lively(mixer, "prefix_decoder")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prefix_decoder_without_a_prefix_is_the_causal_one(kind):
+    causal, prefix = lively(kind, "causal_decoder"), lively(kind, "prefix_decoder")
     without = [tuple(Segment(inputs=one.inputs[:0], targets=one.targets) for one in rows()[0])]
     found = prefix.hidden(layout(without, architecture="prefix_decoder"))
     assert torch.equal(found, causal.hidden(layout(without, architecture="causal_decoder")))
@@ -124,16 +125,16 @@ def test_a_prefix_decoder_without_a_prefix_is_the_causal_one(mixer):
 
 @pytest.mark.parametrize("tied", [True, False])
 @every_model
-def test_parameters_are_those_of_the_built_model(mixer, architecture, tied):
-    model = replace(small(mixer, architecture), tied=tied)
+def test_parameters_are_those_of_the_built_model(kind, architecture, tied):
+    model = replace(small(kind, architecture), tied=tied)
     built = build(model, dropout=0.0, seed=0)
     assert cost.parameters(model) == sum(each.numel() for each in built.parameters())
 
 
 @every_model
 @torch.no_grad()
-def test_generate_recomputes_and_answers_as_the_layout_does(mixer, architecture):
-    model = lively(mixer, architecture).eval()
+def test_generate_recomputes_and_answers_as_the_layout_does(kind, architecture):
+    model = lively(kind, architecture).eval()
     assert not model.config.use_cache
     prompt = [7, 8, 9, 10, 11]
     answer: list[int] = []
@@ -151,8 +152,8 @@ def test_generate_recomputes_and_answers_as_the_layout_does(mixer, architecture)
 
 
 @every_model
-def test_it_is_saved_and_loaded(mixer, architecture, tmp_path):
-    model = lively(mixer, architecture)
+def test_it_is_saved_and_loaded(kind, architecture, tmp_path):
+    model = lively(kind, architecture)
     model.save_pretrained(tmp_path)
     again = type(model).from_pretrained(tmp_path)
     assert again.config.model == model.config.model

@@ -136,7 +136,7 @@ def backward(
 def launch_backward(
     grad_out, grad_final, inputs, decay, write, read, start, end, initial_state, prefixed: bool,
     walking: Tiles, tiles: Tiles,
-) -> tuple[Tensor, ...]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """walking: the tiles of the walks over chunks; of the same chunks."""
     assert walking.chunk == tiles.chunk
     rows, length, heads, width = inputs.shape

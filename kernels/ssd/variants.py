@@ -42,7 +42,7 @@ def types_of(kernel: Any, dtype: str) -> dict[str, str]:
 
 def _variants() -> Iterator[Variant]:
     yield Variant(
-        name="decays_kernel",
+        name="ssd decays",
         kernel=forward_pass.decays_kernel,
         types=types_of(forward_pass.decays_kernel, "bf16"),
         constants={
@@ -81,7 +81,7 @@ def _passes(width: int, state: int, dtype: str, prefixed: bool) -> Iterator[Vari
     for kernel, tiles, constants in kernels:
         yield Variant(
             name=(
-                f"{kernel.fn.__name__} {dtype}, widths {width} and {state}"
+                f"ssd {kernel.fn.__name__.removesuffix('_kernel')} {dtype}, {width} x {state}"
                 f"{', prefixes' if prefixed else ''}"
             ),
             kernel=kernel,

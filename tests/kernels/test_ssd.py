@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from kernels.ssd import ssd, ssd_reference
 from kernels.ssd.cases import CASES, Case
@@ -168,3 +170,33 @@ def test_a_window_and_other_lengths_are_refused():
         ssd(*inputs, window)
     with pytest.raises(ValueError, match=r"decay is \(2, 5, 2\); legal: \(2, 37, 2\)"):
         ssd(inputs[0], inputs[1][:, :5], *inputs[2:], causal(rows=2, length=case.length))
+
+
+class Written(TorchDispatchMode):
+    """Counts the numbers that every operation gives, forward and backward; views too, which only
+    adds.
+    """
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        self.numbers += sum(each.numel() for each in tree_leaves(found) if hasattr(each, "numel"))
+        return found
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_work_is_linear_in_length(prefixed: bool):
+    """To 2%, in what is written: a state indexed chunk by chunk had a quadratic backward."""
+
+    def written(length: int) -> int:
+        shape = (1, length, 1)
+        leaves = [torch.zeros(*shape, 32), torch.zeros(shape), *torch.zeros(2, *shape, 32)]
+        leaves = [each.requires_grad_() for each in leaves]
+        visibility = packed([[(length, length // 2 if prefixed else 0)]], length=length)
+        with Written() as counted:
+            out, final = ssd(*leaves, visibility)
+            torch.autograd.grad(out.sum() + final.sum(), leaves)
+        return counted.numbers
+
+    assert written(2048) <= 1.02 * 4 * written(512)

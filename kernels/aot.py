@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+OPS = ("attention", "blockdiag", "longconv")
+"""Whose `variants.py` is compiled."""
 STRIDES = ("_row", "_head", "_step", "_block", "_column")
 NVIDIA_TOOLS = Path(triton.backends.nvidia.__file__).parent / "bin"
 
@@ -177,12 +180,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="variants whose name contains this")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
-    from kernels.attention import variants as attention
-    from kernels.blockdiag import variants as blockdiag
-
     known = json.loads(asked.golden.read_text()) if asked.golden.exists() else {}
     rows, faults = [], []
-    for variant in (*attention.VARIANTS, *blockdiag.VARIANTS):
+    shipped = [
+        variant for op in OPS for variant in import_module(f"kernels.{op}.variants").VARIANTS
+    ]
+    for variant in shipped:
         for target in TARGETS:
             if asked.only not in variant.name:
                 continue

@@ -48,6 +48,4 @@ def check_triton(inputs: Tensor, after: Tensor) -> None:
     legal = ", ".join(str(dtype).removeprefix("torch.") for dtype in TRITON_DTYPES)
     for name, tensor in (("inputs", inputs), ("after", after)):
         if tensor.dtype not in TRITON_DTYPES:
-            raise ValueError(
-                f"{name} is {tensor.dtype}; legal for the Triton kernels: {legal}"
-            )
+            raise ValueError(f"{name} is {tensor.dtype}; legal for the Triton kernels: {legal}")

@@ -73,7 +73,7 @@ def keep(out, out_row, first, low, high, n, channel, width, found, ADD: tl.const
 
 @triton.jit
 def filtered(re, im, spectrum, k, channel, width, SIZE: tl.constexpr, ADJOINT: tl.constexpr):
-    """The product with the filter's spectrum (2, SIZE, D) at frequencies k, or with its conjugate."""
+    """The product with the filter's spectrum (2, SIZE, D) at k, or with its conjugate."""
     at = spectrum + tl.cast(k, tl.int64)[:, None] * width + channel[None, :]
     real = (channel < width)[None, :]
     h_re = tl.load(at, mask=real, other=0.0)
@@ -215,9 +215,7 @@ def inner_kernel(
         re, im = second_factor(
             scratch, row, matrix, k2, channel, width, INNER, BLOCK_M, BLOCK_K, BLOCK_D, PRECISION
         )
-        re, im = filtered(
-            re, im, spectrum, k1 + OUTER * k2, channel, width, OUTER * INNER, ADJOINT
-        )
+        re, im = filtered(re, im, spectrum, k1 + OUTER * k2, channel, width, OUTER * INNER, ADJOINT)
         re, im = narrowed(re, PRECISION), narrowed(im, PRECISION)
         # the matrix is symmetric: a tile of its columns is one of its rows, seen from the side
         b = matrix + k2[None, :] + n2[:, None] * INNER

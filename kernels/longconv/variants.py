@@ -58,9 +58,10 @@ def _variants() -> Iterator[Variant]:
     for dtype, size in (("bf16", 16), ("bf16", SIZES.whole), ("fp16", SIZES.whole)):
         ending = f"{size} places"
         for out, adjoint in ((dtype, False), ("fp32", True)):
+            side = f"{ending}{', adjoint' if adjoint else ''}"
             yield _variant(
-                passes.whole_kernel, dtype, out, size, held,
-                f"{ending}{', adjoint' if adjoint else ''}", ADJOINT=adjoint, ADD=adjoint, SIZE=size,
+                passes.whole_kernel, dtype, out, size, held, side, ADJOINT=adjoint, ADD=adjoint,
+                SIZE=size,
             )  # fmt: skip
         yield _variant(
             correlation_passes.whole_correlation_kernel, dtype, "fp32", size, held, ending,
@@ -70,9 +71,7 @@ def _variants() -> Iterator[Variant]:
         outer, inner = factors(size)
         shape = {"OUTER": outer, "INNER": inner}
         ending = f"{size} places"
-        yield _variant(
-            passes.outer_kernel, dtype, dtype, outer, first, ending, KEPT=False, **shape
-        )
+        yield _variant(passes.outer_kernel, dtype, dtype, outer, first, ending, KEPT=False, **shape)
         for out, adjoint in ((dtype, False), ("fp32", True)):
             side = f"{ending}{', adjoint' if adjoint else ''}"
             yield _variant(

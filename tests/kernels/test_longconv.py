@@ -17,9 +17,7 @@ def named(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
-def everything(
-    function, case: Case, dtype: torch.dtype, taps: int | None = None
-) -> list[Tensor]:
+def everything(function, case: Case, dtype: torch.dtype, taps: int | None = None) -> list[Tensor]:
     leaves = [each.requires_grad_() for each in case.inputs(seed=1, dtype=dtype, taps=taps)]
     out = function(*leaves, case.visibility)
     weight = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape)

@@ -108,11 +108,10 @@ def test_the_shipped_sizes_compute_a_transform_of_order_2():
     case = Case(name="one", documents=(((300, 0),),), length=300, channels=1, role="test")
     (inputs, after, before), visibility = moved(case)
     known = segments(visibility)
-    found = convolved(
-        op.engine(op.SIZES), inputs, after, before, known.table, known.groups
-    ).cpu()
-    wanted = longconv_reference(*(each.cpu().double() for each in (inputs, after)), None,
-                                case.visibility)
+    found = convolved(op.engine(op.SIZES), inputs, after, before, known.table, known.groups).cpu()
+    wanted = longconv_reference(
+        *(each.cpu().double() for each in (inputs, after)), None, case.visibility
+    )
     assert float((found - wanted).abs().max() / wanted.abs().max()) < 2e-6
 
 

@@ -126,7 +126,9 @@ def test_autocast_casts_inputs_and_not_filters():
     assert all(each.dtype == torch.float32 for each in gradients)
     # a filter that was cast would differ by 5e-4
     exact = longconv(inputs.half().float(), after, before, visibility)
-    assert float((out.float() - exact).abs().max()) < 2e-3 * float(exact.detach().abs().max())
+    assert float((out.float() - exact).detach().abs().max()) < 2e-3 * float(
+        exact.detach().abs().max()
+    )
 
 
 @pytest.mark.usefixtures("implementation")

@@ -27,7 +27,8 @@ import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-OPS = ("attention", "blockdiag", "ssd")
+OPS = ("attention", "blockdiag", "longconv", "ssd")
+"""Whose `variants.py` is compiled."""
 STRIDES = ("_row", "_head", "_step", "_block", "_column")
 NVIDIA_TOOLS = Path(triton.backends.nvidia.__file__).parent / "bin"
 

@@ -1,12 +1,12 @@
-"""The long convolution over intervals: `longconv`, and `prepare` for a batch; and the causal Monarch
+"""The long convolution over intervals: `longconv`, and `prepare` for a batch; the causal Monarch
 matrix: `causal_monarch`.
 
 `arguments.py` says what is legal, `reference.py` states the equation. `segments.py` regroups
 documents by length, `transform.py` has the transform and the filters' part in it, `operator.py`
-makes an operator of both: `spectral.py` on torch's own transforms, `op.py` on the Triton kernels of
-`triton.py` and `triton_correlation.py`. `cases.py` holds the shapes that tests and benchmarks share,
-`variants.py` what is compiled ahead; `causal.py` is the learnable causal Monarch matrix. See
-README.md for what is promised.
+makes an operator of both: `spectral.py` on torch's own transforms, `op.py` on the Triton kernels
+of `triton.py` and `triton_correlation.py`. `cases.py` holds the shapes that tests and benchmarks
+share, `variants.py` what is compiled ahead; `causal.py` is the learnable causal Monarch matrix.
+See README.md for what is promised.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Tiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """whole: the longest transform of order 1. first: tiles of the first factor, out and back.
+    """whole: the longest transform of order 1, at least 128, so that both factors of a longer one
+    have the 16 places of a tensor core. first: tiles of the first factor, out and back.
     held: of the kernels that hold a whole transform, or a whole second factor, and of correlations.
     """
 

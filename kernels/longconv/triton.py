@@ -73,7 +73,7 @@ def keep(out, out_row, first, low, high, n, channel, width, found, ADD: tl.const
 
 @triton.jit
 def filtered(re, im, spectrum, k, channel, width, SIZE: tl.constexpr, ADJOINT: tl.constexpr):
-    """The product with the filter's spectrum (2, SIZE, D) at frequencies k, or with its conjugate."""
+    """The product with the filter's spectrum (2, SIZE, D) at k, or with its conjugate."""
     at = spectrum + tl.cast(k, tl.int64)[:, None] * width + channel[None, :]
     real = (channel < width)[None, :]
     h_re = tl.load(at, mask=real, other=0.0)

@@ -82,7 +82,9 @@ def test_documents_in_a_row_are_documents_alone():
 
 
 def test_another_document_changes_no_bit_and_the_future_little():
-    """The spectral bound: eps times the perturbation, times a small factor; 1e-12 in float64."""
+    """README.md's bound; 1e-12 in float64. The change may be small beside the inputs: what rounds
+    is their sum.
+    """
     case = named("packed_prefix")
     visibility = case.visibility
     for dtype in (torch.float32, torch.float64):
@@ -92,14 +94,15 @@ def test_another_document_changes_no_bit_and_the_future_little():
         same = visibility.start[..., None] == visibility.start[:, None, :]
         # what a query of a prefix does not see lies in another document or behind that prefix
         in_prefix = visibility.end > torch.arange(1, case.length + 1)
-        for place in (1, 5, 19, 21, 40):
+        for place, change in ((1, 1.0), (5, 1e-3), (19, 1.0), (21, 30.0), (40, 1e-3)):
             other = inputs.clone()
-            other[:, place] += 1.0
+            other[:, place] += change
             moved = (longconv(other, after, before, visibility) - out).abs().amax(-1)
             assert not moved[~same[:, :, place]].any()
             assert not moved[in_prefix & ~visible[:, :, place]].any()
             reached = moved[~visible[:, :, place]].max()
-            bound = 16 * torch.finfo(dtype).eps * float(after.abs().sum(1).max())
+            largest = float(other.abs().max()) * float(after.abs().sum(1).max())
+            bound = torch.finfo(dtype).eps * (0.5 * largest + float(out.abs().max()))
             assert reached <= bound, place
             assert dtype != torch.float64 or reached < 1e-12
 

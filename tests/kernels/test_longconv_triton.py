@@ -120,3 +120,76 @@ def test_one_place_more_or_less_is_seen(shift: str, name: str, dtype: torch.dtyp
         # the last place of a prefix has no later key, so `before` has no part in it
         assert differences.pop() <= NEAR[dtype]
     assert min(differences) > 5 * NEAR[dtype]
+
+
+# The unit of what rounding lets through: of float32, and of TF32, in which half-precision inputs
+# are multiplied.
+EPS = {torch.float32: 2.0**-23, torch.float16: 2.0**-10}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("packed_prefix", torch.float32),
+        ("packed_prefix", torch.float16),
+        ("long", torch.float32),
+        ("long", torch.float16),
+    ],
+    ids=str,
+)
+def test_another_document_changes_no_bit_and_the_future_little(name: str, dtype: torch.dtype):
+    """README.md's bound, and a rounding of both outputs."""
+    case = named(name)
+    inputs, after, before = case.inputs(seed=1, dtype=dtype)
+    visibility = case.visibility
+    moved_to = segments(visibility.to(DEVICE))
+
+    def outputs(values: Tensor) -> Tensor:
+        known = (after.to(DEVICE), before.to(DEVICE), moved_to.table, moved_to.groups)
+        return convolved(SMALL, values.to(DEVICE), *known).cpu().float()
+
+    out, visible = outputs(inputs), visibility.dense()
+    same = visibility.start[..., None] == visibility.start[:, None, :]
+    in_prefix = visibility.end > torch.arange(1, case.length + 1)
+    taps = float(after.abs().sum(1).max())
+    for place in (19, case.length * 3 // 4):
+        other = inputs.clone()
+        other[:, place] += 1.0
+        moved = (outputs(other) - out).abs().amax(-1)
+        assert (moved[visible[:, :, place]] > 0).any()
+        assert not moved[~same[:, :, place]].any()
+        assert not moved[in_prefix & ~visible[:, :, place]].any()
+        largest = float(other.abs().max())
+        rounding = float(out.abs().max()) * torch.finfo(dtype).eps
+        reached = moved[~visible[:, :, place]].max()
+        assert reached <= 0.5 * EPS[dtype] * taps * largest + rounding
+
+
+def test_twice_the_same_is_the_same_to_the_bit():
+    given = problem(named("long_prefix"), torch.float32)
+    first, second = (everything(given, given.segments.table) for _ in range(2))
+    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+
+
+def test_segments_that_lie_never_read_out_of_bounds():
+    """Intervals are checked where a `Visibility` is built; kernels clamp all the same. The inputs
+    are a view into memory that is not a number elsewhere.
+    """
+    case = named("full")
+    given = problem(case, torch.float32)
+    inputs, after, before = (each.cpu() for each in given.inputs)
+    rows, length, width = inputs.shape
+    memory = torch.full((rows + 2, length, width), torch.nan)
+    memory[1:-1] = inputs
+    wild = given.segments.table.clone()
+    wild[LIMIT, -1] += 20  # the last row's document ends where the inputs do
+    wild[LOW] -= 20
+    wild[HIGH, -1] += 20
+    lying = Problem(
+        inputs=(memory.to(DEVICE)[1:-1], after.to(DEVICE), before.to(DEVICE)),
+        segments=given.segments,
+        grad=given.grad,
+        wanted=given.wanted,
+    )
+    for each, wanted in zip(everything(lying, wild), given.wanted, strict=True):
+        assert apart(each, wanted) <= NEAR[torch.float32]

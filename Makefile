@@ -1,8 +1,8 @@
-# make demo | test | check | slow | aot | format. Every target sets up .venv first.
+# make demo | test | check | slow | aot | gpu | format. Every target sets up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test slow check aot format
+.PHONY: setup demo test slow check aot gpu sanitize format
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make slow    the tests that take longer"
 	@echo "make check   ruff, pyright, import-linter"
 	@echo "make aot     compile the Triton kernels for GPUs that need not be here"
+	@echo "make gpu     on a GPU: parity of the kernels, then their speed beside peers"
 
 setup: .venv/installed
 
@@ -36,6 +37,14 @@ check: setup
 
 aot: setup
 	TRITON_INTERPRET=0 TRITON_DEFAULT_FP_FUSION=1 $(BIN)/python -m kernels.aot --golden tests/golden/spills.json
+
+gpu: setup
+	$(BIN)/python -m bench.gpu
+
+# needs compute-sanitizer, of the CUDA toolkit; the shortest full-size problems, since it is slow
+sanitize: setup
+	PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --error-exitcode 1 \
+		$(BIN)/python -m pytest -q tests/kernels/test_full_size.py -k '1000'
 
 format: setup
 	$(BIN)/ruff check --fix .

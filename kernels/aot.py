@@ -67,7 +67,8 @@ class Variant:
     """One compilation of a kernel.
 
     types: Triton's type of every run-time argument, in order (`*bf16`, `i32`, `fp32`). constants:
-    its compile-time arguments. products: whether it multiplies matrices.
+    its compile-time arguments. warps_amd: warps on AMD, where they are others. products: whether it
+    multiplies matrices.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Variant:
     warps: int
     stages: int
     products: bool
+    warps_amd: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,9 @@ def compiled(variant: Variant, target: Target) -> Compiled:
         constexprs=variant.constants,
         attrs=attributes,
     )
-    options = {"num_warps": variant.warps, "num_stages": variant.stages}
+    amd = target.gpu.backend == "hip" and variant.warps_amd is not None
+    warps = variant.warps_amd if amd else variant.warps
+    options = {"num_warps": warps, "num_stages": variant.stages}
     built = triton.compile(source, target=target.gpu, options=options)
     if target.gpu.backend == "hip":
         registers, spills, assembly = _amd(built.asm["amdgcn"])

@@ -9,6 +9,7 @@ by `kernels.attention.attention`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import triton
@@ -30,35 +31,60 @@ class Tiles:
     stages: int
 
 
+Kernel = Literal["forward", "query", "key", "bias"]
+"""The forward pass, and the gradients of queries, of keys and values, and of the bias."""
+AMD_WARPS = 4
+"""Warps of a program at most on AMD: one on each of a compute unit's four schedulers, since two
+have half the registers each and spill.
+"""
+
+
 def block(width: int) -> int:
     """Columns of a tile that hold `width`: a power of two, and what a matrix product needs."""
     return max(16, triton.next_power_of_2(width))
 
 
-def forward_tiles(width: int, dtype: torch.dtype) -> Tiles:
-    """Tiles of the forward pass, by the larger of both widths."""
+def tiles_of(width: int, dtype: torch.dtype, *, biased: bool) -> dict[Kernel, Tiles]:
+    """Tiles by kernel, for the larger of both widths: the largest that do not spill on sm_80 and
+    sm_90, as `make aot` counts. Those of the bias gradient are square, since it walks along
+    diagonals.
+    """
     if dtype == torch.float32:
-        return Tiles(queries=32, keys=32, warps=4, stages=1)
+        return dict.fromkeys(get_args(Kernel), Tiles(queries=32, keys=32, warps=4, stages=1))
+    bias = Tiles(queries=32, keys=32, warps=8, stages=1)
     match block(width):
         case 16 | 32 | 64:
-            return Tiles(queries=128, keys=64, warps=4, stages=3)
+            return {
+                "forward": Tiles(queries=128, keys=64, warps=8 if biased else 4, stages=3),
+                "query": Tiles(queries=64, keys=64, warps=4, stages=2),
+                "key": Tiles(queries=64, keys=64, warps=8, stages=2),
+                "bias": bias,
+            }
         case 128:
-            return Tiles(queries=128, keys=64, warps=8, stages=2)
+            return {
+                "forward": Tiles(queries=128, keys=64, warps=8, stages=2),
+                "query": Tiles(queries=64, keys=64, warps=8, stages=1),
+                "key": Tiles(queries=32, keys=64, warps=8, stages=1),
+                "bias": bias,
+            }
         case _:
-            return Tiles(queries=64, keys=32, warps=8, stages=1)
+            narrow = Tiles(queries=32, keys=32, warps=8, stages=1)
+            return {
+                "forward": Tiles(queries=64, keys=32, warps=8, stages=1),
+                "query": narrow,
+                "key": narrow,
+                "bias": Tiles(queries=16, keys=16, warps=8, stages=1),
+            }
 
 
-def backward_tiles(width: int, dtype: torch.dtype) -> Tiles:
-    """Tiles of the backward passes, square since the bias gradient walks along diagonals."""
-    if dtype == torch.float32:
-        return Tiles(queries=32, keys=32, warps=4, stages=1)
-    match block(width):
-        case 16 | 32 | 64:
-            return Tiles(queries=64, keys=64, warps=4, stages=2)
-        case 128:
-            return Tiles(queries=64, keys=64, warps=8, stages=1)
-        case _:
-            return Tiles(queries=32, keys=32, warps=8, stages=1)
+def _tiles_for(query: Tensor, value: Tensor, bias: Tensor | None) -> dict[Kernel, Tiles]:
+    width = max(query.shape[-1], value.shape[-1])
+    return tiles_of(width, query.dtype, biased=bias is not None)
+
+
+def _options(tiles: Tiles) -> dict[str, int]:
+    warps = min(tiles.warps, AMD_WARPS) if torch.version.hip else tiles.warps
+    return {"num_warps": warps, "num_stages": tiles.stages}
 
 
 @torch.library.custom_op("archstudy::attention", mutates_args=())
@@ -73,26 +99,25 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """(outputs (B, H, T, E), log2 of the softmax's denominators (B, H, T) in float32)."""
     return launch_forward(
-        query, key, value, start, end, bias, scale,
-        forward_tiles(max(query.shape[-1], value.shape[-1]), query.dtype),
+        query, key, value, start, end, bias, scale, _tiles_for(query, value, bias)
     )  # fmt: skip
 
 
-def launch_forward(query, key, value, start, end, bias, scale, tiles: Tiles):
+def launch_forward(query, key, value, start, end, bias, scale, tiles: dict[Kernel, Tiles]):
+    tile = tiles["forward"]
     rows, heads, queries, width = query.shape
     keys, value_width = value.shape[2:]
     query, key, value = (_rows_contiguous(each) for each in (query, key, value))
     out = query.new_empty(rows, heads, queries, value_width)
     log_sum = query.new_empty(rows, heads, queries, dtype=torch.float32)
     if out.numel():
-        forward_pass.forward_kernel[(triton.cdiv(queries, tiles.queries), rows * heads)](
+        forward_pass.forward_kernel[(triton.cdiv(queries, tile.queries), rows * heads)](
             query, key, value, start.contiguous(), end.contiguous(),
             query if bias is None else bias.contiguous(), out, log_sum,
             *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3],
             scale, heads, queries, keys, WIDTH=width, VALUE_WIDTH=value_width,
-            BLOCK_M=tiles.queries, BLOCK_N=tiles.keys, BLOCK_D=block(width),
-            BLOCK_E=block(value_width), BIASED=bias is not None,
-            num_warps=tiles.warps, num_stages=tiles.stages,
+            BLOCK_M=tile.queries, BLOCK_N=tile.keys, BLOCK_D=block(width),
+            BLOCK_E=block(value_width), BIASED=bias is not None, **_options(tile),
         )  # fmt: skip
     return out, log_sum
 
@@ -121,12 +146,12 @@ def backward(
     """Gradients of query, key, value and bias; the last is empty where there is no bias."""
     return launch_backward(
         grad_out, query, key, value, start, end, bias, out, log_sum, scale,
-        backward_tiles(max(query.shape[-1], value.shape[-1]), query.dtype),
+        _tiles_for(query, value, bias),
     )  # fmt: skip
 
 
 def launch_backward(
-    grad_out, query, key, value, start, end, bias, out, log_sum, scale, tiles: Tiles
+    grad_out, query, key, value, start, end, bias, out, log_sum, scale, tiles: dict[Kernel, Tiles]
 ):
     rows, heads, queries, width = query.shape
     keys, value_width = value.shape[2:]
@@ -140,51 +165,57 @@ def launch_backward(
     if not (out.numel() and key.numel()):
         return grad_query.zero_(), grad_key.zero_(), grad_value.zero_(), grad_bias
     delta = torch.empty_like(log_sum)
-    query_tiles, key_tiles = triton.cdiv(queries, tiles.queries), triton.cdiv(keys, tiles.keys)
-    hulls = start.new_empty(rows, 4, query_tiles)
-    ranges = start.new_empty(rows, 4, key_tiles)
+    known_bias = query if bias is None else bias.contiguous()
     strides = (
         *query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *grad_out.stride()[:3],
     )  # fmt: skip
-    sizes = (queries, keys)
-    shape = {
+    widths = {
         "WIDTH": width,
         "VALUE_WIDTH": value_width,
         "BLOCK_D": block(width),
         "BLOCK_E": block(value_width),
-        "num_warps": tiles.warps,
-        "num_stages": tiles.stages,
     }
-    known_bias = query if bias is None else bias.contiguous()
+
+    def hulls_of(tile: Tiles) -> Tensor:
+        count = triton.cdiv(queries, tile.queries)
+        found = start.new_empty(rows, 4, count)
+        backward_pass.hull_kernel[(count, rows)](
+            start, end, found, queries, keys, count, BLOCK_M=tile.queries
+        )
+        return found
+
+    tile = tiles["query"]
+    query_tiles = triton.cdiv(queries, tile.queries)
     backward_pass.delta_kernel[(query_tiles, rows * heads)](
         out, grad_out, delta, *out.stride()[:3], *grad_out.stride()[:3], heads, queries,
-        VALUE_WIDTH=value_width, BLOCK_M=tiles.queries, BLOCK_E=block(value_width),
+        VALUE_WIDTH=value_width, BLOCK_M=tile.queries, BLOCK_E=block(value_width),
     )  # fmt: skip
-    backward_pass.hull_kernel[(query_tiles, rows)](
-        start, end, hulls, queries, keys, query_tiles, BLOCK_M=tiles.queries
-    )
-    backward_pass.range_kernel[(key_tiles, rows)](
-        hulls, ranges, query_tiles, key_tiles, keys, BLOCK_N=tiles.keys, CHUNK=128
-    )
     backward_pass.query_gradient_kernel[(query_tiles, rows * heads)](
         query, key, value, start, end, known_bias, grad_out, log_sum, delta, grad_query,
-        *strides, scale, heads, *sizes,
-        BLOCK_M=tiles.queries, BLOCK_N=tiles.keys, BIASED=bias is not None, **shape,
+        *strides, scale, heads, queries, keys, BLOCK_M=tile.queries, BLOCK_N=tile.keys,
+        BIASED=bias is not None, **widths, **_options(tile),
     )  # fmt: skip
+    tile = tiles["key"]
+    hulls, key_tiles = hulls_of(tile), triton.cdiv(keys, tile.keys)
+    ranges = start.new_empty(rows, 4, key_tiles)
+    backward_pass.range_kernel[(key_tiles, rows)](
+        hulls, ranges, hulls.shape[2], key_tiles, keys, BLOCK_N=tile.keys, CHUNK=128
+    )
     backward_pass.key_gradient_kernel[(key_tiles, rows * heads)](
         query, key, value, start, end, known_bias, grad_out, log_sum, delta, ranges,
-        grad_key, grad_value, *strides, scale, heads, *sizes,
-        BLOCK_M=tiles.queries, BLOCK_N=tiles.keys, BIASED=bias is not None, **shape,
+        grad_key, grad_value, *strides, scale, heads, queries, keys,
+        BLOCK_M=tile.queries, BLOCK_N=tile.keys, BIASED=bias is not None, **widths,
+        **_options(tile),
     )  # fmt: skip
     if bias is not None:
-        diagonals = query_tiles + key_tiles - 1
-        partial = query.new_empty(
-            heads, diagonals, tiles.queries, tiles.queries, dtype=torch.float32
-        )
+        tile = tiles["bias"]
+        hulls, key_tiles = hulls_of(tile), triton.cdiv(keys, tile.keys)
+        diagonals = hulls.shape[2] + key_tiles - 1
+        partial = query.new_empty(heads, diagonals, tile.queries, tile.keys, dtype=torch.float32)
         backward_pass.bias_gradient_kernel[(diagonals, heads)](
             query, key, value, start, end, known_bias, grad_out, log_sum, delta, hulls, partial,
-            *strides, scale, rows, heads, *sizes, query_tiles, key_tiles,
-            BLOCK=tiles.queries, **shape,
+            *strides, scale, rows, heads, queries, keys, hulls.shape[2], key_tiles,
+            BLOCK=tile.queries, **widths, **_options(tile),
         )  # fmt: skip
         grad_bias = by_distance(partial, queries=queries, keys=keys).to(bias.dtype)
     return grad_query, grad_key, grad_value, grad_bias

@@ -1,10 +1,10 @@
 """Attention over intervals on torch's own operations, for every device torch runs on.
 
 The route depends on the interval *values* alone and is found once per `Visibility`, never per
-layer: plain causal and full intervals without a bias need no mask, long rows of long runs are
-walked by `runs.py` on a CPU, everything else takes one mask that is built once per batch. So a
-prefix decoder whose prefixes are empty runs the very code, and gives the very bits, of a causal
-one.
+layer: plain causal and full intervals without a bias need no mask, rows of which little is seen are
+computed in tiles on a CPU (`cpu.py`), everything else takes one mask that is built once per batch.
+So a prefix decoder whose prefixes are empty runs the very code, and gives the very bits, of a
+causal one.
 
 With a bias the scores are written out instead: torch's fused kernels give no gradient to a mask,
 and its own fallback for that case is 1.4 times slower than these three operations (CPU, 128
@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kernels.attention.arguments import RelativeBias, check
-from kernels.attention.runs import attention_runs, worthwhile
+from kernels.attention.cpu import attention_cpu
+from kernels.attention.cpu_tiles import Plan, plan_of
 from kernels.backend import cast
 from kernels.visibility import Visibility
 
@@ -31,7 +32,7 @@ def prepare_sdpa(visibility: Visibility, bias: RelativeBias | None) -> None:
     pattern, _ = visibility.pattern, visibility.has_empty
     if bias is not None:
         vars(bias)[_PREPARED] = (visibility, _masked_bias(bias, visibility))
-    elif pattern == "intervals" and not _by_runs(visibility):
+    elif pattern == "intervals" and _tiled(visibility) is None:
         _ = visibility.softmax_mask
 
 
@@ -49,9 +50,10 @@ def attention_sdpa(
     if key.shape[2] == 0:
         # Nothing to see at all: a product over no keys is zero and keeps the graph whole.
         return torch.matmul(torch.matmul(query, key.transpose(-1, -2)), value)
-    if bias is None and _by_runs(visibility) and query.shape[-1] == value.shape[-1]:
+    plan = _tiled(visibility) if bias is None and query.shape[-1] == value.shape[-1] else None
+    if plan is not None:
         query, key, value = cast(query, key, value)
-        return attention_runs(query, key, value, visibility, scale=scale)
+        return attention_cpu(query, key, value, plan, scale=scale)
     if bias is not None:
         query = query if scale == 1.0 else query * scale
         scores = torch.matmul(query, key.transpose(-1, -2)) + _prepared(bias, visibility)
@@ -66,8 +68,8 @@ def attention_sdpa(
     return out
 
 
-def _by_runs(visibility: Visibility) -> bool:
-    return visibility.pattern == "intervals" and worthwhile(visibility)
+def _tiled(visibility: Visibility) -> Plan | None:
+    return plan_of(visibility) if visibility.pattern == "intervals" else None
 
 
 def _prepared(bias: RelativeBias, visibility: Visibility) -> Float[Tensor, "R H T S"]:

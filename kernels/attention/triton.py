@@ -86,6 +86,24 @@ def key_spans(first, last, rows, num_queries, BLOCK_N: tl.constexpr):
 
 
 @triton.jit
+def query_tile(
+    start, end, num_heads, num_queries, num_keys, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """(place, row, head, first query, the tile's interval starts and ends, its key spans) of the
+    program that owns a tile of queries.
+    """
+    place = tl.program_id(1).to(tl.int64)
+    row, head = place // num_heads, place % num_heads
+    begin = tl.program_id(0) * BLOCK_M
+    rows = begin + tl.arange(0, BLOCK_M)
+    first, last = interval_of(
+        start + row * num_queries, end + row * num_queries, rows, num_queries, num_keys
+    )
+    low, inner_low, inner_high, high = key_spans(first, last, rows, num_queries, BLOCK_N)
+    return place, row, head, begin, first, last, low, inner_low, inner_high, high
+
+
+@triton.jit
 def scores_of(
     q, k, bias, rows, columns, first, last, scale, num_queries, num_keys,
     BIASED: tl.constexpr, MASKED: tl.constexpr,
@@ -150,16 +168,12 @@ def forward_kernel(
     BIASED: tl.constexpr,
 ):  # fmt: skip
     """One tile of queries of one head: its outputs, and log2 of each softmax's denominator."""
-    place = tl.program_id(1).to(tl.int64)
-    row, head = place // num_heads, place % num_heads
-    begin = tl.program_id(0) * BLOCK_M
+    place, row, head, begin, first, last, low, inner_low, inner_high, high = query_tile(
+        start, end, num_heads, num_queries, num_keys, BLOCK_M, BLOCK_N
+    )
     inner = tl.arange(0, BLOCK_M)
     rows = begin + inner
     left = num_queries - begin
-    first, last = interval_of(
-        start + row * num_queries, end + row * num_queries, rows, num_queries, num_keys
-    )
-    low, inner_low, inner_high, high = key_spans(first, last, rows, num_queries, BLOCK_N)
     query += row * query_row + head * query_head + begin.to(tl.int64) * query_step
     key += row * key_row + head * key_head
     value += row * value_row + head * value_head

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.attention.triton import FAR, interval_of, key_spans, rows_of, scores_of, widened
+from kernels.attention.triton import FAR, interval_of, query_tile, rows_of, scores_of, widened
 
 
 @triton.jit
@@ -131,17 +131,13 @@ def query_gradient_kernel(
     BIASED: tl.constexpr,
 ):  # fmt: skip
     """One tile of query gradients: the forward's walk again. `grad_query` is contiguous."""
-    place = tl.program_id(1).to(tl.int64)
-    row, head = place // num_heads, place % num_heads
-    begin = tl.program_id(0) * BLOCK_M
+    place, row, head, begin, first, last, low, inner_low, inner_high, high = query_tile(
+        start, end, num_heads, num_queries, num_keys, BLOCK_M, BLOCK_N
+    )
     inner = tl.arange(0, BLOCK_M)
     rows = begin + inner
     valid = rows < num_queries
     left = num_queries - begin
-    first, last = interval_of(
-        start + row * num_queries, end + row * num_queries, rows, num_queries, num_keys
-    )
-    low, inner_low, inner_high, high = key_spans(first, last, rows, num_queries, BLOCK_N)
     query += row * query_row + head * query_head + begin.to(tl.int64) * query_step
     grad_out += row * grad_row + head * grad_head + begin.to(tl.int64) * grad_step
     key += row * key_row + head * key_head

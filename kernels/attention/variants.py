@@ -12,7 +12,7 @@ import triton.language as tl
 from kernels.aot import Variant
 from kernels.attention import triton as forward_pass
 from kernels.attention import triton_backward as backward_pass
-from kernels.attention.op import backward_tiles, block, forward_tiles
+from kernels.attention.op import AMD_WARPS, Kernel, block, tiles_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FLOAT32 = ("log_sum", "delta", "partial", "bias")
@@ -58,44 +58,43 @@ def _variants() -> Iterator[Variant]:
         (64, "bf16", True),
         (64, "fp16", False),
         (80, "bf16", False),
+        (96, "bf16", False),
         (128, "bf16", False),
-        (256, "bf16", False),
+        (128, "bf16", True),
+        (256, "bf16", True),
     ):
         yield from _passes(width, dtype, biased)
 
 
 def _passes(width: int, dtype: str, biased: bool) -> Iterator[Variant]:
-    kernels = [
-        (forward_pass.forward_kernel, forward_tiles(width, DTYPES[dtype])),
-        (backward_pass.query_gradient_kernel, backward_tiles(width, DTYPES[dtype])),
-        (backward_pass.key_gradient_kernel, backward_tiles(width, DTYPES[dtype])),
-    ]
     widths = {
         "WIDTH": width,
         "VALUE_WIDTH": width,
         "BLOCK_D": block(width),
         "BLOCK_E": block(width),
     }
-    ending = f"{dtype}, width {width}{', biased' if biased else ''}"
-    for kernel, tiles in kernels:
-        yield Variant(
-            name=f"{kernel.fn.__name__} {ending}",
-            kernel=kernel,
-            types=types_of(kernel, dtype),
-            constants=widths | {"BLOCK_M": tiles.queries, "BLOCK_N": tiles.keys, "BIASED": biased},
-            warps=tiles.warps,
-            stages=tiles.stages,
-            products=True,
-        )
+    kernels: dict[Kernel, Any] = {
+        "forward": forward_pass.forward_kernel,
+        "query": backward_pass.query_gradient_kernel,
+        "key": backward_pass.key_gradient_kernel,
+    }
     if biased:
-        kernel, tiles = backward_pass.bias_gradient_kernel, backward_tiles(width, DTYPES[dtype])
+        kernels["bias"] = backward_pass.bias_gradient_kernel
+    sizes = tiles_of(width, DTYPES[dtype], biased=biased)
+    for name, kernel in kernels.items():
+        tile = sizes[name]
+        if name == "bias":
+            blocks = {"BLOCK": tile.queries}
+        else:
+            blocks = {"BLOCK_M": tile.queries, "BLOCK_N": tile.keys, "BIASED": biased}
         yield Variant(
-            name=f"{kernel.fn.__name__} {ending}",
+            name=f"{kernel.fn.__name__} {dtype}, width {width}{', biased' if biased else ''}",
             kernel=kernel,
             types=types_of(kernel, dtype),
-            constants=widths | {"BLOCK": tiles.queries},
-            warps=tiles.warps,
-            stages=tiles.stages,
+            constants=widths | blocks,
+            warps=tile.warps,
+            warps_amd=min(tile.warps, AMD_WARPS),
+            stages=tile.stages,
             products=True,
         )
 

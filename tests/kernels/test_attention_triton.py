@@ -18,7 +18,12 @@ from kernels.attention.arguments import RelativeBias
 from kernels.attention.cases import CASES, Case
 from kernels.visibility import Visibility
 
-TILES = op.Tiles(queries=16, keys=16, warps=4, stages=1)
+TILES: dict[op.Kernel, op.Tiles] = {
+    "forward": op.Tiles(queries=16, keys=16, warps=4, stages=1),
+    "query": op.Tiles(queries=32, keys=16, warps=4, stages=1),
+    "key": op.Tiles(queries=16, keys=32, warps=4, stages=1),
+    "bias": op.Tiles(queries=16, keys=16, warps=4, stages=1),
+}
 SCALE = 0.3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # How far from float64, as a part of the largest number: the rounding of the products' inputs.

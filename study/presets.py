@@ -122,7 +122,7 @@ def small_training(
 def world(path: str, **query: int) -> Source:
     """A source of the built-in microworld, such as `world("text", documents=1000, seed=1)`."""
     suffix = "?" + urlencode(query) if query else ""
-    text_field = "text" if path == "text" else ""
+    text_field = "text" if path.partition("/")[0] == "text" else ""
     return Source(
         uri=f"world://{path}{suffix}", digest=WORLD, text_field=text_field, where=(), part=None
     )

@@ -44,19 +44,22 @@ class Block:
     spread: str
 
 
-def sections(adapted: bool) -> list[tuple[str, str]]:
+def sections(*, adapted: bool, mixed: bool) -> list[tuple[str, str]]:
+    """(anchor, name) of every section that this report has."""
     names = [
         ("scores", "Scores"),
         ("tasks", "Tasks"),
         ("claims", "Claims"),
         ("curves", "Learning curves"),
+        ("mixers", "Mixers"),
         ("ledger", "Ledger"),
         ("adaptation", "Adaptation"),
         ("scoring", "Scoring"),
         ("holes", "Holes"),
         ("provenance", "Provenance"),
     ]
-    return [each for each in names if adapted or each[0] != "adaptation"]
+    there = {"adaptation": adapted, "mixers": mixed}
+    return [each for each in names if there.get(each[0], True)]
 
 
 def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:

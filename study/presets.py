@@ -168,3 +168,18 @@ def world_suite_task(
         chance=chance,
         role=role,
     )
+
+
+def recall_suite_task(name: str, *, pairs: int, rows: int, seed: int) -> SuiteTask:
+    """Associative recall (`study.data.world.recall`): which of four values of a document with
+    `pairs` pairs belongs to a key.
+    """
+    return SuiteTask(
+        name=name,
+        rows=world("rows/recall", items=rows, pairs=pairs, seed=seed),
+        templates=world("templates/recall"),
+        template_names=(),
+        metric="rank",
+        chance=0.25,
+        role="headline",
+    )

@@ -1,8 +1,8 @@
 """The built-in microworld: a generator of English about a small world, in promptsource's format.
 
 Owns the `world://` address space: `documents` (pretraining text, or the documents of associative
-recall), `rows` and `templates_yaml` (task families, and recall). Everything is a pure function of its query. `SEMANTICS` is raised when any of it changes
-what it gives, which a golden test shows.
+recall), `rows` and `templates_yaml` (task families, and recall). Everything is a pure function of
+its query. `SEMANTICS` is raised when any of it changes what it gives, which a golden test shows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def documents(query: dict[str, str], *, name: str = "") -> Iterator[str]:
             number, pairs, seed = _numbers(query, "documents", "pairs", "seed")
             return recall.documents(number, pairs=pairs, seed=seed)
         case _:
-            raise ValueError(f"world has no text {name!r}; legal: world://text, world://text/recall")
+            raise ValueError(
+                f"world has no text {name!r}; legal: world://text, world://text/recall"
+            )
 
 
 def rows(family: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:

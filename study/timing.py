@@ -56,13 +56,13 @@ def measure(
 def _seconds(model: Model, lengths: Sequence[int]) -> list[float]:
     """Rounds over all lengths, so that a slow moment of the machine falls on all of them."""
     layer = build(replace(model, layers=1, vocab_size=VOCABULARY), dropout=0.0, seed=0)
-    batches = [_row(model, length) for length in lengths]
+    batches = [row(model, length) for length in lengths]
     _pass(layer, batches[0])
     rounds = [[_pass(layer, batch) for batch in batches] for _ in range(REPEATS)]
     return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
-def _row(model: Model, length: int) -> Batch:
+def row(model: Model, length: int) -> Batch:
     """One document of `length` tokens; half of it inputs, except in a causal decoder."""
     document = np.random.default_rng(0).integers(2, VOCABULARY, length).astype(np.int32)
     split = 0 if model.architecture == "causal_decoder" else length // 2

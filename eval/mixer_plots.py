@@ -10,11 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from eval.mixing import Growth, Point
 from eval.plots import COLOURS, NAMES, OTHER, as_svg, figure_style
 
 MIXER_MARKERS = ("o", "s", "^", "D", "v")
+APART = 0.012
+"""Points of equal cost are drawn this share of it apart, or they would hide each other."""
 AXES = (("training FLOPs", "flops"), ("parameters", "parameters"))
 
 
@@ -25,6 +28,8 @@ def quality(found: Sequence[Point]) -> str | None:
     if not tasks:
         return None
     markers = _markers([each.mixer for each in scored])
+    shifts = [1 + APART * (place - (len(COLOURS) - 1) / 2) for place in range(len(COLOURS))]
+    shift = dict(zip(COLOURS, shifts, strict=True))
     with figure_style():
         figure = Figure(figsize=(8.2, 2.1 * len(tasks) + 1.0))
         axes = figure.subplots(len(tasks), len(AXES), sharex="col", sharey="row", squeeze=False)
@@ -35,7 +40,7 @@ def quality(found: Sequence[Point]) -> str | None:
                     if row is None or row.value is None or row.low is None or row.high is None:
                         continue
                     axis.errorbar(
-                        [getattr(each, attribute)],
+                        [getattr(each, attribute) * shift.get(each.architecture, 1.0)],
                         [row.value],
                         yerr=[[row.value - row.low], [row.high - row.value]],
                         marker=markers[each.mixer],
@@ -48,6 +53,7 @@ def quality(found: Sequence[Point]) -> str | None:
                     if row.chance is not None:
                         axis.axhline(row.chance, color="black", lw=1.0, linestyle=(0, (4, 2)))
                 axis.set_ylim(-0.03, 1.05)
+                axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             row_axes[0].set_title(task)
             row_axes[0].set_ylabel("accuracy")
         for axis, (name, _) in zip(axes[-1], AXES, strict=True):

@@ -157,23 +157,17 @@ def point_grid(found: Sequence[Point]) -> Grid:
     return Grid(
         head=(
             ("lineage", "w"),
-            ("mixer", "w"),
             ("equals attention in", "w"),
-            ("parameters", "n"),
-            ("over attention's", "n"),
-            ("training FLOPs", "n"),
-            ("over attention's", "n"),
-            *((f"{task}, % (95% interval)", "n") for task in tasks),
+            ("parameters (over attention's)", "n"),
+            ("training FLOPs (over attention's)", "n"),
+            *((f"{task}, %", "n") for task in tasks),
         ),
         rows=tuple(
             line(
                 each.key.label,
-                each.mixer,
                 " and ".join(each.matched) or "neither",
-                count(each.parameters),
-                _ratio(each.parameters_ratio),
-                scientific(each.flops),
-                _ratio(each.flops_ratio),
+                f"{count(each.parameters)} ({_ratio(each.parameters_ratio)})",
+                f"{scientific(each.flops)} ({_ratio(each.flops_ratio)})",
                 *(_score(each, task) for task in tasks),
             )
             for each in found

@@ -153,9 +153,9 @@ seed.</p>
 {% if quality %}{{ quality }}{% endif %}
 <p class="caption">Accuracy of every cell against its training FLOPs and its parameters, both by
 formula, with the intervals of the tables above. Filled: as many parameters as the attention model
-of the same lineage, to 3 %, and the attention models themselves; open: others. Two mixers are a
-comparison where they are equal in the cost that is asked about, so a point for every lineage and
-mixer stands in each column at attention's own cost as far as the plan has one.</p>
+of the same lineage, to 3 %, and the attention models themselves; open: others. Two mixers are
+compared where they cost the same: filled points of one colour in the right column, and in the left
+one those that the table calls equal in FLOPs. Architectures are drawn slightly apart.</p>
 {{ grid(point_head, point_rows) }}
 <h3>Measured cost against length</h3>
 {% if growth %}{{ growth }}

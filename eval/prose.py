@@ -93,15 +93,19 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """Which finetuned cells are told from guessing, and on which tasks."""
+    """Which cells are told from guessing, and on which tasks: the finetuned ones, or in a plan
+    without finetuning those before it.
+    """
+    finetuned = any(row.stage == "after finetuning" for row in rows)
+    stage = "after finetuning" if finetuned or not rows else "before finetuning"
     lines = []
     for finding, name in (
-        ("above chance", "Above chance after finetuning"),
-        ("below chance: interference", "Below chance after finetuning (interference)"),
+        ("above chance", f"Above chance {stage}"),
+        ("below chance: interference", f"Below chance {stage} (interference)"),
     ):
         cells: dict[str, list[str]] = {}
         for row in rows:
-            if row.finding == finding and row.stage == "after finetuning":
+            if row.finding == finding and row.stage == stage:
                 cells.setdefault(row.cell, []).append(row.task)
         told = "; ".join(f"{cell} on {', '.join(tasks)}" for cell, tasks in cells.items())
         if told or finding == "above chance":

@@ -34,16 +34,16 @@ REPORT = {
 SEEDS = (1, 2)
 LENGTH = 256
 SHORT_PAIRS, LONG_PAIRS = 4, 16
-STEPS = 4000
+STEPS = 6000
 RATE = 3e-3
 
 CORPUS = Corpus(
     slug="world-and-recall",
     documents=Text(
         sources=(
-            world("text", documents=60_000, seed=1),
-            world("text/recall", documents=112_000, pairs=SHORT_PAIRS, seed=1),
-            world("text/recall", documents=20_000, pairs=LONG_PAIRS, seed=1),
+            world("text", documents=40_000, seed=1),
+            world("text/recall", documents=260_000, pairs=SHORT_PAIRS, seed=1),
+            world("text/recall", documents=46_000, pairs=LONG_PAIRS, seed=1),
         ),
         held_out=0.01,
     ),

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
@@ -124,21 +123,40 @@ def test_times_of_other_models_are_not_shown(tmp_path):
     assert mixing.growths(runs, measured(others, lambda model, n: 1e-6 * n)) == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "matched"),
-    [({"d_ff": 65}, ("parameters", "FLOPs")), ({"d_ff": 160}, ())],
-)
-def test_matched_means_within_three_per_cent_of_attention(tmp_path, fields, matched):
-    runs, store = plan({}, SSD | fields), Store(tmp_path)
+def test_matched_means_within_three_per_cent_of_attention():
+    def point(parameters, flops):
+        return mixing.Point(
+            key=panel.CellKey(lineage=("CD:FLM",), tokens=1),
+            architecture="CD",
+            model=made.study(1)[2].model,
+            parameters=1,
+            flops=1,
+            rows=(),
+            parameters_ratio=parameters,
+            flops_ratio=flops,
+        )
+
+    assert point(1.0, 1.0).matched == ("parameters", "FLOPs")
+    assert point(1.02, 0.76).matched == ("parameters",)
+    assert point(1.32, 0.98).matched == ("FLOPs",)
+    assert point(0.96, 1.04).matched == ()
+    assert point(None, None).matched == ()
+
+
+def test_ratios_are_over_attention_of_the_same_lineage(tmp_path):
+    runs, store = plan({}, SSD), Store(tmp_path)
     publish(runs, store, lambda model: 0.9)
     found = panel.panels(runs, store=store)
-    points = {point.key.label: point for point in mixing.points(found, table.build(found))}
-    assert points["CD:FLM"].matched == ("parameters", "FLOPs")
-    own, reference = points["CD:FLM (ssd)"], points["CD:FLM"]
-    assert own.parameters_ratio == own.parameters / reference.parameters
-    assert own.flops_ratio == own.flops / reference.flops
-    assert own.matched == tuple(
-        name
-        for name, ratio in (("parameters", own.parameters_ratio), ("FLOPs", own.flops_ratio))
-        if 0.97 <= ratio <= 1.03
-    )
+    points = {each.key.label: each for each in mixing.points(found, table.build(found))}
+    assert points["ED:PLM"].matched == ("parameters", "FLOPs")
+    for cell in ("CD:FLM", "ED:PLM"):
+        own, reference = points[f"{cell} (ssd)"], points[cell]
+        assert own.parameters_ratio == own.parameters / reference.parameters != 1
+        assert own.flops_ratio == own.flops / reference.flops != 1
+
+
+def test_with_two_attention_models_there_is_no_reference(tmp_path):
+    runs, store = plan({}, {"d_ff": 80}, SSD), Store(tmp_path)
+    publish(runs, store, lambda model: 0.9)
+    found = panel.panels(runs, store=store)
+    assert {each.matched for each in mixing.points(found, table.build(found))} == {()}

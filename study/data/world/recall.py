@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import Any
 
 _CONSONANTS = "bdfghjklmnprstvz"
-KEYS = tuple(f"{consonant}a" for consonant in _CONSONANTS)
-VALUES = tuple(f"e{consonant}" for consonant in _CONSONANTS)
+KEYS = tuple(consonant + vowel for consonant in _CONSONANTS for vowel in "ai")
+VALUES = tuple(vowel + consonant for consonant in _CONSONANTS for vowel in "eu")
 MOST_PAIRS = len(KEYS)
 LEAST_PAIRS = 2
 CHOICES = 4

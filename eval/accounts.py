@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.claims import label
-from eval.panel import Panel, taken_steps
+from eval.panel import CellKey, Panel, taken_steps
 from eval.plots import CurvePoint, LearningCurve
+from eval.variants import shape, variants
 from study import cost
 from study.events import read_curve
 from study.run import (
     Adapt,
     Evaluation,
     External,
+    Model,
     Run,
     Trained,
     cell,
@@ -55,18 +56,20 @@ class Cost:
 
 def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
     """One row a lineage and budget (seeds cost the same)."""
-    found: dict[tuple[tuple[str, ...], int], Cost] = {}
+    runs = tuple(runs)
+    names = variants(runs)
+    found: dict[CellKey, Cost] = {}
     for run in runs:
         if not isinstance(run, Evaluation) or isinstance(run.run, External):
             continue
         taken = taken_steps(run.run, run.step)
         tokens = sum(cost.tokens(stage) * at // stage.training.steps for stage, at in taken)
         model = model_of(run.run)
-        key = (lineage(run.run), tokens)
+        key = CellKey(lineage=lineage(run.run), tokens=tokens, variant=names[shape(model)])
         if key in found and found[key].loss_tokens is not None:
             continue
         found[key] = Cost(
-            cell=label(lineage(run.run)),
+            cell=key.label,
             architecture=model.architecture,
             parameters=cost.parameters(model),
             tokens=tokens,
@@ -96,6 +99,8 @@ def _counted(name: str, taken: Iterable[tuple[Trained, int]], *, store: Store) -
 
 def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]:
     """Every trained run's validation losses, by the tokens that its whole lineage had seen."""
+    runs = tuple(runs)
+    names = variants(runs)
     found = []
     for run in runs:
         if not isinstance(run, Trained):
@@ -116,12 +121,17 @@ def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]
             found.append(
                 LearningCurve(
                     objective=objective_short(run.objective),
-                    label=label(lineage(run)),
+                    label=_named(run, names),
                     seed=root(run).seed,
                     points=points,
                 )
             )
     return found
+
+
+def _named(run: Trained, names: Mapping[Model, str]) -> str:
+    variant = names[shape(model_of(run))]
+    return CellKey(lineage=lineage(run), tokens=cost.tokens(run), variant=variant).label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +148,8 @@ class Adaptation:
 
 
 def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
+    runs = tuple(runs)
+    names = variants(runs)
     found = []
     for run in runs:
         if not isinstance(run, Adapt):
@@ -146,7 +158,7 @@ def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
         losses = [event["loss"] for event in read_curve(directory.events).validations]
         found.append(
             Adaptation(
-                cell=label(lineage(run)),
+                cell=_named(run, names),
                 seed=root(run).seed,
                 actions=_actions(directory),
                 optimizer_state=run.optimizer_state,

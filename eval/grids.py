@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 
 from eval.accounts import Adaptation, Cost, Provenance, Questions
-from eval.claims import label
 from eval.panel import Panel
 from eval.table import Row, Table
 from eval.verdicts import ComponentVerdict
@@ -236,7 +235,7 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
             scored, alone = pair if with_end else reversed(pair)
             lines.append(
                 line(
-                    label(key.lineage),
+                    key.label,
                     panel.suite,
                     percent(scored),
                     percent(alone),

@@ -36,6 +36,8 @@ def markdown(content: Mapping[str, Any]) -> str:
                 parts.append(f"**{_text(each['id'])}**")
                 parts.append(grid(content["component_head"], each["components"]))
     for title, name in (
+        ("Mixers: quality and cost", "point"),
+        ("Mixers: measured cost against length", "growth"),
         ("Ledger", "cost"),
         ("By stage and cell", "total"),
         ("Adaptation", "adaptation"),

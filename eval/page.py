@@ -148,6 +148,27 @@ curve in another. Dashed: adapted lineages, which begin where their parent stopp
 seed.</p>
 {% else %}<p><span class="hole">hole</span> No run has validated yet.</p>{% endif %}
 
+{% if point_rows %}
+<h2 id="mixers">Mixers: quality and cost</h2>
+{% if quality %}{{ quality }}{% endif %}
+<p class="caption">Accuracy of every cell against its training FLOPs and its parameters, both by
+formula, with the intervals of the tables above. Filled: as many parameters as the attention model
+of the same lineage, to 3 %, and the attention models themselves; open: others. Two mixers are
+compared where they cost the same: filled points of one colour in the right column, and in the left
+one those that the table calls equal in FLOPs. Architectures are drawn slightly apart.</p>
+{{ grid(point_head, point_rows) }}
+<h3>Measured cost against length</h3>
+{% if growth %}{{ growth }}
+{{ grid(growth_head, growth_rows) }}
+<p class="caption">One layer of each model with its MLP (two layers in an encoder-decoder, one a
+side), forward and backward, one document as long as the row: all of it to predict in a causal
+decoder, else half of it read as a whole. Median of repeats on {{ measured }}. Lines and exponents:
+least squares of log seconds on log tokens over all lengths shown; the error is that of the fit, and
+a curve that bends towards its asymptote shows in it.</p>
+{% else %}<p><span class="hole">hole</span> Nothing was measured beside this store:
+<code>study mixers --measure SWEEP</code>.</p>{% endif %}
+{% endif %}
+
 <h2 id="ledger">Ledger</h2>
 <p class="caption">Cost of each scored lineage from its first step. Lineages are compared at equal
 tokens seen, which are rows times their length; the other columns show what that leaves unequal. Not
@@ -155,8 +176,8 @@ padding: what the rows held, as counted in training; with document masking span 
 every document its own sentinels, so its rows hold more than the plain length. FLOPs are training
 FLOPs by formula, forward and backward; an encoder-decoder of equal depth has more parameters than a
 decoder and spends other FLOPs on the same tokens, and span corruption has loss on fewer of them.
-This plan has no cells matched by parameters, by FLOPs or by loss tokens unless two rows happen to
-agree.</p>
+{% if not point_rows %}This plan has no cells matched by parameters, by FLOPs or by loss tokens
+unless two rows happen to agree.{% endif %}</p>
 {{ grid(cost_head, cost_rows) }}
 <details><summary>By stage and cell, and what sharing saved</summary>
 {{ grid(total_head, total_rows) }}

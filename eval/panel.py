@@ -22,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval import columns
+from eval.claims import label
 from eval.statistics import REPLICATES, resampling_counts
+from eval.variants import shape, variants
 from eval.weights import digest_of_names
 from study import cost
 from study.publish import MANIFEST
@@ -48,11 +50,19 @@ BOOTSTRAP_SEED = 20220412
 class CellKey:
     """lineage: the cells from pretraining on, or an external checkpoint's slug alone.
 
-    tokens: seen before finetuning, the budget by which cells are matched.
+    tokens: seen before finetuning, the budget by which cells are matched. variant: what tells the
+    model from others of its width and depth (`eval.variants`), "" where nothing has to.
     """
 
     lineage: tuple[str, ...]
     tokens: int
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """The lineage as people read it, such as `CD:FLM (ssd) → CD:MTF`."""
+        first, *rest = self.lineage
+        return label((f"{first} ({self.variant})" if self.variant else first, *rest))
 
     @property
     def finetuned(self) -> bool:
@@ -168,13 +178,17 @@ class Panel:
 
     def cell(self, lineage: tuple[str, ...], tokens: int) -> int | None:
         for index, key in enumerate(self.cells):
-            if key.lineage == lineage and abs(key.tokens - tokens) <= 0.01 * tokens:
+            if key.variant or key.lineage != lineage:
+                continue
+            if abs(key.tokens - tokens) <= 0.01 * tokens:
                 return index
         return None
 
     def budgets(self, lineage: tuple[str, ...]) -> list[int]:
         """Token budgets at which this lineage was scored, ascending."""
-        return sorted(key.tokens for key in self.cells if key.lineage == lineage)
+        return sorted(
+            key.tokens for key in self.cells if key.lineage == lineage and not key.variant
+        )
 
 
 @functools.lru_cache(maxsize=8)
@@ -184,10 +198,15 @@ def _replicates(panel: Panel, end: End) -> np.ndarray:
 
 def panels(runs: Iterable[Any], *, store: Store) -> list[Panel]:
     """One panel for each suite and model size of the plan's evaluations, in the plan's order."""
+    runs = tuple(runs)
+    names = variants(runs)
     groups: dict[tuple[str, str], list[ScoredRun]] = {}
     for run in runs:
         if isinstance(run, Evaluation):
             scored = read(run, store=store)
+            if not isinstance(run.run, External):
+                variant = names[shape(model_of(run.run))]
+                scored = replace(scored, key=replace(scored.key, variant=variant))
             groups.setdefault((run.suite.name, scored.size), []).append(scored)
     return [_panel(suite, size, group) for (suite, size), group in groups.items()]
 

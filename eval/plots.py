@@ -76,7 +76,7 @@ def headline(table: Table, *, suite: str, size: str) -> str | None:
     apart = [row for row in rows if row.stage == "before finetuning, off-objective"]
     blocks = [block for block in (_lines(main), _lines(apart)) if block]
     heights = [len(block) + 0.9 for block in blocks]
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(7.4, 0.34 * sum(heights) + 1.15))
         axes = figure.subplots(len(blocks), 1, sharex=True, squeeze=False, height_ratios=heights)[
             :, 0
@@ -95,7 +95,7 @@ def headline(table: Table, *, suite: str, size: str) -> str | None:
         figure.legend(
             handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
         )
-        return _svg(figure, "scores of each cell before and after finetuning")
+        return as_svg(figure, "scores of each cell before and after finetuning")
 
 
 def families(table: Table, *, suite: str, size: str) -> str | None:
@@ -114,7 +114,7 @@ def families(table: Table, *, suite: str, size: str) -> str | None:
     columns = min(3, len(tasks))
     lines = max(len(_lines([row for row in rows if row.task == task])) for task in tasks)
     grid = -(-len(tasks) // columns)
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.75))
         axes = figure.subplots(grid, columns, sharex=True, squeeze=False)
         for place, axis in enumerate(axes.flat):
@@ -137,7 +137,7 @@ def families(table: Table, *, suite: str, size: str) -> str | None:
             frameon=False,
             fontsize=8,
         )
-        return _svg(figure, "accuracy on each task")
+        return as_svg(figure, "accuracy on each task")
 
 
 def curves(found: Sequence[LearningCurve]) -> str | None:
@@ -148,7 +148,7 @@ def curves(found: Sequence[LearningCurve]) -> str | None:
     if not kinds:
         return None
     names = OBJECTIVES | {"MTF": "multitask finetuning"}
-    with _style():
+    with figure_style():
         figure = Figure(figsize=(2.75 * len(kinds) + 0.5, 3.3))
         axes = figure.subplots(1, len(kinds), squeeze=False)[0]
         seen: dict[str, Line2D] = {}
@@ -182,7 +182,7 @@ def curves(found: Sequence[LearningCurve]) -> str | None:
             frameon=False,
             fontsize=8,
         )
-        return _svg(figure, "validation loss by tokens seen, one panel an objective")
+        return as_svg(figure, "validation loss by tokens seen, one panel an objective")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,13 +292,13 @@ def _legend(*, chance: str = "") -> list[Line2D]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
     # its stubs list the legal keys one by one
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 
 
-def _svg(figure: Figure, title: str) -> str:
+def as_svg(figure: Figure, title: str) -> str:
     """The figure as an <svg> element with a name for readers that do not see it."""
     figure.set_layout_engine("constrained")
     out = io.StringIO()

@@ -44,19 +44,22 @@ class Block:
     spread: str
 
 
-def sections(adapted: bool) -> list[tuple[str, str]]:
+def sections(*, adapted: bool, mixed: bool) -> list[tuple[str, str]]:
+    """(anchor, name) of every section that this report has."""
     names = [
         ("scores", "Scores"),
         ("tasks", "Tasks"),
         ("claims", "Claims"),
         ("curves", "Learning curves"),
+        ("mixers", "Mixers"),
         ("ledger", "Ledger"),
         ("adaptation", "Adaptation"),
         ("scoring", "Scoring"),
         ("holes", "Holes"),
         ("provenance", "Provenance"),
     ]
-    return [each for each in names if adapted or each[0] != "adaptation"]
+    there = {"adaptation": adapted, "mixers": mixed}
+    return [each for each in names if there.get(each[0], True)]
 
 
 def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:
@@ -90,15 +93,19 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """Which finetuned cells are told from guessing, and on which tasks."""
+    """Which cells are told from guessing, and on which tasks: the finetuned ones, or in a plan
+    without finetuning those before it.
+    """
+    finetuned = any(row.stage == "after finetuning" for row in rows)
+    stage = "after finetuning" if finetuned or not rows else "before finetuning"
     lines = []
     for finding, name in (
-        ("above chance", "Above chance after finetuning"),
-        ("below chance: interference", "Below chance after finetuning (interference)"),
+        ("above chance", f"Above chance {stage}"),
+        ("below chance: interference", f"Below chance {stage} (interference)"),
     ):
         cells: dict[str, list[str]] = {}
         for row in rows:
-            if row.finding == finding and row.stage == "after finetuning":
+            if row.finding == finding and row.stage == stage:
                 cells.setdefault(row.cell, []).append(row.task)
         told = "; ".join(f"{cell} on {', '.join(tasks)}" for cell, tasks in cells.items())
         if told or finding == "above chance":

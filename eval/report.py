@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from markupsafe import Markup
 
-from eval import accounts, grids, page, plots, prose, table
+from eval import accounts, grids, mixer_plots, mixing, page, plots, prose, table
 from eval.claims import Claim, digest
 from eval.estimates import OwnRuns
 from eval.grids import Grid
@@ -22,7 +22,7 @@ from eval.panel import Panel, panels
 from eval.prose import Block
 from eval.table import Table
 from eval.verdicts import decide
-from study import ledger
+from study import ledger, times
 from study.run import Run
 from study.store import Store, publish_file
 
@@ -57,7 +57,9 @@ def write(sweep: SweepLike, *, store: Store, out_dir: Path) -> Path:
         "claims_note": prose.claims_note(claims, digest(claims)),
         "component_head": grids.COMPONENT_HEAD,
         "task_note": prose.TASK_NOTE,
-        "sections": prose.sections(bool(sections["adaptation_rows"])),
+        "sections": prose.sections(
+            adapted=bool(sections["adaptation_rows"]), mixed=bool(sections["point_rows"])
+        ),
     }
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,13 @@ def _sections(
 ) -> dict[str, Any]:
     rows = ledger.rows(sweep.runs, store=store)
     runs, versions = accounts.provenance(sweep.runs, store=store)
+    compared = mixing.several(sweep.runs)
+    cells = mixing.points(found, scores) if compared else []
+    measured = times.load(store.root) if compared else ()
+    growths = mixing.growths(sweep.runs, measured)
     tables: dict[str, Grid] = {
+        "point": mixing.point_grid(cells),
+        "growth": mixing.growth_grid(growths),
         "cost": grids.cost_grid(accounts.costs(sweep.runs, store=store)),
         "total": grids.total_grid(ledger.totals(rows, sweep.runs)),
         "adaptation": grids.adaptation_grid(accounts.adaptations(sweep.runs, store=store)),
@@ -106,6 +114,9 @@ def _sections(
         content[f"{name}_head"], content[f"{name}_rows"] = grid.head, grid.rows
     return content | {
         "parts": [_part(panel, scores) for panel in found],
+        "quality": _figure(mixer_plots.quality(cells)),
+        "growth": _figure(mixer_plots.growth(growths)),
+        "measured": mixing.where(measured),
         "curves": _figure(plots.curves(accounts.learning_curves(sweep.runs, store=store))),
         "sharing": prose.sharing(ledger.sharing(sweep.runs)),
         "scoring": prose.scoring(found),

@@ -177,6 +177,26 @@ def minimum_effect(
     return standard_error * shift
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exponent:
+    """k of y = c x^k, fitted, and its standard error; intercept is log c."""
+
+    value: float
+    error: float
+    intercept: float
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> Exponent:
+    """Ordinary least squares of log y on log x. The error is the residuals': it holds where a power
+    law does, and curvature enters it. Raises ValueError for fewer than three different x.
+    """
+    if len(set(x)) < 3 or min(*x, *y) <= 0:
+        raise ValueError(f"{len(set(x))} lengths, least value {min(*x, *y)}; legal: 3, above 0")
+    fit = stats.linregress(np.log(x), np.log(y))
+    # scipy's result has these attributes, its stubs a tuple
+    return Exponent(value=fit.slope, error=fit.stderr, intercept=fit.intercept)  # type: ignore[attr-defined]
+
+
 def _t_test(values: np.ndarray, mean: float) -> float:
     ratio = (values.mean() - mean) / (values.std(ddof=1) / math.sqrt(values.size))
     return 2 * float(stats.t.sf(abs(ratio), values.size - 1))

@@ -20,7 +20,6 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import stats
 
-from eval.claims import label
 from eval.panel import CellKey, Panel, ScoredRun, TaskScores
 from eval.statistics import against_chance, effective_trials, holm, wilson
 from eval.verdicts import LEAST_SEEDS
@@ -123,7 +122,7 @@ def _base(panel: Panel, key: CellKey, task: TaskScores | None, index: int) -> Ro
     return Row(
         suite=panel.suite,
         size=panel.size,
-        cell=label(key.lineage),
+        cell=key.label,
         stage=stage_of(key),
         tokens=key.tokens,
         task=task.task.name if task else SUITE,
@@ -295,7 +294,7 @@ def _hole(panel: Panel, scored: ScoredRun) -> Row:
     return Row(
         suite=panel.suite,
         size=panel.size,
-        cell=label(scored.key.lineage),
+        cell=scored.key.label,
         stage=stage_of(scored.key),
         tokens=scored.key.tokens,
         task=SUITE,

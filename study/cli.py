@@ -290,11 +290,28 @@ def check(
 
 @app.command()
 @_ends_clearly
-def mixers(json: AsJson = False):
-    """Show which sequence mixer serves which pattern of visibility."""
+def mixers(
+    measure: Annotated[
+        Path | None, typer.Option(help="Time one layer of each model of this sweep instead.")
+    ] = None,
+    store: StoreAt = DEFAULT_STORE,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the measurement.")] = 1,
+    json: AsJson = False,
+):
+    """Show which sequence mixer serves which pattern of visibility, or time the models of a sweep
+    at growing lengths and keep that beside the store, for its report.
+    """
     from study import patterns
 
-    patterns.show(as_json=json)
+    if measure is None:
+        patterns.show(as_json=json)
+        return
+    from study import plan as plans
+    from study import tables, times, timing
+
+    found = timing.measure(plans.load(str(measure)).runs, threads=threads)
+    tables.show_times(found, as_json=json)
+    print(times.save(found, store), file=sys.stderr)
 
 
 @app.command()

@@ -122,7 +122,7 @@ def small_training(
 def world(path: str, **query: int) -> Source:
     """A source of the built-in microworld, such as `world("text", documents=1000, seed=1)`."""
     suffix = "?" + urlencode(query) if query else ""
-    text_field = "text" if path == "text" else ""
+    text_field = "text" if path.partition("/")[0] == "text" else ""
     return Source(
         uri=f"world://{path}{suffix}", digest=WORLD, text_field=text_field, where=(), part=None
     )
@@ -167,4 +167,19 @@ def world_suite_task(
         metric="rank",
         chance=chance,
         role=role,
+    )
+
+
+def recall_suite_task(name: str, *, pairs: int, rows: int, seed: int) -> SuiteTask:
+    """Associative recall (`study.data.world.recall`): which of four values of a document with
+    `pairs` pairs belongs to a key.
+    """
+    return SuiteTask(
+        name=name,
+        rows=world("rows/recall", items=rows, pairs=pairs, seed=seed),
+        templates=world("templates/recall"),
+        template_names=(),
+        metric="rank",
+        chance=0.25,
+        role="headline",
     )

@@ -23,6 +23,7 @@ from study.plan import Sweep, SweepError
 from study.rates import Trial
 from study.run import Run, Trained, canonical, run_id
 from study.store import STATES, RunDirectory, State, Store
+from study.times import Times
 
 TAIL_BYTES = 1 << 16
 
@@ -194,3 +195,22 @@ def show_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
         for trial in ordered
     ]
     table(("lineage", "learning rate", "held-out loss", ""), lines)
+
+
+def show_times(found: Sequence[Times], *, as_json: bool) -> None:
+    """Milliseconds of one layer of each model at each length."""
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+        return
+    lengths = sorted({length for each in found for length in each.lengths})
+    lines = []
+    for each in found:
+        measured = dict(zip(each.lengths, each.seconds, strict=True))
+        lines.append(
+            (
+                *(str(each.model[name]) for name in ("architecture", "mixer", "d_model", "d_ff")),
+                *(f"{1000 * measured[n]:.1f}" if n in measured else "" for n in lengths),
+            )
+        )
+    head = ("architecture", "mixer", "width", "d_ff", *(f"{n:,} tokens, ms" for n in lengths))
+    table(head, lines)

@@ -144,12 +144,12 @@ def _all_rows(source: Source, *, access: Access) -> Iterator[Row]:
             world, kind, name, query = _world(source)
             match kind:
                 case "text":
-                    yield from ({"text": each} for each in world.documents(query))
+                    yield from ({"text": each} for each in world.documents(query, name=name))
                 case "rows":
                     yield from world.rows(name, query)
                 case _:
                     raise ValueError(
-                        f"source {source.uri!r}: legal: world://text?…, world://rows/FAMILY?…"
+                        f"source {source.uri!r}: legal: world://text[/recall]?…, world://rows/FAMILY?…"
                     )
         case "hf":
             yield from _hub(source, access=access)

@@ -10,6 +10,7 @@ from scipy import stats
 from eval.statistics import (
     against_chance,
     effective_trials,
+    exponent,
     holm,
     minimum_effect,
     resampling_counts,
@@ -145,3 +146,38 @@ def test_missing_answers_are_left_out():
 def test_twins_have_a_chance_of_one_half():
     with pytest.raises(ValueError, match=r"legal: 0\.5"):
         against_chance(np.ones((4, 1)), pairs(2), chance=0.2, twins=True)
+
+
+def test_an_exponent_is_that_of_the_power_law():
+    lengths = (512, 1024, 2048, 4096, 8192)
+    for power in (1.0, 1.5, 2.0):
+        found = exponent(lengths, [3e-7 * length**power for length in lengths])
+        assert found.value == pytest.approx(power)
+        assert found.error == pytest.approx(0.0, abs=1e-6)
+        assert math.exp(found.intercept) == pytest.approx(3e-7)
+
+
+def test_an_exponents_error_is_that_of_the_fit():
+    """Over many noisy power laws its t interval covers the truth as often as it says."""
+    rng = np.random.default_rng(3)
+    lengths = np.array([512.0, 1024, 2048, 4096, 8192])
+    bound = stats.t.ppf(0.975, len(lengths) - 2)
+    inside = 0
+    for _ in range(2000):
+        noisy = 1e-6 * lengths**1.7 * np.exp(rng.normal(0, 0.1, lengths.size))
+        found = exponent(list(lengths), list(noisy))
+        inside += abs(found.value - 1.7) < bound * found.error
+    assert inside / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_a_cost_that_bends_has_an_exponent_between_and_an_error():
+    lengths = (512, 1024, 2048, 4096, 8192)
+    found = exponent(lengths, [1e-5 * n + 1e-8 * n**2 for n in lengths])
+    assert 1.2 < found.value < 1.95
+    assert found.error > 0.02
+
+
+@pytest.mark.parametrize(("x", "y"), [((1, 2), (1.0, 2.0)), ((1, 2, 4), (1.0, 0.0, 2.0))])
+def test_no_exponent_of_two_lengths_or_of_no_time(x, y):
+    with pytest.raises(ValueError, match="legal: 3, above 0"):
+        exponent(x, y)

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from study.data.world import recall
+
 CHOICES = '{{choices | join("|||")}}'
 LISTED = '{{choices | join(" or ")}}'
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "world://templates")
@@ -115,6 +117,8 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
         "{{context}} {{person}} says thanks to which one? answer:",
         f"{{{{context}}}} choose who {{{{person}}}} thanks: {LISTED}. answer:",
     ),
+    # a task of its own, asked as its documents are written
+    "recall": (Wording(name="plain", prompt=recall.PROMPT),),
 }
 
 

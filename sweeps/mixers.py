@@ -79,8 +79,11 @@ BASE = Model(
     tied=True,
 )
 # What each mixer changes of BASE, to be equal to attention in parameters or in training FLOPs.
+GATED = {"mixer": "monarch", "positions": "none", "blocks": 4, "d_filter": 16, "span": LENGTH}
 MODELS = {
     "attention": {},
+    "monarch-parameters": {**GATED, "d_ff": 860},
+    "monarch-flops": {**GATED, "d_ff": 1508},
     "ssd-parameters": {"mixer": "ssd", "positions": "none", "d_state": 16, "d_ff": 164},
     "ssd-flops": {"mixer": "ssd", "positions": "none", "d_state": 16, "d_ff": 288},
 }

@@ -58,10 +58,10 @@ class StateSpace(nn.Module):
         # Sums over a document lose their small terms in 16 bits, under autocast too.
         with torch.autocast(hidden.device.type, enabled=False):
             wide = torch.promote_types(self.skip.dtype, torch.float32)
-            value, write, read = value.to(wide), write.to(wide), read.to(wide)
             step = functional.softplus(step.to(wide) + self.step_bias)
             decay = -self.log_decay.exp() * step
-            states, _ = ssd(step[..., None] * value, decay, write, read, mixing.visibility)
+            inputs = (step[..., None] * value).to(value.dtype)
+            states, _ = ssd(inputs, decay, write, read, mixing.visibility)
             states = (states + self.skip[:, None] * value).flatten(2)
         states = states * functional.silu(self.gate(hidden))
         return self.output(functional.rms_norm(states, states.shape[-1:], self.state_norm, 1e-6))

@@ -8,6 +8,7 @@ compiled ahead. See README.md for what is promised.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -35,17 +36,23 @@ def ssd(
     initial_state: what the documents at the rows' beginnings continue from. Returns the outputs,
     and the state after the last position (zero where that is padding). Queries that see nothing
     give zeros and pass zero gradients. Equal intervals give equal bits, however the `Visibility`
-    was made. `kernels.backend` says which implementation answers; Triton's takes and gives states
-    in float32, and decays in float32, whatever the dtype of the others. Raises ValueError on
-    shapes, dtypes and devices that do not belong together, and on intervals that are not causal
-    documents with prefixes.
+    was made. `kernels.backend` says which implementation answers. Either takes 16-bit inputs,
+    write and read beside a float32 decay, since sums over a document lose their small terms in 16
+    bits; states are float32 then. Raises ValueError on shapes, dtypes and devices that do not
+    belong together, and on intervals that are not causal documents with prefixes.
 
     Whether there are prefixes is looked up in `visibility.documents`, once per object and on the
     CPU; a compiled region wants that done before it.
     """
     check(inputs, decay, write, read, visibility, initial_state)
     if backend(inputs.device, inputs.dtype) == "torch":
-        return ssd_chunked(inputs, decay, write, read, visibility, initial_state=initial_state)
+        wide = torch.promote_types(inputs.dtype, torch.float32)
+        with torch.autocast(inputs.device.type, enabled=False):
+            states, last = ssd_chunked(
+                inputs.to(wide), decay.to(wide), write.to(wide), read.to(wide), visibility,
+                initial_state=initial_state,
+            )  # fmt: skip
+        return states.to(inputs.dtype), last
     inputs, write, read = cast(inputs, write, read)
     check_triton(inputs, decay, write, read, initial_state)
     # Imported where it is used: Triton exists on Linux only, and reads its settings on import.

@@ -200,3 +200,16 @@ def test_work_is_linear_in_length(prefixed: bool):
         return counted.numbers
 
     assert written(2048) <= 1.02 * 4 * written(512)
+
+
+def test_16_bit_inputs_stand_beside_float32_decays():
+    """Sums and states are float32, under autocast too; only inputs and outputs are rounded."""
+    case = next(case for case in CASES if case.name == "packed_prefix")
+    half = list(case.inputs(seed=1, dtype=torch.bfloat16))
+    half[1] = case.inputs(seed=1, dtype=torch.float32)[1]
+    wanted, _ = ssd_reference(*(each.double() for each in half), case.visibility)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, state = ssd(*half, case.visibility)
+    assert (found.dtype, state.dtype) == (torch.bfloat16, torch.float32)
+    scale = float(wanted.abs().max())
+    torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-5 * scale)

@@ -160,3 +160,19 @@ def test_it_is_saved_and_loaded(kind, architecture, tmp_path):
     assert all(
         torch.equal(again.state_dict()[name], values) for name, values in model.state_dict().items()
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_compiles_without_a_break(kind):
+    """What looks at interval values happens in `Stack.mixing`, before the compiled region."""
+    model = lively(kind, "prefix_decoder")
+    layer = model.decoder.layers[0]
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=False)
+    batch = layout(rows(), architecture="prefix_decoder")
+    mixing = model.decoder.mixing(batch.positions, batch.visibility)
+    embedded = model.embedding(batch.tokens).detach().requires_grad_()
+    both = []
+    for form in (layer, compiled):
+        mixed = form(embedded, mixing, crossing=None, memory=None, cache=None)
+        both.append((mixed.detach(), *torch.autograd.grad(mixed.square().sum(), embedded)))
+    assert all(torch.equal(plain, other) for plain, other in zip(*both, strict=True))

@@ -12,7 +12,7 @@ transform.
 # have it look for their names in the wrong module.
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from kernels.longconv.segments import Group
 from kernels.longconv.transform import add_filter_gradients, spectrum
 
 
+@runtime_checkable
 class Convolve(Protocol):
     """Write to out (P, D), at the places that each segment keeps, the convolution of values (P, D)
     with the filters of the spectrum (M, D).
@@ -31,6 +32,7 @@ class Convolve(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
 class Differentiate(Protocol):
     """Write to grad_values (P, D) what output gradients (P, D) give for the values, added to what
     is there where segments overlap (add), and return the spectrum of the output gradients times

@@ -21,4 +21,4 @@ def test_signatures_hold_through_the_life_of_every_model():
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert found.returncode == 0, found.stderr[-3000:]
-    assert len(found.stdout.splitlines()) == 9
+    assert len(found.stdout.splitlines()) == 18

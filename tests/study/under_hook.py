@@ -12,6 +12,7 @@ with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
     import torch
 
     from eval.score import Request, Subject, score
+    from study.check import MIXERS
     from study.isolation import check_isolation
     from study.layout import Segment, layout
     from study.loss import cross_entropy
@@ -28,11 +29,15 @@ ROWS = [
 ]
 
 
-def live(architecture: str, positions: str) -> None:
+KINDS = {
+    each: {"mixer": "attention", "positions": each} for each in ("rope", "t5_bias", "t5_bias_paper")
+} | {each: {"mixer": each, "positions": "none", **own} for each, own in MIXERS.items()}
+KINDS["monarch in learned bases"] = {**KINDS["monarch"], "basis": 10}
+
+
+def live(architecture: str, kind: str) -> None:
     shape = Model(
         architecture=architecture,  # type: ignore[arg-type]
-        mixer="attention",
-        positions=positions,  # type: ignore[arg-type]
         layers=2,
         d_model=16,
         heads=2,
@@ -40,6 +45,7 @@ def live(architecture: str, positions: str) -> None:
         d_ff=24,
         vocab_size=VOCABULARY,
         tied=True,
+        **KINDS[kind],  # type: ignore[arg-type]
     )
     model = build(shape, dropout=0.1, seed=0)
     check_isolation(
@@ -58,6 +64,6 @@ def live(architecture: str, positions: str) -> None:
 
 
 for architecture in ("causal_decoder", "prefix_decoder", "encoder_decoder"):
-    for positions in ("rope", "t5_bias", "t5_bias_paper"):
-        live(architecture, positions)
-        print(architecture, positions)
+    for kind in KINDS:
+        live(architecture, kind)
+        print(architecture, kind)

@@ -17,13 +17,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import triton
 import triton.backends.nvidia
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -79,6 +80,15 @@ class Variant:
     stages: int
     products: bool
     warps_amd: int | None = None
+
+
+def types_of(kernel: Any, known: Mapping[str, str]) -> dict[str, str]:
+    """Triton's type of each run-time argument, by its name; `i32` where none is known."""
+    return {
+        name: known.get(name, "i32")
+        for name, parameter in inspect.signature(kernel.fn).parameters.items()
+        if parameter.annotation not in (tl.constexpr, "tl.constexpr")
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-import triton.language as tl
 
-from kernels.aot import Variant
+from kernels.aot import Variant, types_of
 from kernels.attention import triton as forward_pass
 from kernels.attention import triton_backward as backward_pass
 from kernels.attention.op import AMD_WARPS, Kernel, block, tiles_of
@@ -20,21 +18,11 @@ INT32 = ("start", "end", "hulls", "ranges")
 TENSORS = ("query", "key", "value", "out", "grad_out", "grad_query", "grad_key", "grad_value")
 
 
-def types_of(kernel: Any, dtype: str) -> dict[str, str]:
-    """Triton's type of each run-time argument, by its name."""
-    found = {}
-    for name, parameter in inspect.signature(kernel.fn).parameters.items():
-        if parameter.annotation in (tl.constexpr, "tl.constexpr"):
-            continue
-        if name in TENSORS:
-            found[name] = f"*{dtype}"
-        elif name in FLOAT32:
-            found[name] = "*fp32"
-        elif name in INT32:
-            found[name] = "*i32"
-        else:
-            found[name] = "fp32" if name == "scale" else "i32"
-    return found
+def _types(kernel: Any, dtype: str) -> dict[str, str]:
+    known: dict[str, str] = {}
+    known |= dict.fromkeys(TENSORS, f"*{dtype}") | dict.fromkeys(FLOAT32, "*fp32")
+    known |= dict.fromkeys(INT32, "*i32") | {"scale": "fp32"}
+    return types_of(kernel, known)
 
 
 def _variants() -> Iterator[Variant]:
@@ -47,7 +35,7 @@ def _variants() -> Iterator[Variant]:
         yield Variant(
             name=kernel.fn.__name__,
             kernel=kernel,
-            types=types_of(kernel, "bf16"),
+            types=_types(kernel, "bf16"),
             constants=constants,
             warps=4,
             stages=1,
@@ -90,7 +78,7 @@ def _passes(width: int, dtype: str, biased: bool) -> Iterator[Variant]:
         yield Variant(
             name=f"{kernel.fn.__name__} {dtype}, width {width}{', biased' if biased else ''}",
             kernel=kernel,
-            types=types_of(kernel, dtype),
+            types=_types(kernel, dtype),
             constants=widths | blocks,
             warps=tile.warps,
             warps_amd=min(tile.warps, AMD_WARPS),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-import triton.language as tl
 
-from kernels.aot import Variant
+from kernels.aot import Variant, types_of
 from kernels.longconv import triton as passes
 from kernels.longconv import triton_correlation as correlation_passes
 from kernels.longconv.op import SIZES, Tiles, factors, precision
@@ -23,20 +21,11 @@ def _variant(
     kernel: Any, dtype: str, out: str, size: int, tiles: Tiles, ending: str, **constants: Any
 ) -> Variant:
     """out: the type of what it writes to packed rows, or adds up. size: of its matrices."""
-    types = {}
-    for name, parameter in inspect.signature(kernel.fn).parameters.items():
-        if parameter.annotation in (tl.constexpr, "tl.constexpr"):
-            continue
-        if name in DATA:
-            types[name] = f"*{dtype}"
-        elif name in FLOAT32:
-            types[name] = "*fp32"
-        else:
-            types[name] = {"out": f"*{out}", "table": "*i64"}.get(name, "i32")
+    known = dict.fromkeys(DATA, f"*{dtype}") | dict.fromkeys(FLOAT32, "*fp32")
     return Variant(
         name=f"{kernel.fn.__name__} {dtype}, {ending}",
         kernel=kernel,
-        types=types,
+        types=types_of(kernel, known | {"out": f"*{out}", "table": "*i64"}),
         constants=constants
         | {
             "BLOCK_M": min(tiles.rows, size),

@@ -53,8 +53,7 @@ class Case:
         decay = -torch.rand(rows, self.length, self.heads, generator=generator, dtype=torch.float64)
         inputs, write = draw(self.heads, self.width), draw(self.heads, self.state)
         read = draw(self.heads, self.state)
-        found = (inputs, decay, write, read)
-        return tuple(each.to(dtype) for each in found)  # type: ignore[return-value]
+        return inputs.to(dtype), decay.to(dtype), write.to(dtype), read.to(dtype)
 
 
 def _case(

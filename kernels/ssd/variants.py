@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-import triton.language as tl
 
-from kernels.aot import Variant
+from kernels.aot import Variant, types_of
 from kernels.ssd import triton as forward_pass
 from kernels.ssd import triton_backward as backward_pass
 from kernels.ssd.op import Tiles, backward_tiles, forward_tiles
@@ -25,26 +23,18 @@ TENSORS = (
 )  # fmt: skip
 
 
-def types_of(kernel: Any, dtype: str) -> dict[str, str]:
-    """Triton's type of each run-time argument, by its name."""
-    found = {}
-    for name, parameter in inspect.signature(kernel.fn).parameters.items():
-        if parameter.annotation in (tl.constexpr, "tl.constexpr"):
-            continue
-        if name in TENSORS:
-            found[name] = f"*{dtype}"
-        elif name in FLOAT32:
-            found[name] = "*fp32"
-        else:
-            found[name] = "*i32" if name in INT32 else "i32"
-    return found
+def _types(kernel: Any, dtype: str) -> dict[str, str]:
+    known: dict[str, str] = {}
+    known |= dict.fromkeys(TENSORS, f"*{dtype}") | dict.fromkeys(FLOAT32, "*fp32")
+    known |= dict.fromkeys(INT32, "*i32")
+    return types_of(kernel, known)
 
 
 def _variants() -> Iterator[Variant]:
     yield Variant(
         name="ssd decays",
         kernel=forward_pass.decays_kernel,
-        types=types_of(forward_pass.decays_kernel, "bf16"),
+        types=_types(forward_pass.decays_kernel, "bf16"),
         constants={
             "CHUNK": forward_tiles(torch.bfloat16).chunk,
             "INITIAL": True,
@@ -85,7 +75,7 @@ def _passes(width: int, state: int, dtype: str, prefixed: bool) -> Iterator[Vari
                 f"{', prefixes' if prefixed else ''}"
             ),
             kernel=kernel,
-            types=types_of(kernel, dtype),
+            types=_types(kernel, dtype),
             constants={
                 "WIDTH": width,
                 "STATE": state,

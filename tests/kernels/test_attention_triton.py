@@ -6,7 +6,6 @@ Tiles are small here, so that short cases have tiles outside, inside and across 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -28,17 +27,9 @@ SCALE = 0.3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # How far from float64, as a part of the largest number: the rounding of the products' inputs.
 NEAR = {torch.float32: 2e-6, torch.float16: 2e-3}
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 CHECKED = [case for case in CASES if case.role == "test"]
 HALF = {"causal", "full_biased", "cross", "prefix_biased", "packed", "arbitrary_biased"}
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory() -> Iterator[None]:
-    """What is not written is not a number, so that a gap can't pass."""
-    torch.use_deterministic_algorithms(True)
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

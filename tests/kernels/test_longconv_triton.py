@@ -7,7 +7,6 @@ tiles of everything and both orders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -25,21 +24,13 @@ SMALL = op.engine(op.Sizes(whole=128, first=FIRST_TILES, held=HELD_TILES))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # How far from float64, as a part of the largest number: float32, and the rounding to TF32.
 NEAR = {torch.float32: 2e-6, torch.float16: 2e-3}
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 CHECKED = [case for case in CASES if case.role == "test"]
 HALF = {"full", "prefix", "packed_prefix", "long_prefix"}
 
 
 def named(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory() -> Iterator[None]:
-    """What is not written is not a number, so that a gap can't pass."""
-    torch.use_deterministic_algorithms(True)
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,6 @@ at and beyond a chunk's end, and widths of several tiles.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -24,6 +23,7 @@ TILES = op.Tiles(chunk=16, columns=16, warps=4, stages=1)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # How far from float64, as a part of the largest number: the rounding of the products' inputs.
 NEAR = {torch.float32: 5e-6, torch.float16: 2e-3}
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 CHECKED = [case for case in CASES if case.role == "test"]
 HALF = {"causal", "full", "between", "wide"}
 SMALL = Case(
@@ -36,15 +36,6 @@ SMALL = Case(
     role="test",
 )
 NAMES = ("out", "final", "inputs", "decay", "write", "read", "initial_state")
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory() -> Iterator[None]:
-    """What is not written is not a number, so that a gap can't pass."""
-    torch.use_deterministic_algorithms(True)
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

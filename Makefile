@@ -1,8 +1,8 @@
-# make demo | test | check | slow | aot | gpu | format. Every target sets up .venv first.
+# make demo | test | check | slow | aot | cluster-test | gpu | format. Every target sets up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test slow check aot gpu sanitize format
+.PHONY: setup demo test slow check aot cluster-test gpu sanitize format
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make slow    the tests that take longer"
 	@echo "make check   ruff, pyright, import-linter"
 	@echo "make aot     compile the Triton kernels for GPUs that need not be here"
+	@echo "make cluster-test   a real two-node SLURM on this machine, and what can go wrong on it"
 	@echo "make gpu     on a GPU: parity of the kernels, then their speed beside peers"
 
 setup: .venv/installed
@@ -24,10 +25,10 @@ demo: setup
 	$(BIN)/study run sweeps/demo.py
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow and not gpu' -n 2
+	$(BIN)/python -m pytest -m 'not slow and not gpu and not cluster' -n 2
 
 slow: setup
-	$(BIN)/python -m pytest -m 'slow and not gpu'
+	$(BIN)/python -m pytest -m 'slow and not gpu and not cluster'
 
 check: setup
 	$(BIN)/ruff check .
@@ -37,6 +38,11 @@ check: setup
 
 aot: setup
 	TRITON_INTERPRET=0 TRITON_DEFAULT_FP_FUSION=1 $(BIN)/python -m kernels.aot --golden tests/golden/spills.json
+
+# installs Debian's slurm-wlm, munge and shellcheck where they are missing
+cluster-test: setup
+	tests/cluster/install.sh
+	$(BIN)/python -m pytest tests/cluster
 
 gpu: setup
 	$(BIN)/python -m bench.gpu

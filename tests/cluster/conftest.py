@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from campaign import Campaign
 from machine import Machine, running
 
 
@@ -28,3 +29,11 @@ def cluster() -> Machine:
         directory = Path(os.environ.get("SLURM_TEST_DIRECTORY", made))
         with running(directory) as machine:
             yield machine
+
+
+@pytest.fixture
+def campaign(cluster: Machine, tmp_path: Path) -> Campaign:
+    """The tiny study on the cluster, with a profile of two nodes."""
+    made = Campaign(cluster, tmp_path)
+    made.use()
+    return made

@@ -1,0 +1,34 @@
+"""Every script of bash passes shellcheck, those that a launch renders too."""
+
+import subprocess
+from pathlib import Path
+
+from campaign import Campaign
+
+ROOT = Path(__file__).parents[2]
+
+
+def shellcheck(*scripts: Path) -> str:
+    done = subprocess.run(["shellcheck", "-x", *scripts], capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_the_scripts_that_are_kept():
+    scripts = [
+        *(ROOT / "slurm").glob("*.sh"),
+        *Path(__file__).parent.glob("*.sh"),
+        ROOT / ".ci/run",
+    ]
+    assert len(scripts) >= 4
+    assert shellcheck(*scripts) == ""
+
+
+def test_the_scripts_that_are_rendered_are_taken_by_sbatch(campaign: Campaign):
+    campaign.study("launch", str(campaign.sweep), *campaign.options, "--dry-run")
+    jobs = sorted(campaign.store.root.glob("*/job.sh"))
+    arrays = sorted(campaign.store.root.glob("cluster/arrays/*/array.sh"))
+    assert len(jobs) == 6
+    assert arrays
+    assert shellcheck(*jobs, *arrays) == ""
+    for script in (*jobs, *arrays):
+        campaign.cluster.ask("sbatch", "--test-only", str(script))

@@ -101,7 +101,7 @@ def output_path(root: Path, placed: Placed) -> Path | None:
 
 
 def new_token(root: Path) -> str:
-    """A token above all of this store. Only the holder of the lease of `<store>/cluster` may ask."""
+    """A token above all of this store. For who holds `<store>/cluster`'s lease."""
     numbers = [int(found[1]) for name in _names(root) if (found := _TOKEN.match(name))]
     return f"{max(numbers, default=0) + 1:06d}-{uuid.uuid4().hex[:6]}"
 

@@ -50,6 +50,7 @@ SILENT = (
 """No answer: what the controller did, if anything, is not known."""
 
 FORGOTTEN = "Invalid job id specified"
+OVER = ("already finished", "already completing or completed", FORGOTTEN)
 FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")  # settings that would hide jobs
 FIELDS = ("%i", "%T", "%r", "%N", "%E", "%j")  # the name last: it alone may hold a bar
 ARGUMENTS = 500
@@ -156,8 +157,8 @@ class Slurm:
         self._ask(["scontrol", "update", f"JobId={task}", f"Dependency={wanted}"])
 
     def release(self, job: str) -> None:
-        """Take the hold off a job or array."""
-        self._ask(["scontrol", "release", job])
+        """Take the hold off a job or array; one that has ended since is no error."""
+        self._forgiving(["scontrol", "release", job])
 
     def requeue(self, task: str) -> None:
         """Stop a running task and queue it anew under its id."""
@@ -166,13 +167,7 @@ class Slurm:
     def cancel(self, tasks: Sequence[str]) -> None:
         """Cancel pending and running jobs; those that have ended or are forgotten are no error."""
         for start in range(0, len(tasks), ARGUMENTS):
-            try:
-                self._ask(["scancel", *tasks[start : start + ARGUMENTS]])
-            except Refused as error:
-                if "already completing or completed" not in str(error) and FORGOTTEN not in str(
-                    error
-                ):
-                    raise
+            self._forgiving(["scancel", *tasks[start : start + ARGUMENTS]])
 
     def jobs(self, arrays: Iterable[str], *, since: str | None = None) -> dict[str, Job]:
         """By id: every task of these arrays that the controller remembers, or else the accounting.
@@ -200,6 +195,14 @@ class Slurm:
             if name.strip() == "AccountingStorageType":
                 return not value.strip().endswith(("/none", "(null)"))
         return False
+
+    def _forgiving(self, arguments: Sequence[str]) -> None:
+        """A command whose wish may have come true already, as when its first answer was lost."""
+        try:
+            self._ask(arguments)
+        except Refused as error:
+            if not any(each in str(error) for each in OVER):
+                raise
 
     def _queue(self, arrays: Sequence[str]) -> dict[str, Job]:
         form = ["--noheader", "--array", "--states=all", f"--format={'|'.join(FIELDS)}"]

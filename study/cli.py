@@ -164,14 +164,29 @@ def show(target: Target, json: AsJson = False):
 @app.command()
 @_ends_clearly
 def status(
-    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+    target: Target,
+    store: StoreAt = DEFAULT_STORE,
+    every: Every = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Redraw every few seconds until Ctrl-C.")
+    ] = False,
+    json: AsJson = False,
 ):
-    """Show how far each run is, from its files."""
+    """Show how far each run is, from its files and, where it was submitted, from SLURM."""
     from study import plan as plans
-    from study import tables
     from study.store import Store
 
-    tables.show_status(plans.load(target), store=Store(store), every=every, as_json=json)
+    sweep = plans.load(target)
+    if live and json:
+        raise ValueError("--live and --json exclude each other")
+    if live:
+        from study import live as views
+
+        views.watch(sweep, store=Store(store))
+        return
+    from study.status import show_status
+
+    show_status(sweep, store=Store(store), every=every, as_json=json)
 
 
 @app.command()

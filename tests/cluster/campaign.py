@@ -1,4 +1,4 @@
-"""A sweep on the test cluster: launched by the command line, watched through its files and SLURM."""
+"""A sweep on the test cluster: launched by commands, watched through its files and SLURM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cluster's tests run: one small corpus, a training of each architecture, and a chain of stages."""
+"""What the cluster's tests run: a corpus, a training of each architecture, a chain of stages."""
 
 from study.presets import small_training, world, world_suite_task
 from study.run import (

@@ -109,6 +109,7 @@ def _ends_clearly(command: Command) -> Command:
 
 
 def _complain(error: BaseException) -> int:
+    from study.cluster.slurm import Unanswered
     from study.lease import LeaseHeld
     from study.signals import EXIT_CODE, Interrupted
 
@@ -118,13 +119,17 @@ def _complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    expected = isinstance(error, (ValueError, OSError, LeaseHeld))
+    silent = isinstance(error, Unanswered)
+    expected = silent or isinstance(error, (ValueError, OSError, LeaseHeld))
     kind = "" if expected else f"{type(error).__name__}: "
     print(f"error: {kind}{error}", file=sys.stderr)
     if not expected:
         print("(study --traceback COMMAND shows where)", file=sys.stderr)
     if isinstance(error, LeaseHeld):
         return 3
+    if silent:
+        print("SLURM is silent: start the same command again when it answers", file=sys.stderr)
+        return EXIT_CODE
     return 2 if expected else 1
 
 
@@ -361,11 +366,70 @@ def lm_eval(context: typer.Context):
     forward_lm_eval(context.args)
 
 
+@app.command()
+@_ends_clearly
+def launch(
+    target: Target,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="A profile: its name, or a TOML file's path.")
+    ],
+    store: StoreAt = DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write all scripts and submit nothing.")
+    ] = False,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Archive uncommitted changes and record it.")
+    ] = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+):
+    """Submit what is not done to SLURM, and exit."""
+    from study import plan as plans
+    from study.cluster import launch as launches
+    from study.cluster import profile, tell
+    from study.cluster.slurm import Slurm
+    from study.store import Store
+
+    order = launches.Order(
+        sweep=plans.load(target),
+        store=Store(store.resolve()),
+        profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
+        changes="archive" if allow_dirty else "refuse",
+    )
+    launched = launches.rehearse(order) if dry_run else launches.launch(order, slurm=Slurm())
+    tell.show(launched, as_json=json)
+
+
 @app.command(hidden=True)
 @_ends_clearly
 def worker():
     """Execute runs for a launcher (JSON lines)."""
     from study.worker import serve
+
+    code = serve(_executors())
+    sys.stderr.flush()
+    os._exit(code)  # everything is published; unloading torch would keep the launcher for seconds
+
+
+@app.command(hidden=True)
+@_ends_clearly
+def job(
+    directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    execution: Annotated[Path, typer.Option("--execution", help="JSON, as launch writes it.")],
+    code: Annotated[
+        Path | None, typer.Option("--code", help="The code that was submitted.")
+    ] = None,
+):
+    """Execute the run of one directory, as a job of SLURM does."""
+    from study.cluster.job import execute_directory
+
+    ended = execute_directory(directory, execution=execution, code=code, executors=_executors())
+    sys.stderr.flush()
+    os._exit(ended)  # as in `worker`
+
+
+def _executors() -> dict[str, Execute]:
+    """What executes each kind of run, imported when the first of them comes."""
 
     def train(run: Run, **rest: Any) -> None:
         from study.work import execute
@@ -378,9 +442,7 @@ def worker():
         execute(run, **rest)  # type: ignore[arg-type]
 
     kinds: dict[str, Execute] = {"Evaluation": score, "External": score}
-    code = serve({"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds)
-    sys.stderr.flush()
-    os._exit(code)  # everything is published; unloading torch would keep the launcher for seconds
+    return {"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds
 
 
 def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) -> Execution:

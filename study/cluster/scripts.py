@@ -17,10 +17,11 @@ from study.cluster.profile import Profile, Resources
 from study.execution import Execution
 from study.run import Run, run_id
 
-EARLY = """trap 'signalled=USR1' USR1
+EARLY = """# shellcheck disable=SC2034,SC1091  # the file that is sourced uses the variables
+trap 'signalled=USR1' USR1
 trap 'signalled=TERM' TERM
 """
-"""Before anything else: a signal must not end the shell that can queue the job again."""
+"""Before any other command: a signal must not end the shell that can queue the job again."""
 
 GRACE = 0.8
 """Of the seconds between SLURM's warning and the limit: so long a job waits for its ranks."""

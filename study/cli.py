@@ -109,6 +109,7 @@ def _ends_clearly(command: Command) -> Command:
 
 
 def _complain(error: BaseException) -> int:
+    from study.cluster.slurm import Unanswered
     from study.lease import LeaseHeld
     from study.signals import EXIT_CODE, Interrupted
 
@@ -118,6 +119,10 @@ def _complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    if isinstance(error, Unanswered):
+        print(f"SLURM does not answer: {error}", file=sys.stderr)
+        print("start the same command again when it does", file=sys.stderr)
+        return EXIT_CODE
     expected = isinstance(error, (ValueError, OSError, LeaseHeld))
     kind = "" if expected else f"{type(error).__name__}: "
     print(f"error: {kind}{error}", file=sys.stderr)
@@ -187,6 +192,36 @@ def status(
     from study.status import show_status
 
     show_status(sweep, store=Store(store), every=every, as_json=json)
+
+
+@app.command()
+@_ends_clearly
+def explain(target: Target, store: StoreAt = DEFAULT_STORE, json: AsJson = False):
+    """Show why one run is in its state: files, lease, SLURM's view, parents, logs."""
+    from study import plan as plans
+    from study.cluster import explain as explaining
+    from study.store import Store
+
+    found = explaining.explain(plans.load(target), store=Store(store))
+    explaining.show(found, as_json=json)
+
+
+@app.command()
+@_ends_clearly
+def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
+    """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
+    from study import plan as plans
+    from study.cluster import cancel as cancelling
+    from study.cluster.slurm import Slurm
+    from study.store import Store
+
+    path, slug = plans.split_target(target)
+    sweep = plans.load(str(path))
+    runs = cancelling.named(sweep.runs, run=sweep.run(slug) if slug else None)
+    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=Slurm())
+    for each in found:
+        print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
+    print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")
 
 
 @app.command()

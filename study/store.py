@@ -64,6 +64,12 @@ class Store:
         return self.root / (names[0] if names else directory_name(run))
 
     def open(self, run: Run) -> RunDirectory:
+        """As `prepare`, for the process that is about to work on the run."""
+        opened = self.prepare(run)
+        opened.record_provenance()
+        return opened
+
+    def prepare(self, run: Run) -> RunDirectory:
         """The run's directory, made where it is missing; raises where it belongs to another run."""
         directory = self.directory(run)
         try:
@@ -80,7 +86,6 @@ class Store:
             publish_file(directory / "run.yaml", encode(run).encode())
         else:
             self.check_owner(run)
-        opened.record_provenance()
         return opened
 
     def existing(self, run: Run) -> RunDirectory:

@@ -32,7 +32,7 @@ run is never read from silence. No torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from study.cluster.records import Placed
@@ -107,12 +107,14 @@ class Parent:
 class Reconciled:
     """state, reason: see above. job: SLURM's name of the newest job. free: SLURM has answered, no
     job is queued or at work and no process holds the run, so that submitting it again is safe.
+    cancelled_by: slurm for the sake of a parent, or a person; None in every other state.
     """
 
     state: ClusterState
     reason: str = ""
     job: str | None = None
     free: bool = False
+    cancelled_by: Literal["slurm", "person"] | None = None
 
 
 def reconcile(
@@ -141,35 +143,40 @@ def reconcile(
         return Reconciled(state="queued", reason=_waiting(files, placed, seen, parents), job=name)
     if seen is not None and seen.active:
         return Reconciled(state="running", reason=_active(files, seen), job=name)
-    state, reason = _ended(files, seen, parents)
-    free = seen is None or seen.state != "REVOKED"
-    return Reconciled(state=state, reason=reason, job=name, free=free)
+    return replace(_ended(files, seen, parents), job=name)
 
 
-def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> tuple[ClusterState, str]:
+def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Reconciled:
     """The lower half of the table: the job has ended or is forgotten."""
+
+    def free(state: ClusterState, reason: str) -> Reconciled:
+        return Reconciled(state=state, reason=f"{reason}; {_way_on(files)}", free=True)
+
     if files.state == "failed":
-        return "failed", files.failure or ""
+        return Reconciled(state="failed", reason=files.failure or "", free=True)
     hopeless = [parent for parent in parents if parent.hopeless]
+    for_parent = Reconciled(
+        state="cancelled", reason=_because(hopeless), free=True, cancelled_by="slurm"
+    )
     if seen is None:
         if hopeless:
-            return "cancelled", _because(hopeless)
+            return for_parent
         if files.state == "interrupted" and files.holder is not None:
-            heartbeat = f"its last heartbeat was {files.holder.age:.0f} s ago"
-            return "interrupted", f"{heartbeat} and SLURM has forgotten its job; {_way_on(files)}"
-        return "unknown", f"its job has ended and SLURM has forgotten how; {_way_on(files)}"
+            age = f"its last heartbeat was {files.holder.age:.0f} s ago"
+            return free("interrupted", f"{age} and SLURM has forgotten its job")
+        return free("unknown", "its job has ended and SLURM has forgotten how")
     match seen.state:
         case "CANCELLED" if seen.reason == "DependencyNeverSatisfied" or hopeless:
-            return "cancelled", _because(hopeless)
+            return for_parent
         case "CANCELLED":
-            return "cancelled", f"by a person (scancel); {_way_on(files)}"
+            return replace(free("cancelled", "by a person (scancel)"), cancelled_by="person")
         case "REVOKED":
-            return "unknown", "another cluster of the federation has the job"
+            return Reconciled(state="unknown", reason="another cluster of the federation has it")
         case "COMPLETED":
-            return "failed", f"its job ended COMPLETED without sealing it; {_way_on(files)}"
+            return free("failed", "its job ended COMPLETED without sealing it")
     where = f" on {seen.node_list}" if seen.node_list else ""
     code = f", exit code {seen.exit_code}" if seen.exit_code not in (None, "0:0") else ""
-    return "failed", f"its job ended {seen.state}{where}{code}; {_way_on(files)}"
+    return free("failed", f"its job ended {seen.state}{where}{code}")
 
 
 def _waiting(files: Files, placed: Placed, seen: Job, parents: tuple[Parent, ...]) -> str:

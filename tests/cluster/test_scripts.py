@@ -26,7 +26,7 @@ def test_the_scripts_that_are_kept():
 def test_the_scripts_that_are_rendered_are_taken_by_sbatch(campaign: Campaign):
     campaign.study("launch", str(campaign.sweep), *campaign.options, "--dry-run")
     jobs = sorted(campaign.store.root.glob("*/job.sh"))
-    arrays = sorted(campaign.store.root.glob("cluster/arrays/*/array.sh"))
+    arrays = sorted(campaign.store.root.glob("cluster/dry-run/*/array.sh"))
     assert len(jobs) == 6
     assert arrays
     assert shellcheck(*jobs, *arrays) == ""

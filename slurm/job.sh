@@ -49,7 +49,7 @@ on_signal() {
 pass_on() {
     kill -s USR1 "$step" 2>/dev/null
     if [[ -z $watch ]]; then
-        remind &
+        remind >/dev/null 2>&1 &
         watch=$!
     fi
 }
@@ -61,7 +61,8 @@ study_check() {
 
 # USR1 is lost on a rank that is only being started, so it is said again until the time is over.
 remind() {
-    trap - USR1 TERM ALRM EXIT
+    trap - USR1 ALRM EXIT
+    trap 'kill "$!"; exit' TERM
     local left=$STUDY_GRACE pause
     while ((left > 0)); do
         pause=$((left < resend ? left : resend))
@@ -133,7 +134,7 @@ TERM) exit 143 ;;
 esac
 
 say "started on ${SLURM_JOB_NODELIST:-this node}, attempt $((${SLURM_RESTART_COUNT:-0} + 1))"
-srun --kill-on-bad-exit=1 --nodes="${SLURM_JOB_NUM_NODES:-1}" \
+srun --kill-on-bad-exit=1 --wait=0 --nodes="${SLURM_JOB_NUM_NODES:-1}" \
     --ntasks-per-node="$STUDY_RANKS_PER_NODE" --cpus-per-task="$STUDY_CPUS" \
     "${STUDY_PREFIX[@]}" "$STUDY_PYTHON" -P -m study.cli job "$STUDY_RUN" \
     --execution "$STUDY_EXECUTION" --code "$STUDY_CODE" &

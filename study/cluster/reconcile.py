@@ -166,7 +166,9 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
             return free("interrupted", f"{age} and SLURM has forgotten its job")
         return free("unknown", "its job has ended and SLURM has forgotten how")
     match seen.state:
-        case "CANCELLED" if seen.reason == "DependencyNeverSatisfied" or hopeless:
+        case "CANCELLED" if seen.reason == "DependencyNeverSatisfied":
+            return for_parent
+        case "CANCELLED" if seen.reason is None and hopeless:  # the accounting keeps no reason
             return for_parent
         case "CANCELLED":
             return replace(free("cancelled", "by a person (scancel)"), cancelled_by="person")
@@ -185,7 +187,7 @@ def _waiting(files: Files, placed: Placed, seen: Job, parents: tuple[Parent, ...
         again = f"goes on at step {files.step}; "
     if seen.restarts:
         again = f"requeued {seen.restarts} x, {again}" if again else f"requeued {seen.restarts} x; "
-    match seen.reason:
+    match seen.reason or "":
         case "DependencyNeverSatisfied":
             hopeless = [parent for parent in parents if parent.hopeless]
             return f"{again}SLURM is about to cancel it: {_because(hopeless)}"

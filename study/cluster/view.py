@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from study.cluster.reconcile import Files, Parent, Reconciled, Silent, reconcile
 from study.cluster.records import Array, Placed, load_all, newest
@@ -30,13 +31,22 @@ class View:
     silent: str | None
 
 
-def look(runs: Sequence[Run], *, store: Store, slurm: Slurm = LOOKING) -> View:
-    """Every run's state. runs: parents first, as a plan has them."""
+def look(
+    runs: Sequence[Run],
+    *,
+    store: Store,
+    slurm: Slurm = LOOKING,
+    sealed: Literal["skip", "ask"] = "skip",
+) -> View:
+    """Every run's state. runs: parents first, as a plan has them.
+
+    sealed: whether SLURM is asked for the jobs of sealed runs too, which may be computing a
+    checkpoint again. Their state does not depend on it, and a large finished study has many.
+    """
     mine = {run_id(run) for run in runs}
     placed = {name: place for name, place in newest(load_all(store.root)).items() if name in mine}
-    # A sealed run's job says nothing more, and a large finished study must not be asked for.
-    before = store.statuses(runs)
-    asked = {name: place for name, place in placed.items() if before[name] != "done"}
+    before = store.statuses(runs) if sealed == "skip" else {}
+    asked = {name: place for name, place in placed.items() if before.get(name) != "done"}
     jobs, silent = _jobs(asked, slurm=slurm)
     # Files are read after SLURM has answered: a job that ended before has sealed its run by now.
     states = store.statuses(runs)

@@ -115,6 +115,16 @@ TABLE = [
     (BEGUN, _placed(), _job("CANCELLED"), (), "cancelled", "by a person (scancel); launch goes on "
      "at step 40", True),
     (PLANNED, _placed(), _job("CANCELLED"), (), "cancelled", "by a person (scancel)", True),
+    (PLANNED, _placed(), _job("CANCELLED"), FAILED_PARENT, "cancelled", "by a person", True),
+    (
+        PLANNED,
+        _placed(),
+        _job("CANCELLED", reason=None),
+        FAILED_PARENT,
+        "cancelled",
+        "because pre failed",
+        True,
+    ),
     # ended without a seal and without a note
     (BEGUN, _placed(), _job("COMPLETED"), (), "failed", "COMPLETED without sealing", True),
     *[(BEGUN, _placed(), _job(end), (), "failed", f"its job ended {end}", True) for end in ENDS],

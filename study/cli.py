@@ -256,6 +256,53 @@ def report(
 
 @app.command()
 @_ends_clearly
+def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
+    """Ask the hub for the commits, and read the files, that a sweep's pin file lacks; write them."""
+    from study import pins, tables
+    from study import plan as plans
+    from study.data.shards import file_digest
+
+    sweep = plans.load(target)
+    known = getattr(sweep.module, "PINS", None)
+    if not isinstance(known, pins.Pins):
+        raise ValueError(f"{sweep.path} has no pins; legal: PINS = study.pins.load(FILE) in it")
+
+    def digest(name: str) -> str:
+        places = [folder / name for folder in data_dir or ()]
+        found = next((each for each in places if each.exists()), None)
+        if found is None:
+            told = ", ".join(map(str, places)) or "no --data-dir was given"
+            raise ValueError(f"no such file or directory (looked at: {told})")
+        if found.is_file():
+            return file_digest(found)
+        from eval.subjects import directory_digest
+
+        return directory_digest(found)
+
+    done = pins.pin(known, pins.unpinned(sweep.runs), commit=pins.hub_commit, sha256=digest)
+    tables.show_pins(done, path=known.path, as_json=json)
+    return 2 if any(each.problem for each in done) else 0
+
+
+@app.command()
+@_ends_clearly
+def claims(
+    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+):
+    """Show each claim of a sweep: the runs it needs, whether they are declared, its verdict."""
+    from eval import checklist
+    from study import plan as plans
+    from study.store import Store
+
+    sweep = plans.load(target)
+    declared = tuple(getattr(sweep.module, "CLAIMS", ()))
+    if not declared:
+        raise ValueError(f"{sweep.path} has no claims; legal: CLAIMS = paper_claims(...) in it")
+    checklist.show(declared, sweep.runs, store=Store(store), every=every, as_json=json)
+
+
+@app.command()
+@_ends_clearly
 def rates(
     target: Target,
     out: Annotated[Path, typer.Option("--out", help="The file of choices that sweeps read.")],
@@ -381,7 +428,7 @@ def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) 
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import display, environment, launch
+    from study import display, environment, launch, pins
     from study.store import Store
 
     store = Store(root.resolve())
@@ -389,6 +436,7 @@ def _execute(
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
+    pins.refuse_unpinned(todo)
     if reason := environment.clash():
         raise ValueError(reason)
     count = workers or launch.default_workers(todo, device=execution.device)

@@ -19,6 +19,7 @@ from study.decode import encode
 from study.display import quantity, table
 from study.lease import holder_of
 from study.ledger import STAGES, Row
+from study.pins import Pinned, unpinned
 from study.plan import Sweep, SweepError
 from study.rates import Trial
 from study.run import Run, Trained, canonical, run_id
@@ -49,6 +50,11 @@ def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None
         table(columns, lines)
     if sharing.paths > 1:
         print(_saved(sharing))
+    if names := unpinned(sweep.runs):
+        print(
+            f"\nUNPINNED: {len(names)} sources; nothing that reads them is run before `study pin "
+            f"{sweep.path}`: {', '.join(names)}"
+        )
 
 
 def _every_row(rows: Sequence[Row]) -> None:
@@ -80,6 +86,17 @@ def _saved(sharing: ledger.Sharing) -> str:
         f"{quantity(sharing.tokens)} and {quantity(sharing.flops)}: {tokens:.0%} and {flops:.0%} "
         "saved"
     )
+
+
+def show_pins(done: Sequence[Pinned], *, path: Path, as_json: bool) -> None:
+    """What was pinned, and what still is not."""
+    if as_json:
+        print(json.dumps([asdict(each) for each in done], indent=1))
+        return
+    if done:
+        table(("source", "pin", "problem"), [(e.name, e.pin, e.problem) for e in done])
+    left = sum(bool(each.problem) for each in done)
+    print(f"{path}: {len(done) - left} pinned now, {left} not pinned")
 
 
 def show_run(sweep: Sweep, *, as_json: bool) -> None:

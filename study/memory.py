@@ -18,13 +18,12 @@ Numbers in comments: n positions of a micro-batch, M model width, I = heads * d_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, prod
 from typing import Literal, assert_never
 
 from study import cost
-from study.run import Adafactor, AdamW, Model, Muon, Trained, Training, model_of
+from study.run import Adafactor, AdamW, Finetune, Model, Muon, Trained, Training, model_of
 from study.shapes import Role, Shape, shapes
 
 Zero = Literal[0, 1, 2, 3]
@@ -137,12 +136,9 @@ def _state(tensors: tuple[Shape, ...], training: Training) -> int:
 
 def _factored(shape: tuple[int, ...]) -> int:
     if len(shape) < 2:
-        return shape[0]
-    *stack, rows, columns = shape
-    stacked = 1
-    for each in stack:
-        stacked *= each
-    return stacked * (rows + columns)
+        return prod(shape)
+    rows, columns = shape[-2:]
+    return prod(shape[:-2]) * (rows + columns)
 
 
 def _update(tensors: tuple[Shape, ...], training: Training) -> int:
@@ -162,7 +158,9 @@ def _update(tensors: tuple[Shape, ...], training: Training) -> int:
             return max(groups)
         case Muon():
             matrices = (each.shape for each in tensors if each.role == "matrix")
-            return max(8 * rows * columns + 6 * min(rows, columns) ** 2 for rows, columns in matrices)
+            return max(
+                8 * rows * columns + 6 * min(rows, columns) ** 2 for rows, columns in matrices
+            )
         case _:
             return 0
 
@@ -180,35 +178,46 @@ def _passed(
     queries, keys, values and outputs (4 I); the gated MLP saves both products, the gelu and what
     goes into the last one (4 F). Under autocast what enters a product is 16 bits wide, once for
     each product that reads it, and the norms' own tensors stay float32. A relative bias writes the
-    softmax out: heads x queries x keys a row. Dropout saves its masks (a byte on a GPU, a number of
-    the tensor's own width on a CPU).
+    softmax out, in float32 and as it enters the product with the values: heads x queries x keys a
+    row. Dropout saves its masks (a byte on a GPU, a number of the tensor's own width on a CPU).
+    Intervals that are neither causal nor full are a mask a layer in torch's attention on a CPU.
 
     With checkpointing a layer keeps its input alone, and one layer at a time is computed again.
     """
     model, training = model_of(run), run.training
     if model.mixer != "attention":
         raise ValueError(
-            f"{run.slug!r}: what its mixer {model.mixer!r} saves is not known; legal: attention"
+            f"what the mixer {model.mixer!r} saves for its backward pass is not known; legal: "
+            "attention"
         )
     autocast = training.precision == "bfloat16_autocast"
     narrow = 2 if autocast else WIDE
     shape = cost.row_shape(model, run.objective)
     laid = rows * shape.count
-    stacks = [_Side(model=model, narrow=narrow, queries=shape.target, source=shape.source)]
+    base = _Side(
+        model=model,
+        narrow=narrow,
+        device=device,
+        dropout=training.dropout > 0.0,
+        masked=device == "cpu" and _masked(run),
+        queries=shape.target,
+        source=shape.source,
+    )
+    stacks = [base]
     if model.architecture == "encoder_decoder":
-        stacks.append(_Side(model=model, narrow=narrow, queries=shape.source, source=0))
-    mask = 0
-    if training.dropout:
-        mask = 1 if device == "cuda" else narrow
-    saved = working = Fraction(0)
+        stacks.append(replace(base, queries=shape.source, source=0))
+    # What the encoder says is read by every cross-attention; under autocast each has its own copy.
+    saved = WIDE * model.d_model * shape.source if narrow == WIDE else 0
+    working = 0
     for stack in stacks:
-        layer = stack.layer() + stack.masks(mask)
-        keep = WIDE * stack.queries * model.d_model + stack.memory()
-        saved += model.layers * (keep if activation_checkpointing == "on" else layer)
-        working = max(
-            working, stack.working() + (layer if activation_checkpointing == "on" else 0)
-        )
-        saved += stack.ends(mask)
+        layer = stack.layer()
+        if activation_checkpointing == "on":
+            saved += model.layers * (WIDE * stack.queries * model.d_model + stack.memory())
+            working = max(working, stack.working() + layer)
+        else:
+            saved += model.layers * layer
+            working = max(working, stack.working())
+        saved += stack.ends()
     places = laid * shape.loss
     numbers = places * model.vocab_size
     # The head reads the scaled states at loss positions; the loss keeps float32 logits and makes a
@@ -225,15 +234,25 @@ def _passed(
     )
 
 
+def _masked(run: Trained) -> bool:
+    """Whether a self-attention's intervals are neither causal nor full, as a rule."""
+    if model_of(run).architecture == "prefix_decoder" or isinstance(run, Finetune):
+        return True
+    return run.packing.document_masking
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Side:
     """One stack of layers over one row. source: positions that cross-attention reads, or 0.
 
-    narrow: bytes of a number that enters or leaves a product.
+    narrow: bytes of a number that enters or leaves a product. masked: attention keeps a mask.
     """
 
     model: Model
     narrow: int
+    device: Device
+    dropout: bool
+    masked: bool
     queries: int
     source: int
 
@@ -250,20 +269,26 @@ class _Side:
         return self.model.positions in ("t5_bias", "t5_bias_paper")
 
     def _norm(self, readers: int) -> int:
-        """Bytes a position: input and normed input in float32, and the output: shared by its
+        """Bytes a position: input, normed input and scale in float32, and the output: shared by its
         readers, or cast once for each.
         """
         output = WIDE if self.narrow == WIDE else readers * self.narrow
-        return self.model.d_model * (2 * WIDE + output)
+        return self.model.d_model * (2 * WIDE + output) + WIDE
 
-    def layer(self) -> Fraction:
-        model = self.model
-        scores = self.narrow * model.heads * self.queries if self._biased else 0
+    def layer(self) -> int:
+        model, sums = self.model, WIDE * self.model.heads
+        scores = 0
+        if self._biased:
+            sums = 0
+            scores = model.heads * self.queries * (WIDE + (2 if self.narrow < WIDE else 0))
+        elif self.masked:
+            scores = self.narrow * self.queries
         position = self._norm(3) + self._norm(2) + self.narrow * (4 * self._inner + 4 * model.d_ff)
-        total = self.queries * (position + scores)
+        total = self.queries * (position + scores + sums + self._masks())
         if self._crosses:
-            total += self.queries * (self._norm(1) + self.narrow * 2 * self._inner) + self.memory()
-        return Fraction(total)
+            read = self._norm(1) + self.narrow * 2 * self._inner + WIDE * model.heads
+            total += self.queries * read + self.memory()
+        return total
 
     def memory(self) -> int:
         """A layer's keys and values of the source, which are there before the decoder begins; under
@@ -272,19 +297,24 @@ class _Side:
         copies = 2 * self.model.d_model if self.narrow < WIDE else 0
         return self.source * self.narrow * (2 * self._inner + copies) if self._crosses else 0
 
-    def masks(self, width: int) -> int:
-        """Of dropout: after the mixer, inside and after the MLP, and after cross-attention."""
+    def _masks(self) -> int:
+        """Of dropout, a position: after the mixer, inside and after the MLP, and after
+        cross-attention.
+        """
+        width = 1 if self.device == "cuda" else self.narrow
         residual = 3 if self._crosses else 2
-        return self.queries * width * (residual * self.model.d_model + self.model.d_ff)
+        return width * (residual * self.model.d_model + self.model.d_ff) if self.dropout else 0
 
-    def ends(self, width: int) -> int:
-        """The final norm's tensors, and the masks on both ends of the stack."""
-        return self.queries * self.model.d_model * (2 * WIDE + 2 * width)
+    def ends(self) -> int:
+        """The final norm's tensors, the masks on both ends of the stack, and rope's angles."""
+        mask = (1 if self.device == "cuda" else WIDE) if self.dropout else 0
+        angles = 2 * WIDE * self.model.d_head if self.model.positions == "rope" else 0
+        return self.queries * (self.model.d_model * (2 * WIDE + 2 * mask) + angles)
 
     def working(self) -> int:
         """The gradients of one layer's widest part: three of the MLP's width, or of the scores."""
-        scores = 3 * self.model.heads * self.queries * self.queries if self._biased else 0
-        return self.narrow * max(3 * self.queries * self.model.d_ff, scores)
+        scores = 3 * WIDE * self.model.heads * self.queries * self.queries if self._biased else 0
+        return max(3 * self.narrow * self.queries * self.model.d_ff, scores)
 
 
 def _peak(
@@ -296,12 +326,13 @@ def _peak(
     zero: Zero | None,
     shards: int,
 ) -> Forecast:
-    """The largest moment. Gradients of the embedding arrive from the head and from each look-up,
-    and are added: one more of its size is there at the end.
+    """The largest moment. A tied embedding's gradients arrive from the head, at once, and from the
+    look-up, at the end, and are added out of place: three of its size are there (measured).
     """
     model, training = model_of(run), run.training
     numbers = sum(each.numel for each in tensors)
     embedding = WIDE * model.vocab_size * model.d_model
+    copies = embedding * ((2 if model.tied else 0) + (1 if held.accumulates else 0))
     flat = bucket = 0
     match zero:
         case None:
@@ -324,8 +355,8 @@ def _peak(
             pass_.casts + embedding + pass_.working,
         ),
         "gradients": (
-            held.gradients + embedding * (2 if held.accumulates else 1) + bucket,
-            embedding + bucket,
+            held.gradients + copies + bucket,
+            copies + bucket,
         ),
         "update": (held.gradients + flat + _update(tensors, training), flat),
     }

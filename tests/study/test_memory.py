@@ -1,4 +1,4 @@
-"""The forecast of memory against what autograd saves in the built model, and the paper's figures."""
+"""The forecast of memory against what autograd saves and what a process really takes."""
 
 import collections
 from dataclasses import replace

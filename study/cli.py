@@ -141,10 +141,32 @@ def options(
 @app.command()
 @_ends_clearly
 def plan(
-    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+    target: Target,
+    store: StoreAt = DEFAULT_STORE,
+    every: Every = False,
+    json: AsJson = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show what one rank needs for each ZeRO stage instead.")
+    ] = False,
+    ranks: Annotated[int, typer.Option(min=1, help="Ranks, for --memory.")] = 1,
+    micro_batch: MicroBatch = None,
+    activation_checkpointing: Annotated[
+        Switch, typer.Option(help="Recompute layers in the backward pass, for --memory.")
+    ] = Switch.OFF,
 ):
     """Show what there is to do and what it costs, without doing it."""
     from study import plan as plans
+
+    if memory:
+        from study import memory_table
+
+        setting = memory_table.Setting(
+            ranks=ranks,
+            micro_batch=micro_batch,
+            activation_checkpointing=activation_checkpointing.value,
+        )
+        memory_table.show(plans.load(target), setting=setting, every=every, as_json=json)
+        return
     from study import tables
     from study.store import Store
 

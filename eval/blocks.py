@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from eval import prose
 from eval.cells import EXTERNAL
-from eval.claims import Claim
+from eval.claims import Claim, of_size
 from eval.estimates import OwnRuns
 from eval.panel import Panel
 from eval.prose import Block
@@ -24,12 +24,13 @@ def by_size(found: Sequence[Panel], claims: tuple[Claim, ...]) -> list[Block]:
     blocks = []
     for size in sizes:
         own = {panel.suite: panel for panel in found if panel.size == size}
-        decided = sum(1 for each in decide(claims, OwnRuns(own, decided=1)) if each.p is not None)
+        about = of_size(claims, size)
+        decided = sum(1 for each in decide(about, OwnRuns(own, decided=1)) if each.p is not None)
         blocks.append(
             Block(
                 name=size,
-                verdicts=decide(claims, OwnRuns(own, decided=decided)),
-                other_end=decide(claims, OwnRuns(own, decided=decided, end="other")),
+                verdicts=decide(about, OwnRuns(own, decided=decided)),
+                other_end=decide(about, OwnRuns(own, decided=decided, end="other")),
                 spread=prose.spread(own),
             )
         )

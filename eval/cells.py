@@ -4,7 +4,8 @@ Owns the names by which claims, tables and costs mean a run, and the model size 
 grouped. Reads no file. No torch.
 
 A claim names a cell by its lineage. What a lineage does not say stands in brackets where a plan
-needs it: `ED:MLM (half depth)`, `CD:FLM (ssd)`, `ND:MTF (dropout 0)`.
+needs it, and what most of the plan's runs are needs no name: `ED:MLM (half depth)`, `CD:FLM (ssd)`,
+`ND:MLM (positions t5_bias)`, `ND:MTF (dropout 0)`.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Naming:
         trained = [each.run if isinstance(each, Evaluation) else each for each in runs]
         own = [each for each in trained if isinstance(each, Trained)]
         self._variants = variants(runs)
+        self._main = _main(own)
         self._decoders = {
             (model.layers, model.d_model)
             for model in map(model_of, own)
@@ -110,7 +112,8 @@ class Naming:
 
     def variant(self, model: Model) -> str:
         parts = ["half depth"] if self._half(model) else []
-        if name := self._variants[shape(model)]:
+        own = shape(model)
+        if (name := self._variants[own]) and own not in self._main:
             parts.append(name)
         return ", ".join(parts)
 
@@ -125,6 +128,23 @@ class Naming:
             and size not in self._decoders
             and twice in self._decoders
         )
+
+
+def _main(trained: Iterable[Trained]) -> set[Model]:
+    """Of the attention models of one width and depth, the one that most runs have: it needs no
+    name. None where two have as many.
+    """
+    groups: dict[tuple[int, int], Counter[Model]] = {}
+    for run in trained:
+        model = shape(model_of(run))
+        if model.mixer == "attention":
+            groups.setdefault((model.layers, model.d_model), Counter())[model] += 1
+    found = set()
+    for group in groups.values():
+        (first, most), *rest = group.most_common(2)
+        if not rest or rest[0][1] < most:
+            found.add(first)
+    return found
 
 
 def tokens_before_finetuning(run: Trained, step: int) -> int:

@@ -61,6 +61,7 @@ def rows(claims: Sequence[Claim], runs: Sequence[Run], *, store: Store) -> list[
         )
         for size, by_claim in found.items()
         for claim in claims
+        if claim.id in by_claim
     ]
 
 

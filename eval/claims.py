@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from typing import Literal
@@ -64,7 +65,10 @@ class Need:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A conjunction of contrasts. Without any it cannot be decided here, and `reason` says why."""
+    """A conjunction of contrasts. Without any it cannot be decided here, and `reason` says why.
+
+    sizes: the model sizes that it is about, as `eval.cells` names them; empty for every size.
+    """
 
     id: str
     text: str
@@ -72,6 +76,7 @@ class Claim:
     components: tuple[Contrast, ...]
     needs: tuple[Need, ...] = ()
     reason: str = ""
+    sizes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +107,11 @@ def without_dropout(cell: str) -> Cell:
     """A cell after finetuning at dropout 0, where the plan's other finetunings have some."""
     first, last = after(cell)
     return (first, f"{last} (dropout 0)")
+
+
+def of_size(claims: Iterable[Claim], size: str) -> tuple[Claim, ...]:
+    """The claims that are about this model size."""
+    return tuple(claim for claim in claims if not claim.sizes or size in claim.sizes)
 
 
 def label(cell: Cell) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eval.budgets import matched
 from eval.cells import EXTERNAL, Naming
-from eval.claims import CHANCE, Cell, Claim, Contrast, Need, label
+from eval.claims import CHANCE, Cell, Claim, Contrast, Need, label, of_size
 from study.run import Evaluation, Run, Suite, Text, Trained, root
 
 
@@ -128,7 +128,7 @@ def needed(claims: Sequence[Claim], runs: Iterable[Run]) -> dict[str, dict[str, 
     subjects = (run.run if isinstance(run, Evaluation) else run for run in runs)
     sizes = dict.fromkeys(naming.size(each) for each in subjects if isinstance(each, Trained))
     return {
-        size: {claim.id: declared.needed(claim) for claim in claims}
+        size: {claim.id: declared.needed(claim) for claim in of_size(claims, size)}
         for size in sizes
         if size != EXTERNAL
         for declared in (Declared(runs, naming=naming, size=size),)

@@ -153,6 +153,12 @@ def plan(
     activation_checkpointing: Annotated[
         Switch, typer.Option(help="Recompute layers in the backward pass, for --memory.")
     ] = Switch.OFF,
+    hardware: Annotated[
+        str | None, typer.Option(help="A card, for hours and what fits it: h100, a100, tpu-v4 …")
+    ] = None,
+    mfu: Annotated[
+        float, typer.Option(help="The share of the card's peak that is reached, for --hardware.")
+    ] = 0.4,
 ):
     """Show what there is to do and what it costs, without doing it."""
     from study import plan as plans
@@ -167,10 +173,12 @@ def plan(
         )
         memory_table.show(plans.load(target), setting=setting, every=every, as_json=json)
         return
+    from study import hardware as cards
     from study import tables
     from study.store import Store
 
-    tables.show_plan(plans.load(target), store=Store(store), every=every, as_json=json)
+    on = None if hardware is None else cards.hardware(hardware, mfu=mfu)
+    tables.show_plan(plans.load(target), store=Store(store), every=every, as_json=json, on=on)
 
 
 @app.command()
@@ -279,7 +287,7 @@ def report(
 @app.command()
 @_ends_clearly
 def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
-    """Ask the hub for the commits, and read the files, that a sweep's pin file lacks; write them."""
+    """Fill what a sweep's pin file lacks: commits asked of the hub, digests of files read."""
     from study import pins, tables
     from study import plan as plans
     from study.data.shards import file_digest
@@ -450,7 +458,7 @@ def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) 
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import display, environment, launch, pins
+    from study import display, environment, launch, ready
     from study.store import Store
 
     store = Store(root.resolve())
@@ -458,7 +466,7 @@ def _execute(
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
-    pins.refuse_unpinned(todo)
+    ready.refuse(sweep, todo)
     if reason := environment.clash():
         raise ValueError(reason)
     count = workers or launch.default_workers(todo, device=execution.device)

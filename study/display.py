@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0
 NUMERIC = frozenset(
-    ("runs", "done", "parameters", "tokens", "loss tokens", "flops", "step", "loss", "validation")
-)
+    ("runs", "done", "parameters", "tokens", "loss tokens", "flops", "hours", "memory")
+) | frozenset(("step", "loss", "validation"))
 
 
 def quantity(number: int | float | None) -> str:

@@ -128,16 +128,6 @@ def unpinned(runs: Iterable[Run]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def refuse_unpinned(runs: Iterable[Run]) -> None:
-    """Raises ValueError where a run's content is not known yet."""
-    if names := unpinned(runs):
-        raise ValueError(
-            f"{len(names)} sources are not pinned, so what these runs would compute is not known: "
-            f"{', '.join(names)}; legal: `study pin SWEEP` first (it asks the hub once and writes "
-            "the commits beside the sweep)"
-        )
-
-
 def sources(runs: Iterable[Run]) -> Iterator[Source]:
     """Every source that the runs name themselves, each owner once."""
     seen: set[int] = set()

@@ -47,35 +47,38 @@ def show(sweep: Sweep, *, flops: int, on: Hardware) -> None:
         f"\nas declared on one {card.name} of {card.memory / 1e9:.0f} GB ({USABLE:.0%} of it "
         "planned for; one row a pass, activations recomputed):"
     )
-    columns = ("stage", "cell", "parameters", "optimizer", "memory", "", "cards that hold it")
-    table(columns, [_line(each) for each in found])
+    columns = ("parameters", "optimizer", "memory", "", "cards that hold it", "cells")
+    table(columns, [_line(group) for group in _alike(found)])
     for sentence in _changes(found, card=card.name):
         print(sentence)
 
 
-def _line(each: Fit) -> tuple[str, ...]:
-    verdict = "unknown" if each.bytes is None else "fits" if each.holds else "DOES NOT FIT"
+def _alike(found: Sequence[Fit]) -> list[list[Fit]]:
+    """Cells of one size, optimiser and verdict, the most demanding first."""
+    groups: dict[tuple[object, ...], list[Fit]] = {}
+    for each in found:
+        groups.setdefault((each.parameters, each.optimizer, each.cards, each.why), []).append(each)
+    return [sorted(group, key=lambda each: -(each.bytes or 0)) for group in groups.values()]
+
+
+def _line(group: Sequence[Fit]) -> tuple[str, ...]:
+    first = group[0]
+    verdict = "unknown" if first.bytes is None else "fits" if first.holds else "DOES NOT FIT"
     return (
-        each.stage,
-        each.cell,
-        quantity(each.parameters),
-        each.optimizer,
-        "" if each.bytes is None else f"{each.bytes / 1e9:.1f} GB",
+        quantity(first.parameters),
+        first.optimizer,
+        "" if first.bytes is None else f"{first.bytes / 1e9:.1f} GB",
         verdict,
-        ", ".join(each.cards) or each.why,
+        ", ".join(first.cards) or first.why,
+        ", ".join(dict.fromkeys(each.cell for each in sorted(group, key=lambda each: each.cell))),
     )
 
 
 def _changes(found: Sequence[Fit], *, card: str) -> list[str]:
     """What a user can do about each cell that does not fit, once for cells that need the same."""
-    groups: dict[tuple[object, ...], list[Fit]] = {}
-    for each in found:
-        if each.bytes is not None and not each.holds:
-            key = (each.parameters, each.optimizer, each.cards)
-            groups.setdefault(key, []).append(each)
     sentences = []
-    for group in groups.values():
-        first = max(group, key=lambda each: each.bytes or 0)
+    for group in _alike([each for each in found if each.bytes is not None and not each.holds]):
+        first = group[0]
         assert first.bytes is not None
         cells = ", ".join(dict.fromkeys(each.cell for each in group))
         ways = [f"a card with more memory ({', '.join(first.cards)})"] if first.cards else []

@@ -1,8 +1,8 @@
 """Whether a plan may run, and what it waits for.
 
 Owns the refusal of plans whose content is not decided: sources without a pin, and whatever the
-sweep itself says in `HELD` (rates that were not searched, say). Such a plan can be costed, and its
-scripts rendered. No torch.
+sweep itself says when asked by its function `held()` (rates that were not searched, say). Such a
+plan can be costed, and its scripts rendered. No torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from study.run import Run
 
 def held(sweep: Sweep) -> str:
     """Why nothing of this sweep is run yet, in the sweep's own words; empty where it is ready."""
-    return str(getattr(sweep.module, "HELD", ""))
+    declared = getattr(sweep.module, "held", None)
+    return str(declared()) if callable(declared) else ""
 
 
 def waits(sweep: Sweep, runs: Iterable[Run]) -> list[str]:

@@ -248,11 +248,13 @@ class Replication:
         training = run.training
         if self.rates is not None:
             path = " > ".join(cells)
-            if path not in self.rates:
+            try:
+                rate = self.rates[path]
+            except KeyError:
                 raise ValueError(
                     f"no learning rate for {path!r}; there are: {', '.join(sorted(self.rates))}"
-                )
-            training = with_rate(training, self.rates[path])
+                ) from None
+            training = with_rate(training, rate)
         return replace(run, slug=slug, training=training)
 
 

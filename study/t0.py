@@ -257,7 +257,7 @@ EVAL: tuple[tuple[str, str, str, str, str, str, float, tuple[str, ...]], ...] = 
         _STORY_CLOZE,
     ),
 )
-STORY_CLOZE = "story_cloze_2016_validation.csv"
+STORY_CLOZE = "story_cloze_2016_validation.jsonl"
 
 
 def mixture(pins: Pins, *, table: Path, held_out: float) -> Mixture:

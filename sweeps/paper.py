@@ -17,6 +17,11 @@ finetuning steps of 1,024 rows, constant 1e-3). What differs from the publicatio
   - hub data sets by their names of today, at commits of `sweeps/pins.toml`: `study pin` fills what
     is empty, and nothing is run before.
 
+Training is 1.64 T tokens and 5.0e22 FLOPs: 35,029 H100-hours at 40 % of the peak, or 125,978 TPU v4
+chip-hours at 40 %, where the paper states 832,896 for everything that it did. Decoders fit an 80 GB
+card as published; the encoder-decoders need 132 GB, since Adafactor is not sharded here: an H200,
+or AdamW under ZeRO 3 as another study.
+
     study plan sweeps/paper.py --hardware h100 --mfu 0.4
     study run sweeps/paper.py --data-dir sweeps --data-dir DATA     (t5/tokenizer.json below DATA)
 """

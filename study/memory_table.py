@@ -98,7 +98,7 @@ def show(sweep: Sweep, *, setting: Setting, every: bool, as_json: bool) -> None:
 
 
 def _peaks(found: list[Line]) -> None:
-    stages = list(dict.fromkeys(line.zero for line in found))
+    stages: list[Zero | None] = list(dict.fromkeys(line.zero for line in found))
     grouped: dict[tuple[str, str, int], list[list[str]]] = {}
     for line in found:
         columns = grouped.setdefault((line.stage, line.cell, line.parameters), [[] for _ in stages])
@@ -114,7 +114,7 @@ def _peaks(found: list[Line]) -> None:
 
 
 def _parts(found: list[Line]) -> None:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for line in found:
         said = line.forecast
         numbers = ["-"] * (len(PARTS) + 2)

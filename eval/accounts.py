@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.panel import CellKey, Panel, taken_steps
+from eval.cells import CellKey, Naming, taken_steps
+from eval.panel import Panel
 from eval.plots import CurvePoint, LearningCurve
-from eval.variants import shape, variants
 from study import cost
 from study.events import read_curve
 from study.run import (
     Adapt,
     Evaluation,
     External,
-    Model,
     Run,
     Trained,
     cell,
-    lineage,
     model_of,
     objective_short,
     root,
@@ -41,9 +39,10 @@ class Cost:
     tokens: the budget, rows times their length. content: what was in the rows and not padding, as
     counted in training: masked span corruption gives each document its own sentinels, and packed
     prompts leave gaps. content, loss_tokens: None where a stage is not done. relative: FLOPs over
-    those of the cheapest lineage with as many tokens.
+    those of the cheapest lineage of its size with as many tokens.
     """
 
+    size: str
     cell: str
     architecture: str
     parameters: int
@@ -57,19 +56,22 @@ class Cost:
 def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
     """One row a lineage and budget (seeds cost the same)."""
     runs = tuple(runs)
-    names = variants(runs)
-    found: dict[CellKey, Cost] = {}
+    naming = Naming(runs)
+    found: dict[tuple[str, CellKey], Cost] = {}
     for run in runs:
         if not isinstance(run, Evaluation) or isinstance(run.run, External):
             continue
         taken = taken_steps(run.run, run.step)
         tokens = sum(cost.tokens(stage) * at // stage.training.steps for stage, at in taken)
         model = model_of(run.run)
-        key = CellKey(lineage=lineage(run.run), tokens=tokens, variant=names[shape(model)])
+        size = naming.size(run.run)
+        named = naming.key(run.run, run.step, tokens=tokens)
+        key = (size, named)
         if key in found and found[key].loss_tokens is not None:
             continue
         found[key] = Cost(
-            cell=key.label,
+            size=size,
+            cell=named.label,
             architecture=model.architecture,
             parameters=cost.parameters(model),
             tokens=tokens,
@@ -77,11 +79,12 @@ def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
             loss_tokens=_counted("loss_tokens", taken, store=store),
             flops=sum(cost.flops(stage) * at // stage.training.steps for stage, at in taken),
         )
-    least: dict[int, int] = {}
+    least: dict[tuple[str, int], int] = {}
     for each in found.values():
-        least[each.tokens] = min(each.flops, least.get(each.tokens, each.flops))
+        among = (each.size, each.tokens)
+        least[among] = min(each.flops, least.get(among, each.flops))
     return [
-        Cost(**{**vars(each), "relative": each.flops / least[each.tokens]})
+        Cost(**{**vars(each), "relative": each.flops / least[each.size, each.tokens]})
         for each in found.values()
     ]
 
@@ -100,7 +103,7 @@ def _counted(name: str, taken: Iterable[tuple[Trained, int]], *, store: Store) -
 def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]:
     """Every trained run's validation losses, by the tokens that its whole lineage had seen."""
     runs = tuple(runs)
-    names = variants(runs)
+    naming = Naming(runs)
     found = []
     for run in runs:
         if not isinstance(run, Trained):
@@ -121,17 +124,12 @@ def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]
             found.append(
                 LearningCurve(
                     objective=objective_short(run.objective),
-                    label=_named(run, names),
+                    label=naming.key(run, run.training.steps).label,
                     seed=root(run).seed,
                     points=points,
                 )
             )
     return found
-
-
-def _named(run: Trained, names: Mapping[Model, str]) -> str:
-    variant = names[shape(model_of(run))]
-    return CellKey(lineage=lineage(run), tokens=cost.tokens(run), variant=variant).label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +147,7 @@ class Adaptation:
 
 def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
     runs = tuple(runs)
-    names = variants(runs)
+    naming = Naming(runs)
     found = []
     for run in runs:
         if not isinstance(run, Adapt):
@@ -158,7 +156,7 @@ def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
         losses = [event["loss"] for event in read_curve(directory.events).validations]
         found.append(
             Adaptation(
-                cell=_named(run, names),
+                cell=naming.key(run, run.training.steps).label,
                 seed=root(run).seed,
                 actions=_actions(directory),
                 optimizer_state=run.optimizer_state,

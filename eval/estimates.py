@@ -1,6 +1,6 @@
 """A contrast's value and error from the scores of our own runs.
 
-Owns which cells a contrast means (its lineages at equal token budgets) and the standard error:
+Owns the standard error of a contrast over the cells that `eval.budgets` finds for it:
 
     SE^2 = sum over stages of sum(w^2) s^2 / S  +  SE_item^2
 
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from eval.claims import CHANCE, Contrast, label
+from eval.budgets import matched
+from eval.claims import CHANCE, Contrast
 from eval.panel import End, Panel
 from eval.statistics import Residual, minimum_effect, residual
 from eval.verdicts import ALPHA, LEAST_SEEDS, Estimate
@@ -104,35 +105,17 @@ class OwnRuns:
         """(weight of each cell of the panel, constant, note), or why there is none."""
         weights = np.zeros(len(panel.cells))
         constant = 0.0
-        budgets = {cell: panel.budgets(cell) for cell, _ in contrast.weights if cell != CHANCE}
-        if missing := [label(cell) for cell, found in budgets.items() if not found]:
-            return f"missing {', '.join(missing)}"
-        note = ""
-        if contrast.matching == "tokens":
-            common = _common(list(budgets.values()))
-            if not common:
-                each = "; ".join(
-                    f"{label(cell)} {', '.join(f'{tokens:,}' for tokens in found)}"
-                    for cell, found in budgets.items()
-                )
-                return f"unequal token budgets: {each}"
-            if len(common) < contrast.budgets:
-                return f"needs {contrast.budgets} token budgets; there is {len(common)}"
-            budgets = dict.fromkeys(budgets, common)
-        else:
-            largest = {found[-1] for found in budgets.values()}
-            if len(largest) > 1:
-                note = "unequal token budgets by construction: " + " against ".join(
-                    f"{found[-1]:,}" for found in budgets.values()
-                )
+        found = matched(contrast, panel.budgets)
+        if isinstance(found, str):
+            return found
         for cell, weight in contrast.weights:
             if cell == CHANCE:
                 constant += weight * panel.chance
                 continue
-            index = panel.cell(cell, budgets[cell][contrast.budget])
+            index = panel.cell(cell, found.tokens[cell])
             assert index is not None
             weights[index] += weight
-        return weights, constant, note
+        return weights, constant, found.note
 
     def _at_chance(self, panel: Panel, cells: np.ndarray, seeds: np.ndarray) -> bool:
         """Whether no cell's score is told from chance by items alone: then equal scores say that
@@ -175,14 +158,3 @@ class OwnRuns:
             if stage.residual.degrees:
                 variance += own * stage.residual.variance / seeds.size
         return variance, min(degrees, default=0)
-
-
-def _common(budgets: list[list[int]]) -> list[int]:
-    """Budgets, ascending, that every list has to within 1%."""
-    if not budgets:
-        return []
-    return [
-        tokens
-        for tokens in budgets[0]
-        if all(any(abs(other - tokens) <= 0.01 * tokens for other in each) for each in budgets[1:])
-    ]

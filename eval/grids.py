@@ -309,12 +309,13 @@ def component(found: ComponentVerdict) -> Line:
 
 def cost_grid(costs: Sequence[Cost]) -> Grid:
     ordered = sorted(costs, key=lambda each: each.tokens)
+    several = len({each.size for each in costs}) > 1
     lines = []
     for place, each in enumerate(ordered):
         new = place > 0 and each.tokens != ordered[place - 1].tokens
         lines.append(
             line(
-                each.cell,
+                f"{each.size}: {each.cell}" if several else each.cell,
                 count(each.parameters),
                 count(each.tokens),
                 count(each.content),

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eval.cells import CellKey, Naming
 from eval.grids import Cell, Grid, between, count, line, percent, scientific
-from eval.panel import CellKey, Panel
+from eval.panel import Panel
 from eval.statistics import Exponent, exponent
 from eval.table import Row, Table
-from eval.variants import shape, variants
 from study import cost
 from study.run import (
     ARCHITECTURE_SHORT,
@@ -25,7 +25,6 @@ from study.run import (
     Run,
     canonical,
     cell,
-    lineage,
     model_of,
     stages,
 )
@@ -126,7 +125,7 @@ def _related(own: Point, everyone: Sequence[Point]) -> Point:
 
 def growths(runs: Sequence[Run], times: Iterable[Times]) -> list[Growth]:
     """The measured models that this plan pretrains, in its order."""
-    names = variants(runs)
+    naming = Naming(runs)
     measured = {_form(each.model): each for each in times}
     found: dict[str, Growth] = {}
     for run in runs:
@@ -135,7 +134,7 @@ def growths(runs: Sequence[Run], times: Iterable[Times]) -> list[Growth]:
         own = measured.get(_form(canonical(run.model)))
         if own is None:
             continue
-        name = CellKey(lineage=lineage(run), tokens=0, variant=names[shape(run.model)]).label
+        name = naming.key(run, run.training.steps).label
         found[name] = Growth(
             label=name,
             architecture=cell(run)[:2],

@@ -1,8 +1,9 @@
 """Scores of one suite and model size as arrays: cells x seeds x templates x items.
 
-Owns which published scores may stand side by side. A cell is a lineage at a token budget; the seed
-is that of its pretraining, and several runs of one cell and seed (finetunings, say) are averaged.
-Scores that asked other questions, or were made by another scorer or tokenizer, are refused.
+Owns which published scores may stand side by side. A cell (`eval.cells`) is a lineage at a token
+budget; the seed is that of its pretraining, and several runs of one cell and seed (finetunings,
+say) are averaged. Scores that asked other questions, or were made by another scorer or tokenizer,
+are refused.
 
 Axes: C cells, S seeds, K templates, I items, R bootstrap replicates.
 """
@@ -22,56 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval import columns
-from eval.claims import label
+from eval.cells import CellKey, Naming, seed_of
+from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
-from eval.variants import shape, variants
 from eval.weights import digest_of_names
-from study import cost
 from study.publish import MANIFEST
-from study.run import (
-    Evaluation,
-    External,
-    Finetune,
-    Pretrain,
-    SuiteTask,
-    Trained,
-    lineage,
-    model_of,
-    root,
-    stages,
-)
+from study.run import Evaluation, External, SuiteTask
 from study.store import CorruptError, RunDirectory, State, Store, status
 
 End = Literal["own", "other"]
 BOOTSTRAP_SEED = 20220412
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class CellKey:
-    """lineage: the cells from pretraining on, or an external checkpoint's slug alone.
-
-    tokens: seen before finetuning, the budget by which cells are matched. variant: what tells the
-    model from others of its width and depth (`eval.variants`), "" where nothing has to.
-    """
-
-    lineage: tuple[str, ...]
-    tokens: int
-    variant: str = ""
-
-    @property
-    def label(self) -> str:
-        """The lineage as people read it, such as `CD:FLM (ssd) → CD:MTF`."""
-        first, *rest = self.lineage
-        return label((f"{first} ({self.variant})" if self.variant else first, *rest))
-
-    @property
-    def finetuned(self) -> bool:
-        return self.lineage[-1].endswith(":MTF")
-
-    @property
-    def off_objective(self) -> bool:
-        """Scored by continuing text, having only learned to fill in spans."""
-        return self.lineage[-1].endswith(":MLM")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,19 +137,15 @@ class Panel:
         """(R, C, S)."""
         return _replicates(self, end)
 
-    def cell(self, lineage: tuple[str, ...], tokens: int) -> int | None:
+    def cell(self, name: Cell, tokens: int) -> int | None:
         for index, key in enumerate(self.cells):
-            if key.variant or key.lineage != lineage:
-                continue
-            if abs(key.tokens - tokens) <= 0.01 * tokens:
+            if key.name == name and abs(key.tokens - tokens) <= 0.01 * tokens:
                 return index
         return None
 
-    def budgets(self, lineage: tuple[str, ...]) -> list[int]:
-        """Token budgets at which this lineage was scored, ascending."""
-        return sorted(
-            key.tokens for key in self.cells if key.lineage == lineage and not key.variant
-        )
+    def budgets(self, name: Cell) -> list[int]:
+        """Token budgets at which this cell was scored, ascending."""
+        return sorted(key.tokens for key in self.cells if key.name == name)
 
 
 @functools.lru_cache(maxsize=8)
@@ -199,19 +156,16 @@ def _replicates(panel: Panel, end: End) -> np.ndarray:
 def panels(runs: Iterable[Any], *, store: Store) -> list[Panel]:
     """One panel for each suite and model size of the plan's evaluations, in the plan's order."""
     runs = tuple(runs)
-    names = variants(runs)
+    naming = Naming(runs)
     groups: dict[tuple[str, str], list[ScoredRun]] = {}
     for run in runs:
         if isinstance(run, Evaluation):
-            scored = read(run, store=store)
-            if not isinstance(run.run, External):
-                variant = names[shape(model_of(run.run))]
-                scored = replace(scored, key=replace(scored.key, variant=variant))
+            scored = read(run, naming=naming, store=store)
             groups.setdefault((run.suite.name, scored.size), []).append(scored)
     return [_panel(suite, size, group) for (suite, size), group in groups.items()]
 
 
-def read(run: Evaluation, *, store: Store) -> ScoredRun:
+def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
     """An evaluation's published scores, if they are still those of the weights that lie there."""
     state = status(run, store)
     results = table = None
@@ -228,40 +182,16 @@ def read(run: Evaluation, *, store: Store) -> ScoredRun:
         if results is not None and _stale(run, results, store=store):
             results = table = None
             hole = "stale: the weights changed after they were scored"
-    trained = run.run
-    if isinstance(trained, External):
-        key, size, seed = CellKey(lineage=(trained.slug,), tokens=0), "external", 0
-    else:
-        model = model_of(trained)
-        key = CellKey(lineage=lineage(trained), tokens=tokens_before_finetuning(trained, run.step))
-        size = f"{model.layers} layers, width {model.d_model}"
-        seed = root(trained).seed
     return ScoredRun(
         run=run,
-        key=key,
-        size=size,
-        seed=seed,
+        key=naming.key(run.run, run.step),
+        size=naming.size(run.run),
+        seed=seed_of(run.run),
         state=state,
         results=results,
         table=table,
         hole=hole,
     )
-
-
-def tokens_before_finetuning(run: Trained, step: int) -> int:
-    """Tokens that the text stages of a lineage saw, each as far as the next one starts from it."""
-    return sum(
-        cost.tokens(stage) * taken // stage.training.steps
-        for stage, taken in taken_steps(run, step)
-        if not isinstance(stage, Finetune)
-    )
-
-
-def taken_steps(run: Trained, step: int) -> list[tuple[Trained, int]]:
-    """Each stage of the lineage with the own steps that count for this checkpoint."""
-    line = list(stages(run))
-    after = [child.parent_step for child in line[1:] if not isinstance(child, Pretrain)]
-    return list(zip(line, [*after, step], strict=True))
 
 
 def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:

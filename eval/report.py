@@ -14,14 +14,12 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from eval import accounts, grids, mixer_plots, mixing, page, plots, prose, table
+from eval.blocks import by_size
 from eval.claims import Claim, digest
-from eval.estimates import OwnRuns
 from eval.grids import Grid
 from eval.markdown import markdown
 from eval.panel import Panel, panels
-from eval.prose import Block
 from eval.table import Table
-from eval.verdicts import decide
 from study import ledger, times
 from study.run import Run
 from study.store import Store, publish_file
@@ -46,7 +44,7 @@ def write(sweep: SweepLike, *, store: Store, out_dir: Path) -> Path:
     claims: tuple[Claim, ...] = tuple(getattr(sweep.module, "CLAIMS", ()))
     found = panels(sweep.runs, store=store)
     scores = table.build(found)
-    blocks = _blocks(found, claims)
+    blocks = by_size(found, claims)
     sections = _sections(sweep, store=store, found=found, scores=scores)
     content = sections | {
         "claim_blocks": [prose.claim_block(block) for block in blocks],
@@ -67,26 +65,6 @@ def write(sweep: SweepLike, *, store: Store, out_dir: Path) -> Path:
     publish_file(out_dir / "report.md", markdown(content).encode())
     publish_file(out_dir / "report.html", page.render(content).encode())
     return out_dir / "report.html"
-
-
-def _blocks(found: Sequence[Panel], claims: tuple[Claim, ...]) -> list[Block]:
-    """One for each model size: Holm runs over the claims of one size."""
-    if not claims:
-        return []
-    sizes = dict.fromkeys(panel.size for panel in found if panel.size != "external") or {"": None}
-    blocks = []
-    for size in sizes:
-        own = {panel.suite: panel for panel in found if panel.size == size}
-        decided = sum(1 for each in decide(claims, OwnRuns(own, decided=1)) if each.p is not None)
-        blocks.append(
-            Block(
-                name=size,
-                verdicts=decide(claims, OwnRuns(own, decided=decided)),
-                other_end=decide(claims, OwnRuns(own, decided=decided, end="other")),
-                spread=prose.spread(own),
-            )
-        )
-    return blocks
 
 
 def _sections(

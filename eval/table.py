@@ -20,7 +20,8 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import stats
 
-from eval.panel import CellKey, Panel, ScoredRun, TaskScores
+from eval.cells import CellKey
+from eval.panel import Panel, ScoredRun, TaskScores
 from eval.statistics import against_chance, effective_trials, holm, wilson
 from eval.verdicts import LEAST_SEEDS
 

@@ -146,14 +146,44 @@ def options(
 @app.command()
 @_ends_clearly
 def plan(
-    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+    target: Target,
+    store: StoreAt = DEFAULT_STORE,
+    every: Every = False,
+    json: AsJson = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Show what one rank needs for each ZeRO stage instead.")
+    ] = False,
+    ranks: Annotated[int, typer.Option(min=1, help="Ranks, for --memory.")] = 1,
+    micro_batch: MicroBatch = None,
+    activation_checkpointing: Annotated[
+        Switch, typer.Option(help="Recompute layers in the backward pass, for --memory.")
+    ] = Switch.OFF,
+    hardware: Annotated[
+        str | None, typer.Option(help="A card, for hours and what fits it: h100, a100, tpu-v4 …")
+    ] = None,
+    mfu: Annotated[
+        float, typer.Option(help="The share of the card's peak that is reached, for --hardware.")
+    ] = 0.4,
 ):
     """Show what there is to do and what it costs, without doing it."""
     from study import plan as plans
+
+    if memory:
+        from study import memory_table
+
+        setting = memory_table.Setting(
+            ranks=ranks,
+            micro_batch=micro_batch,
+            activation_checkpointing=activation_checkpointing.value,
+        )
+        memory_table.show(plans.load(target), setting=setting, every=every, as_json=json)
+        return
+    from study import hardware as cards
     from study import tables
     from study.store import Store
 
-    tables.show_plan(plans.load(target), store=Store(store), every=every, as_json=json)
+    on = None if hardware is None else cards.hardware(hardware, mfu=mfu)
+    tables.show_plan(plans.load(target), store=Store(store), every=every, as_json=json, on=on)
 
 
 @app.command()
@@ -350,6 +380,53 @@ def report(
 
 @app.command()
 @_ends_clearly
+def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
+    """Fill what a sweep's pin file lacks: commits asked of the hub, digests of files read."""
+    from study import pins, tables
+    from study import plan as plans
+    from study.data.shards import file_digest
+
+    sweep = plans.load(target)
+    known = getattr(sweep.module, "PINS", None)
+    if not isinstance(known, pins.Pins):
+        raise ValueError(f"{sweep.path} has no pins; legal: PINS = study.pins.load(FILE) in it")
+
+    def digest(name: str) -> str:
+        places = [folder / name for folder in data_dir or ()]
+        found = next((each for each in places if each.exists()), None)
+        if found is None:
+            told = ", ".join(map(str, places)) or "no --data-dir was given"
+            raise ValueError(f"no such file or directory (looked at: {told})")
+        if found.is_file():
+            return file_digest(found)
+        from eval.subjects import directory_digest
+
+        return directory_digest(found)
+
+    done = pins.pin(known, pins.unpinned(sweep.runs), commit=pins.hub_commit, sha256=digest)
+    tables.show_pins(done, path=known.path, as_json=json)
+    return 2 if any(each.problem for each in done) else 0
+
+
+@app.command()
+@_ends_clearly
+def claims(
+    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+):
+    """Show each claim of a sweep: the runs it needs, whether they are declared, its verdict."""
+    from eval import checklist
+    from study import plan as plans
+    from study.store import Store
+
+    sweep = plans.load(target)
+    declared = tuple(getattr(sweep.module, "CLAIMS", ()))
+    if not declared:
+        raise ValueError(f"{sweep.path} has no claims; legal: CLAIMS = paper_claims(...) in it")
+    checklist.show(declared, sweep.runs, store=Store(store), every=every, as_json=json)
+
+
+@app.command()
+@_ends_clearly
 def rates(
     target: Target,
     out: Annotated[Path, typer.Option("--out", help="The file of choices that sweeps read.")],
@@ -532,7 +609,7 @@ def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) 
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import display, environment, launch
+    from study import display, environment, launch, ready
     from study.store import Store
 
     store = Store(root.resolve())
@@ -540,6 +617,7 @@ def _execute(
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
+    ready.refuse(sweep, todo)
     if reason := environment.clash():
         raise ValueError(reason)
     count = workers or launch.default_workers(todo, device=execution.device)

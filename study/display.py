@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0
 NUMERIC = frozenset(
-    ("runs", "done", "parameters", "tokens", "loss tokens", "flops", "step", "loss", "validation")
-)
+    ("runs", "done", "parameters", "tokens", "loss tokens", "flops", "hours", "memory")
+) | frozenset(("step", "loss", "validation"))
 
 
 def quantity(number: int | float | None) -> str:
     """`1.23 M`, three digits; an empty cell for None."""
     if number is None:
         return ""
-    for power, letter in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
+    for power, letter in ((21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if abs(number) >= 10**power:
             return f"{number / 10**power:.3g} {letter}"
     return f"{number:g}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.run import Run, Trained, lineage, root
+from study.run import Model, Run, Trained, lineage, model_of, root
 
 if TYPE_CHECKING:
     from study.store import Store
@@ -26,7 +26,10 @@ class RateError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One learning rate of one lineage and the held-out loss it ended at (nats a loss token)."""
+    """One learning rate of one lineage and the held-out loss it ended at (nats a loss token).
+
+    path: the lineage, after its model's size where a sweep has several.
+    """
 
     path: str
     seed: int
@@ -37,9 +40,9 @@ class Trial:
 def trials(runs: Iterable[Run], *, store: Store) -> tuple[Trial, ...]:
     """The finished trained runs as trials. Raises RateError that names a run that is not done."""
     found = []
-    for run in runs:
-        if not isinstance(run, Trained):
-            continue
+    trained = [run for run in runs if isinstance(run, Trained)]
+    several = len({size(model_of(run)) for run in trained}) > 1
+    for run in trained:
         done = store.existing(run).done()
         if done is None:
             raise RateError(f"{run.slug} is not done: run the sweep first")
@@ -47,13 +50,32 @@ def trials(runs: Iterable[Run], *, store: Store) -> tuple[Trial, ...]:
             raise RateError(f"{run.slug} has no held-out loss: its corpus holds nothing out")
         found.append(
             Trial(
-                path=" > ".join(lineage(run)),
+                path=path_of(run, several=several),
                 seed=root(run).seed,
                 learning_rate=run.training.optimizer.learning_rate,
                 loss=done["validation_loss"],
             )
         )
     return tuple(found)
+
+
+def size(model: Model) -> str:
+    """How the file names a model's size."""
+    return f"{model.layers} layers, width {model.d_model}"
+
+
+def path_of(run: Trained, *, several: bool) -> str:
+    """A run's key in the file; `several`: the sweep searches more than one size."""
+    path = " > ".join(lineage(run))
+    return f"{size(model_of(run))}: {path}" if several else path
+
+
+def of_size(chosen: Mapping[str, float], model: Model) -> dict[str, float]:
+    """The choices of one size of a file that holds several, by lineage alone."""
+    prefix = f"{size(model)}: "
+    return {
+        path.removeprefix(prefix): rate for path, rate in chosen.items() if path.startswith(prefix)
+    }
 
 
 def choose_into(file: Path, *, runs: Iterable[Run], store: Store) -> tuple[Trial, ...]:

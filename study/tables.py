@@ -11,21 +11,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from study import ledger
+from study import hardware_table, ledger
 from study.decode import encode
 from study.display import quantity, table
+from study.hardware import Hardware
 from study.ledger import Row
+from study.pins import Pinned
 from study.plan import Sweep, SweepError
 from study.rates import Trial
+from study.ready import waits
 from study.run import canonical
 from study.store import STATES, Store
 from study.times import Times
 
 
-def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
+def show_plan(
+    sweep: Sweep, *, store: Store, every: bool, as_json: bool, on: Hardware | None = None
+) -> None:
+    """on: hardware whose hours are told, with what fits it."""
     rows = ledger.rows(sweep.runs, store=store)
     if as_json:
-        print(json.dumps([row.as_json() for row in rows], indent=1))
+        form = [row.as_json() for row in rows]
+        whole = form if on is None else hardware_table.as_json(sweep, form, on=on)
+        print(json.dumps(whole, indent=1))
         return
     totals = ledger.totals(rows, sweep.runs)
     sharing = ledger.sharing(sweep.runs)
@@ -33,26 +41,30 @@ def show_plan(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None
     found = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     print(f"{sweep.title}\n{len(rows)} runs: {found}\n")
     if every:
-        _every_row(rows)
+        _every_row(rows, on=on)
     else:
-        columns = ("stage", "cell", "runs", "done", "parameters", "tokens", "loss tokens", "flops")
+        columns = ("stage", "cell", "runs", "done", *_columns(on))
         lines = [
-            (total.stage, total.cell, str(total.runs), str(total.done), *_amounts(total))
+            (total.stage, total.cell, str(total.runs), str(total.done), *_amounts(total, on=on))
             for total in totals
         ]
         table(columns, lines)
     if sharing.paths > 1:
         print(_saved(sharing))
+    if on is not None:
+        hardware_table.show(sweep, flops=sharing.flops, on=on)
+    for reason in waits(sweep, sweep.runs):
+        print(f"\n{reason}")
 
 
-def _every_row(rows: Sequence[Row]) -> None:
+def _every_row(rows: Sequence[Row], *, on: Hardware | None) -> None:
     names = ("id", "slug", "kind", "architecture", "objective", "mixer", "parent")
-    columns = (*names, "parameters", "tokens", "loss tokens", "flops", "state")
+    columns = (*names, *_columns(on), "state")
     lines = [
         (
             row.id[:12],
             *(getattr(row, name) or "" for name in names[1:]),
-            *_amounts(row),
+            *_amounts(row, on=on),
             row.state,
         )
         for row in rows
@@ -60,9 +72,14 @@ def _every_row(rows: Sequence[Row]) -> None:
     table(columns, lines)
 
 
-def _amounts(row: Row | ledger.Total) -> tuple[str, ...]:
+def _columns(on: Hardware | None) -> tuple[str, ...]:
+    return ("parameters", "tokens", "loss tokens", "flops", *(() if on is None else ("hours",)))
+
+
+def _amounts(row: Row | ledger.Total, *, on: Hardware | None) -> tuple[str, ...]:
     numbers = (row.parameters, row.tokens, row.loss_tokens, row.flops)
-    return tuple(quantity(number) for number in numbers)
+    told = tuple(quantity(number) for number in numbers)
+    return told if on is None else (*told, hardware_table.hours(row.flops, on=on))
 
 
 def _saved(sharing: ledger.Sharing) -> str:
@@ -74,6 +91,17 @@ def _saved(sharing: ledger.Sharing) -> str:
         f"{quantity(sharing.tokens)} and {quantity(sharing.flops)}: {tokens:.0%} and {flops:.0%} "
         "saved"
     )
+
+
+def show_pins(done: Sequence[Pinned], *, path: Path, as_json: bool) -> None:
+    """What was pinned, and what still is not."""
+    if as_json:
+        print(json.dumps([asdict(each) for each in done], indent=1))
+        return
+    if done:
+        table(("source", "pin", "problem"), [(e.name, e.pin, e.problem) for e in done])
+    left = sum(bool(each.problem) for each in done)
+    print(f"{path}: {len(done) - left} pinned now, {left} not pinned")
 
 
 def show_run(sweep: Sweep, *, as_json: bool) -> None:

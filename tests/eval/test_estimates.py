@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from eval.cells import CellKey
 from eval.claims import CHANCE, Contrast
 from eval.estimates import OwnRuns
-from eval.panel import CellKey, Panel, TaskScores
+from eval.panel import Panel, TaskScores
 from eval.verdicts import Estimate
 from study.presets import world_suite_task
 

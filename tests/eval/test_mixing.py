@@ -9,7 +9,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval import mixing, panel, table
+from eval import cells, mixing, panel, table
 from eval.report import write
 from study import cost, times
 from study.run import Evaluation, Pretrain, canonical
@@ -126,7 +126,7 @@ def test_times_of_other_models_are_not_shown(tmp_path):
 def test_matched_means_within_three_per_cent_of_attention():
     def point(parameters, flops):
         return mixing.Point(
-            key=panel.CellKey(lineage=("CD:FLM",), tokens=1),
+            key=cells.CellKey(lineage=("CD:FLM",), tokens=1),
             architecture="CD",
             model=made.study(1)[2].model,
             parameters=1,

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from eval import columns, panel, table
+from eval.cells import Naming
 from eval.claims import paper_claims
 from eval.estimates import OwnRuns
 from eval.report import write
@@ -384,11 +385,11 @@ def test_scores_of_overwritten_weights_are_stale(tmp_path):
         (checkpoint / "manifest.json").write_text(json.dumps({"files": entries}))
 
     manifest()
-    assert panel.read(run, store=store).hole == ""
+    assert panel.read(run, naming=Naming(runs), store=store).hole == ""
     manifest(**{"optimizer.safetensors": "other"})
-    assert panel.read(run, store=store).hole == ""
+    assert panel.read(run, naming=Naming(runs), store=store).hole == ""
     manifest(**{"model.safetensors": "other"})
-    found = panel.read(run, store=store)
+    found = panel.read(run, naming=Naming(runs), store=store)
     assert found.hole.startswith("stale")
     assert found.results is None
 

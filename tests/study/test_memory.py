@@ -1,0 +1,115 @@
+"""The forecast of memory against what autograd saves and what a process really takes."""
+
+import collections
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from study import presets
+from study.engine import TorchEngine
+from study.layout import Segment, layout
+from study.memory import forecast
+from study.model import build
+from study.run import (
+    Corpus,
+    FullLM,
+    Model,
+    Packing,
+    PrefixLM,
+    Pretrain,
+    SpanCorruption,
+    Text,
+    TrainedBPE,
+)
+
+MODEL = Model(
+    architecture="causal_decoder",
+    mixer="attention",
+    positions="rope",
+    layers=3,
+    d_model=64,
+    heads=3,
+    d_head=16,
+    d_ff=80,
+    vocab_size=72,
+    tied=True,
+)
+MLM = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)
+ROWS = 2
+
+
+def pretrain(model, objective=None, **changes):
+    training = presets.small_training(1e-3, steps=3, batch_size=ROWS)
+    return Pretrain(
+        slug="run",
+        corpus=Corpus(
+            slug="text",
+            documents=Text(sources=(presets.world("text", documents=9, seed=1),), held_out=0.0),
+            tokenizer=TrainedBPE(vocab_size=72, sentinels=2),
+        ),
+        model=model,
+        objective=objective or FullLM(length=100),
+        packing=Packing(document_masking=False, eos_between=False),
+        training=replace(training, **changes),
+        seed=1,
+    )
+
+
+def predicted(run, **changes):
+    options = {"zero": None, "ranks": 1, "micro_batch": None, "activation_checkpointing": "off"}
+    return forecast(run, **options | {"device": "cpu"} | changes)
+
+
+def segments(run):
+    def segment(inputs, targets):
+        ones = np.full(inputs + targets, 5, dtype=np.int32)
+        return Segment(inputs=ones[:inputs], targets=ones[inputs:])
+
+    match run.objective:
+        case SpanCorruption() as spans:
+            return (segment(spans.input_length, spans.target_length),)
+        case PrefixLM(length=length):
+            return (segment(length // 2, length - length // 2),)
+        case FullLM(length=length):
+            return (segment(0, length),)
+
+
+def saved(run):
+    """Bytes that autograd keeps of one forward pass: every storage once, weights left out."""
+    engine = TorchEngine(
+        build(run.model, dropout=run.training.dropout, seed=0), training=run.training
+    )
+    batch = layout([segments(run)] * ROWS, architecture=run.model.architecture)
+    own = {each.untyped_storage().data_ptr() for each in engine.model.parameters()}
+    found: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = engine._losses(batch)
+    counted = collections.Counter(storage.nbytes() for storage in found.values())
+    del out
+    return sum(size * count for size, count in counted.items())
+
+
+@pytest.mark.parametrize("architecture", ["causal_decoder", "prefix_decoder", "encoder_decoder"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16_autocast"])
+@pytest.mark.parametrize("positions", ["rope", "t5_bias"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activations_are_what_autograd_saves(architecture, precision, positions, dropout):
+    model = replace(MODEL, architecture=architecture, positions=positions)
+    run = pretrain(model, MLM, precision=precision, dropout=dropout)
+    said = predicted(run)
+    casts = 0
+    if precision != "float32":
+        casts = 2 * sum(
+            each.numel() for each in build(model, dropout=0.0, seed=0).parameters() if each.ndim > 1
+        )
+    kept = said.activations + casts + 4 * ROWS * MLM.target_length * model.vocab_size
+    assert kept == pytest.approx(saved(run), rel=0.03)

@@ -227,11 +227,12 @@ def retry(
     from study.cluster import profile, tell
     from study.cluster import retry as retrying
     from study.cluster.slurm import Slurm
+    from study.cluster.view import LOOKING
     from study.store import Store
 
     path, slug = plans.split_target(target)
     sweep, at = plans.load(str(path)), Store(store.resolve())
-    chosen = retrying.choose(sweep, slug=slug, store=at, slurm=Slurm())
+    chosen = retrying.choose(sweep, slug=slug, store=at, slurm=LOOKING)
     if not chosen:
         print("nothing to retry: no job has failed")
         return
@@ -255,13 +256,13 @@ def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
     """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
     from study import plan as plans
     from study.cluster import cancel as cancelling
-    from study.cluster.slurm import Slurm
+    from study.cluster.view import LOOKING
     from study.store import Store
 
     path, slug = plans.split_target(target)
     sweep = plans.load(str(path))
     runs = cancelling.named(sweep.runs, run=sweep.run(slug) if slug else None)
-    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=Slurm())
+    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
     for each in found:
         print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
     print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")

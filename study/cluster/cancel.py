@@ -51,7 +51,7 @@ def cancel(
 
     Raises Unanswered where SLURM is silent: then nothing is known to be cancelled.
     """
-    view = look(every, store=store, slurm=slurm)
+    view = look(every, store=store, slurm=slurm, sealed="ask")
     if view.silent is not None:
         raise Unanswered(f"nothing was cancelled: {view.silent}")
     found = alive(runs, view=view)

@@ -92,10 +92,13 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """A run that this one needs, with its own reconciled state."""
+    """A run that this one needs, with its own reconciled state. because: what it was cancelled for,
+    where SLURM did so for the sake of its own parent.
+    """
 
     slug: str
     state: ClusterState
+    because: str | None = None
 
     @property
     def hopeless(self) -> bool:
@@ -166,7 +169,9 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
             return free("interrupted", f"{age} and SLURM has forgotten its job")
         return free("unknown", "its job has ended and SLURM has forgotten how")
     match seen.state:
-        case "CANCELLED" if seen.reason == "DependencyNeverSatisfied" or hopeless:
+        case "CANCELLED" if seen.reason == "DependencyNeverSatisfied":
+            return for_parent
+        case "CANCELLED" if seen.reason is None and hopeless:  # the accounting keeps no reason
             return for_parent
         case "CANCELLED":
             return replace(free("cancelled", "by a person (scancel)"), cancelled_by="person")
@@ -185,7 +190,7 @@ def _waiting(files: Files, placed: Placed, seen: Job, parents: tuple[Parent, ...
         again = f"goes on at step {files.step}; "
     if seen.restarts:
         again = f"requeued {seen.restarts} x, {again}" if again else f"requeued {seen.restarts} x; "
-    match seen.reason:
+    match seen.reason or "":
         case "DependencyNeverSatisfied":
             hopeless = [parent for parent in parents if parent.hopeless]
             return f"{again}SLURM is about to cancel it: {_because(hopeless)}"
@@ -223,14 +228,13 @@ def _heartbeat(files: Files, seen: Job | Silent | None) -> str:
 
 
 def _because(hopeless: list[Parent]) -> str:
-    if not hopeless:
-        return "because a parent failed"
-    words = [f"{parent.slug} {_was(parent)}" for parent in hopeless]
-    return f"because {' and '.join(words)}"
+    """The failures at the root of it, each once."""
+    roots = dict.fromkeys(parent.because or f"because {_end(parent)}" for parent in hopeless)
+    return " and ".join(roots) or "because a parent failed"
 
 
-def _was(parent: Parent) -> str:
-    return "failed" if parent.state == "failed" else "was cancelled"
+def _end(parent: Parent) -> str:
+    return f"{parent.slug} {'failed' if parent.state == 'failed' else 'was cancelled'}"
 
 
 def _own(files: Files) -> str:

@@ -69,14 +69,15 @@ class Refused(ValueError):
 class Job:
     """One job, or one task of an array. id: `4711` or `4711_3`.
 
-    state: SLURM's long name, as RUNNING. reason: SLURM's own word, as NonZeroExitCode. node_list:
-    empty before it started. restarts, exit_code (`code:signal`): None where SLURM was not asked.
+    state: SLURM's long name, as RUNNING. reason: SLURM's own word, as NonZeroExitCode, or None
+    where only the accounting knows the job. node_list: empty before it started. restarts, exit_code
+    (`code:signal`): None where SLURM was not asked.
     """
 
     id: str
     name: str
     state: str
-    reason: str = ""
+    reason: str | None = ""
     node_list: str = ""
     dependency: str = ""
     restarts: int | None = None
@@ -263,7 +264,9 @@ class Slurm:
             name, state, code, nodes, title = line.split("|", 4)
             nodes = "" if nodes == "None assigned" else nodes
             word = state.split()[0] if state else ""  # `CANCELLED by 1000`
-            found[name] = Job(id=name, name=title, state=word, node_list=nodes, exit_code=code)
+            found[name] = Job(
+                id=name, name=title, state=word, reason=None, node_list=nodes, exit_code=code
+            )
         return found
 
     def _lost(self, name: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from study.cluster.reconcile import Files, Parent, Reconciled, Silent, reconcile
 from study.cluster.records import Array, Placed, load_all, newest
@@ -30,13 +31,22 @@ class View:
     silent: str | None
 
 
-def look(runs: Sequence[Run], *, store: Store, slurm: Slurm = LOOKING) -> View:
-    """Every run's state. runs: parents first, as a plan has them."""
+def look(
+    runs: Sequence[Run],
+    *,
+    store: Store,
+    slurm: Slurm = LOOKING,
+    sealed: Literal["skip", "ask"] = "skip",
+) -> View:
+    """Every run's state. runs: parents first, as a plan has them.
+
+    sealed: whether SLURM is asked for the jobs of sealed runs too, which may be computing a
+    checkpoint again. Their state does not depend on it, and a large finished study has many.
+    """
     mine = {run_id(run) for run in runs}
     placed = {name: place for name, place in newest(load_all(store.root)).items() if name in mine}
-    # A sealed run's job says nothing more, and a large finished study must not be asked for.
-    before = store.statuses(runs)
-    asked = {name: place for name, place in placed.items() if before[name] != "done"}
+    before = store.statuses(runs) if sealed == "skip" else {}
+    asked = {name: place for name, place in placed.items() if before.get(name) != "done"}
     jobs, silent = _jobs(asked, slurm=slurm)
     # Files are read after SLURM has answered: a job that ended before has sealed its run by now.
     states = store.statuses(runs)
@@ -44,14 +54,16 @@ def look(runs: Sequence[Run], *, store: Store, slurm: Slurm = LOOKING) -> View:
     found: dict[str, Reconciled] = {}
     for run in runs:
         name = run_id(run)
-        parents = tuple(
-            Parent(slug=parent.slug, state=found[run_id(parent)].state)
-            for parent in dependencies(run)
-        )
+        parents = tuple(_parent(each, found[run_id(each)]) for each in dependencies(run))
         seen = Silent(why=silent) if silent is not None else jobs.get(name)
         place = placed.get(name)
         found[name] = reconcile(files[name], placed=place, seen=seen, parents=parents)
     return View(found=found, placed=placed, jobs=jobs, silent=silent)
+
+
+def _parent(run: Run, found: Reconciled) -> Parent:
+    because = found.reason if found.cancelled_by == "slurm" else None
+    return Parent(slug=run.slug, state=found.state, because=because)
 
 
 def has_records(store: Store) -> bool:

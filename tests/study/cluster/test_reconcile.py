@@ -115,6 +115,16 @@ TABLE = [
     (BEGUN, _placed(), _job("CANCELLED"), (), "cancelled", "by a person (scancel); launch goes on "
      "at step 40", True),
     (PLANNED, _placed(), _job("CANCELLED"), (), "cancelled", "by a person (scancel)", True),
+    (PLANNED, _placed(), _job("CANCELLED"), FAILED_PARENT, "cancelled", "by a person", True),
+    (
+        PLANNED,
+        _placed(),
+        _job("CANCELLED", reason=None),
+        FAILED_PARENT,
+        "cancelled",
+        "because pre failed",
+        True,
+    ),
     # ended without a seal and without a note
     (BEGUN, _placed(), _job("COMPLETED"), (), "failed", "COMPLETED without sealing", True),
     *[(BEGUN, _placed(), _job(end), (), "failed", f"its job ended {end}", True) for end in ENDS],
@@ -177,6 +187,17 @@ def test_a_hold_of_an_unfinished_launch_says_so():
     held = _job("PENDING", reason="JobHeldUser")
     found = reconcile(PLANNED, placed=_placed(released=False), seen=held)
     assert found.reason == "held: its launch has not ended; launch again to release it"
+
+
+def test_the_failures_at_the_root_are_named_once_each():
+    parents = (
+        Parent(slug="a", state="cancelled", because="because pre failed"),
+        Parent(slug="b", state="cancelled", because="because pre failed"),
+        Parent(slug="c", state="cancelled"),
+        Parent(slug="d", state="done"),
+    )
+    found = reconcile(PLANNED, placed=_placed(), seen=NEVER_SATISFIED, parents=parents)
+    assert found.reason == "because pre failed and because c was cancelled"
 
 
 def test_who_cancelled_is_told():

@@ -148,7 +148,7 @@ def _slurm(name: str, view: View) -> str:
         "reason": job.reason,
         "nodes": job.node_list,
         "depends on": job.dependency,
-        "restarts": "" if job.restarts is None else str(job.restarts),
+        "restarts": str(job.restarts or ""),
         "exit code": "" if job.exit_code in (None, "0:0") else job.exit_code,
     }
     told = "".join(f", {key} {value}" for key, value in facts.items() if value)

@@ -92,10 +92,13 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """A run that this one needs, with its own reconciled state."""
+    """A run that this one needs, with its own reconciled state. because: what it was cancelled for,
+    where SLURM did so for the sake of its own parent.
+    """
 
     slug: str
     state: ClusterState
+    because: str | None = None
 
     @property
     def hopeless(self) -> bool:
@@ -225,14 +228,13 @@ def _heartbeat(files: Files, seen: Job | Silent | None) -> str:
 
 
 def _because(hopeless: list[Parent]) -> str:
-    if not hopeless:
-        return "because a parent failed"
-    words = [f"{parent.slug} {_was(parent)}" for parent in hopeless]
-    return f"because {' and '.join(words)}"
+    """The failures at the root of it, each once."""
+    roots = dict.fromkeys(parent.because or f"because {_end(parent)}" for parent in hopeless)
+    return " and ".join(roots) or "because a parent failed"
 
 
-def _was(parent: Parent) -> str:
-    return "failed" if parent.state == "failed" else "was cancelled"
+def _end(parent: Parent) -> str:
+    return f"{parent.slug} {'failed' if parent.state == 'failed' else 'was cancelled'}"
 
 
 def _own(files: Files) -> str:

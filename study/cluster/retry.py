@@ -14,8 +14,8 @@ from study.cluster.cancel import named
 from study.cluster.launch import Launched, Order, launch
 from study.cluster.slurm import Slurm, Unanswered
 from study.cluster.view import View, look
-from study.plan import Sweep, children, descendants
-from study.run import Run, run_id
+from study.plan import Sweep
+from study.run import Run, dependencies, run_id
 from study.store import Store
 
 __all__ = ["Again", "Order", "choose", "failed", "profile_name", "show", "submit"]
@@ -46,19 +46,21 @@ def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Again
 def failed(runs: Sequence[Run], *, view: View) -> list[Again]:
     """Failed runs, and their descendants whose jobs ended with them, in the order of the plan.
 
-    A run that a person cancelled, one that was never submitted, and one that is queued, at work or
-    unknown stay out.
+    A run that a person cancelled stays out with what needs it, and so does what was never
+    submitted, is queued, at work or unknown.
     """
-    below = children(runs)
     wanted: set[str] = set()
     for run in runs:
         found = view.found[run_id(run)]
-        if found.state != "failed" or not found.free or run_id(run) not in view.placed:
-            continue
-        wanted.add(run_id(run))
-        for each in descendants(run, below=below):
-            if view.found[run_id(each)].cancelled_by == "slurm":
-                wanted.add(run_id(each))
+        lacking = [
+            run_id(each)
+            for each in dependencies(run)
+            if view.found[run_id(each)].state not in ("done", "queued", "running")
+        ]
+        own = found.state == "failed" and found.free and run_id(run) in view.placed
+        with_parents = found.cancelled_by == "slurm" and lacking and wanted.issuperset(lacking)
+        if own or with_parents:
+            wanted.add(run_id(run))
     return [_again(run, view) for run in runs if run_id(run) in wanted]
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from study.cluster.slurm import Job, Refused, Slurm
 from study.cluster.snapshot import code_path
 from study.publish import publish_file
 from study.run import Run, run_id
-from study.store import RunDirectory, Store
+from study.store import WRITERS, RunDirectory, Store
 
 EXECUTION = "execution.json"
 
@@ -46,8 +47,14 @@ class Site:
 
 def write_runs(runs: Iterable[Run], *, store: Store, keep: Mapping[str, tuple[int, ...]]) -> None:
     """The directory of each run, with the checkpoints that must stay."""
-    for run in runs:
-        store.prepare(run).keep(keep.get(run_id(run), ()))
+    runs = list(runs)
+    directories = store.prepare_all(runs)
+
+    def ask(run: Run, directory: RunDirectory) -> None:
+        directory.keep(keep.get(run_id(run), ()))
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(ask, runs, directories))
 
 
 def write_array(group: Group, *, site: Site, token: str, unfinished: Set[str]) -> Array:
@@ -57,9 +64,13 @@ def write_array(group: Group, *, site: Site, token: str, unfinished: Set[str]) -
     code = code_path(site.store.root, site.code)
     publish_file(directory / EXECUTION, scripts.execution_json(group.execution).encode())
     paths = [site.store.directory(run) for run in group.runs]
-    for run, path in zip(group.runs, paths, strict=True):
+
+    def write(run: Run, path: Path) -> None:
         job = scripts.Job(run=run, directory=path, code=code, execution=directory / EXECUTION)
         publish_file(path / "job.sh", scripts.job_script(job, profile=site.profile).encode())
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(write, group.runs, paths))
     publish_file(directory / records.TASKS, "".join(f"{path}\n" for path in paths).encode())
     name = records.job_name(token)
     script = scripts.array_script(

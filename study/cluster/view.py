@@ -54,14 +54,16 @@ def look(
     found: dict[str, Reconciled] = {}
     for run in runs:
         name = run_id(run)
-        parents = tuple(
-            Parent(slug=parent.slug, state=found[run_id(parent)].state)
-            for parent in dependencies(run)
-        )
+        parents = tuple(_parent(each, found[run_id(each)]) for each in dependencies(run))
         seen = Silent(why=silent) if silent is not None else jobs.get(name)
         place = placed.get(name)
         found[name] = reconcile(files[name], placed=place, seen=seen, parents=parents)
     return View(found=found, placed=placed, jobs=jobs, silent=silent)
+
+
+def _parent(run: Run, found: Reconciled) -> Parent:
+    because = found.reason if found.cancelled_by == "slurm" else None
+    return Parent(slug=run.slug, state=found.state, because=because)
 
 
 def has_records(store: Store) -> bool:

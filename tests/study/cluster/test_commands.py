@@ -147,7 +147,7 @@ def test_states_are_reconciled_and_told_with_reasons(fake, sweep, store):
     }
     assert rows["pretrain"]["note"] == "NonFinite: the loss is nan at step 5"
     assert rows["adapt"]["note"] == "because pretrain failed"
-    assert rows["finetune"]["note"] == "because adapt was cancelled"
+    assert rows["finetune"]["note"] == "because pretrain failed", "the root of it"
     assert rows["evaluation"]["note"] == "waits for finetune"
     assert rows["evaluation"]["job"] == "12_5"
     text = _study("status", sweep, "--store", store.root).stdout
@@ -461,3 +461,61 @@ def test_ctrl_c_while_cancel_waits_for_slurm_is_no_traceback(fake, sweep, store)
     output, errors = process.communicate(timeout=30)
     assert (process.returncode, output) == (75, "")
     assert errors == "interrupted: start the same command again to go on\n"
+
+
+PROFILE = """\
+nodes = 1
+ranks_per_node = 1
+cpus_per_rank = 1
+memory = "1G"
+time = "1:00:00"
+signal_seconds = 60
+array_cap = 1000
+throttle = 4
+"""
+
+
+def _failed_pretrain(fake, store):
+    store.existing(_run("pretrain")).fail("it failed")
+    fake.says(
+        "squeue",
+        _queue(
+            pretrain=("FAILED", "NonZeroExitCode", "n1"),
+            adapt=("CANCELLED", "DependencyNeverSatisfied"),
+            finetune=("CANCELLED", "None"),  # by a person; SLURM has forgotten what needs it
+        ),
+    )
+
+
+def test_retry_submits_the_failed_run_and_its_child_and_removes_the_note(
+    fake, sweep, store, tmp_path
+):
+    _failed_pretrain(fake, store)
+    for number in (13, 14):
+        fake.says("sbatch", f"{number}\n")
+    fake.says("scontrol-update")
+    fake.says("scontrol-release")
+    profile = tmp_path / "tiny.toml"
+    profile.write_text(PROFILE)
+    again = ("retry", sweep, "--store", store.root, "--cluster", profile, "--allow-dirty")
+    answer = _study(*again)
+    assert answer.returncode == 0, answer.stderr
+    assert "2 runs submitted" in answer.stdout
+    newest = records.newest(records.load_all(store.root))
+    jobs = {slug: newest[run_id(_run(slug))].job for slug in SLUGS}
+    assert (jobs["pretrain"], jobs["adapt"], jobs["finetune"]) == ("13_0", "14_0", "12_4")
+    assert ["scontrol", "update", "JobId=14_0", "Dependency=afterok:13_0"] in fake.calls()
+    assert store.existing(_run("pretrain")).failure() is None
+
+
+def test_retry_keeps_the_note_of_a_failure_that_it_could_not_submit(fake, sweep, store, tmp_path):
+    _failed_pretrain(fake, store)
+    fake.says("sbatch", error="sbatch: error: Batch job submission failed: Job violates limits\n",
+              code=1)  # fmt: skip
+    profile = tmp_path / "tiny.toml"
+    profile.write_text(PROFILE)
+    again = ("retry", sweep, "--store", store.root, "--cluster", profile, "--allow-dirty")
+    answer = _study(*again)
+    assert answer.returncode == 2
+    assert "Job violates limits" in answer.stderr
+    assert store.existing(_run("pretrain")).failure() == "it failed"

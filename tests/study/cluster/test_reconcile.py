@@ -189,6 +189,17 @@ def test_a_hold_of_an_unfinished_launch_says_so():
     assert found.reason == "held: its launch has not ended; launch again to release it"
 
 
+def test_the_failures_at_the_root_are_named_once_each():
+    parents = (
+        Parent(slug="a", state="cancelled", because="because pre failed"),
+        Parent(slug="b", state="cancelled", because="because pre failed"),
+        Parent(slug="c", state="cancelled"),
+        Parent(slug="d", state="done"),
+    )
+    found = reconcile(PLANNED, placed=_placed(), seen=NEVER_SATISFIED, parents=parents)
+    assert found.reason == "because pre failed and because c was cancelled"
+
+
 def test_who_cancelled_is_told():
     by_person = reconcile(PLANNED, placed=_placed(), seen=_job("CANCELLED"))
     by_slurm = reconcile(PLANNED, placed=_placed(), seen=NEVER_SATISFIED, parents=FAILED_PARENT)

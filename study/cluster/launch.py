@@ -73,7 +73,7 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
         if view.silent is not None:
             raise Unanswered(view.silent)
         alive = _alive(todo, view=view, slurm=slurm)
-        choice = choose(todo, found=view.found, alive=alive, failed=order.failed)
+        choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=order.failed)
         keep = all_kept_steps(order.sweep.runs)
         refuse(choice.submit, profile=order.profile)
         submit.write_runs(todo, store=order.store, keep=keep)

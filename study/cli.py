@@ -551,6 +551,24 @@ def launch(
     tell.show(launched, as_json=json)
 
 
+@app.command()
+@_ends_clearly
+def fetch(
+    target: Target,
+    data_dir: DataDir = None,
+    cache: Cache = None,
+):
+    """Bring every source of a sweep here, for machines without a network."""
+    from study import fetch as fetches
+    from study import plan as plans
+    from study.data.sources import Access
+
+    execution = _execution(data_dir, cache)
+    access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
+    count = fetches.fetch(plans.load(target).runs, access=access, say=print)
+    print(f"{count} sources are here")
+
+
 @app.command(hidden=True)
 @_ends_clearly
 def worker():

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from study.cluster.reconcile import Reconciled
+from study.cluster.reconcile import Reconciled, from_outside
+from study.cluster.slurm import Job
 from study.plan import children, descendants
 from study.run import Run, dependencies, run_id
 
@@ -40,11 +41,13 @@ def choose(
     todo: Sequence[Run],
     *,
     found: Mapping[str, Reconciled],
+    ended: Mapping[str, Job],
     alive: Mapping[str, str],
     failed: Failed,
 ) -> Choice:
-    """Divide what is to do (parents first). found: by run id. alive: run id -> its queued or
-    running job. failed: whether failed runs are left, with their descendants, or submitted.
+    """Divide what is to do (parents first). found, ended: by run id. alive: run id -> its queued or
+    running job. failed: whether failed runs are left, with their descendants, or submitted. A run
+    whose job was stopped from outside (a node that failed, the time limit) goes on in any case.
     """
     below = children(todo)
     waiting: list[Left] = []
@@ -58,7 +61,7 @@ def choose(
             waiting.append(Left(run=run, why=f"{state.state}, job {alive[name]}"))
         elif state.state == "running":
             lost[name] = ("held", state.reason)
-        elif state.state == "failed" and failed == "leave":
+        elif state.state == "failed" and failed == "leave" and not _stopped(ended.get(name)):
             lost[name] = ("failed", state.reason)
         elif state.state == "unknown" and not state.free:
             lost[name] = ("held", state.reason)
@@ -80,6 +83,10 @@ def choose(
         failed=tuple(by_kind["failed"]),
         held=tuple(by_kind["held"]),
     )
+
+
+def _stopped(job: Job | None) -> bool:
+    return job is not None and from_outside(job)
 
 
 def waits_for(run: Run, *, unfinished: Set[str]) -> tuple[str, ...]:

@@ -20,13 +20,16 @@ from study.cluster.profile import Profile
 from study.cluster.records import Array
 from study.cluster.slurm import Slurm, Unanswered
 from study.cluster.view import View, look
+from study.data.sources import Access
+from study.fetch import lacking
 from study.launch import remaining
 from study.lease import acquire
 from study.plan import Sweep, all_kept_steps
-from study.run import Run, run_id
+from study.run import KINDS, Run, run_id
 from study.store import Store, StoreError, loud
 
 DRY = "dry-run"
+SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,9 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
         if view.silent is not None:
             raise Unanswered(view.silent)
         alive = _alive(todo, view=view, slurm=slurm)
-        choice = choose(todo, found=view.found, alive=alive, failed=order.failed)
+        choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=order.failed)
         keep = all_kept_steps(order.sweep.runs)
+        refuse(choice.submit, profile=order.profile)
         submit.write_runs(todo, store=order.store, keep=keep)
         folder = records.array_path(order.store.root, "")
         site = submit.Site(store=order.store, profile=order.profile, code=code, folder=folder)
@@ -97,6 +101,7 @@ def rehearse(order: Order, *, warn: Callable[[str], None] = loud) -> Launched:
             for run in todo
             if run_id(run) in placed
         )
+        refuse(chosen, profile=order.profile)
         submit.write_runs(todo, store=order.store, keep=all_kept_steps(order.sweep.runs))
         folder = records.cluster_path(order.store.root) / DRY
         shutil.rmtree(folder, ignore_errors=True)
@@ -127,6 +132,25 @@ def check(order: Order) -> None:
         raise StoreError(f"no store can be made at {root}: {error.strerror}") from None
     if not os.access(root, os.W_OK | os.X_OK):
         raise StoreError(f"the store {root} is read-only; legal: one that jobs can write to")
+
+
+def refuse(runs: Sequence[Run], *, profile: Profile) -> None:
+    """Raise ValueError for runs that could not be executed under this profile: a job that needs a
+    source which is not here, where nodes have no network.
+    """
+    found: list[str] = []
+    for kind in KINDS:
+        mine = [run for run in runs if type(run).__name__ == kind]
+        execution = profile.kinds[kind][1]
+        if mine and execution.offline:
+            access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=True)
+            found += [word for word in lacking(mine, access=access) if word not in found]
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise ValueError(
+            f"the nodes of {profile.name} are offline and {len(found)} sources are not here: "
+            f"{'; '.join(found[:SHOWN])}{more}; `study fetch` brings them (--cache, --data-dir)"
+        )
 
 
 def _cluster(store: Store) -> Path:

@@ -104,7 +104,7 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A cluster. kinds: resources and execution by the name of a run's kind."""
+    """A cluster. name: what `--cluster` takes. kinds: by the name of a run's kind."""
 
     name: str
     site: Site
@@ -145,6 +145,13 @@ def find(name: str) -> Path:
 def _places() -> tuple[Path, Path]:
     shipped = Path(__file__).resolve().parent.parent.parent / "slurm" / "profiles"
     return shipped, Path.home() / ".config" / "archstudy" / "clusters"
+
+
+def _name(path: Path) -> str:
+    """What `find` finds the file by: its name, or its whole path."""
+    by_name = next((place for place in _places() if (place / path.name).is_file()), None)
+    known = by_name is not None and (by_name / path.name).samefile(path)
+    return path.stem if known else str(path.resolve())
 
 
 def load(path: Path) -> Profile:
@@ -196,7 +203,7 @@ class _Reader:
             made = self.execution(made, more, where=f"kind.{kind}.execution")
             kinds[kind] = (resources, made)
         site = file.fill(Site(), own, where="")
-        return Profile(name=file.path.stem, site=site, kinds=kinds)
+        return Profile(name=_name(file.path), site=site, kinds=kinds)
 
     def resources(self, kind: str, base: Resources, over: dict[str, Any]) -> Resources:
         if kind in ONE_RANK:

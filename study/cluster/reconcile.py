@@ -38,6 +38,7 @@ from typing import Literal
 from study.cluster.records import Placed
 from study.cluster.slurm import Job
 from study.lease import Holder
+from study.signals import EXIT_CODE
 from study.store import State
 
 ClusterState = Literal[
@@ -53,6 +54,10 @@ CLUSTER_STATES: tuple[ClusterState, ...] = (
     "unknown",
     "done",
 )
+OUTSIDE = ("BOOT_FAIL", "DEADLINE", "NODE_FAIL", "PREEMPTED", "TIMEOUT")
+"""Ends that are not the run's own."""
+
+_RETRY = "study retry submits it again"
 PENDING = {
     "Priority": "waits for jobs of higher priority",
     "Resources": "waits for free nodes",
@@ -178,10 +183,19 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
         case "REVOKED":
             return Reconciled(state="unknown", reason="another cluster of the federation has it")
         case "COMPLETED":
-            return free("failed", "its job ended COMPLETED without sealing it")
+            reason = f"its job ended COMPLETED without sealing it; {_RETRY}"
+            return Reconciled(state="failed", reason=reason, free=True)
     where = f" on {seen.node_list}" if seen.node_list else ""
     code = f", exit code {seen.exit_code}" if seen.exit_code not in (None, "0:0") else ""
-    return free("failed", f"its job ended {seen.state}{where}{code}")
+    reason = f"its job ended {seen.state}{where}{code}"
+    if from_outside(seen):
+        return free("failed", reason)
+    return Reconciled(state="failed", reason=f"{reason}; {_RETRY}", free=True)
+
+
+def from_outside(job: Job) -> bool:
+    """Whether a job that failed was stopped and did not fail by itself: launching again goes on."""
+    return job.state in OUTSIDE or job.exit_code == f"{EXIT_CODE}:0"
 
 
 def _waiting(files: Files, placed: Placed, seen: Job, parents: tuple[Parent, ...]) -> str:

@@ -172,6 +172,23 @@ def test_what_a_person_cancelled_is_submitted_again_and_only_that(order, control
     assert [run.slug for run in launched.choice.submit] == ["text"]
 
 
+@pytest.mark.parametrize(
+    ("word", "again"), [("TIMEOUT", True), ("NODE_FAIL", True), ("OUT_OF_MEMORY", False)]
+)
+def test_what_was_stopped_from_outside_goes_on_and_what_failed_does_not(
+    order, controller, word, again
+):
+    only = _first(order)
+    launch(only, slurm=QUICK)
+    (job,) = controller.arrays()
+    controller.end(f"{job}_0", word)
+    launched = launch(only, slurm=QUICK)
+    assert bool(launched.arrays) == again
+    assert bool(launched.choice.failed) != again
+    if not again:
+        assert "study retry" in launched.choice.failed[0].why
+
+
 @pytest.mark.parametrize("command", ["squeue", "sbatch"])
 def test_a_silent_slurm_gets_nothing_and_the_next_launch_does_it_all(order, controller, command):
     launch(_first(order), slurm=QUICK)  # something is recorded, so that states are asked for

@@ -46,7 +46,8 @@ def _load(tmp_path, text):
 
 def test_a_kind_gets_the_common_values_and_its_own(tmp_path):
     loaded = _load(tmp_path, FULL)
-    assert loaded.name == "site"
+    assert loaded.name == str(tmp_path / "site.toml")
+    assert profile.find(loaded.name) == tmp_path / "site.toml"
     assert loaded.site.throttle == 3
     training, execution = loaded.of(made.pretrain())
     assert (training.ranks, training.time, training.sbatch) == (8, "1-00:00:00", ("--exclusive",))
@@ -121,6 +122,7 @@ def test_the_shipped_profiles_are_read_and_name_every_common_key(path):
     loaded = profile.load(path)
     assert loaded.kinds.keys() == KINDS.keys()
     assert profile.find(path.stem) == path
+    assert loaded.name == path.stem
 
 
 def test_a_profile_is_found_by_path_by_name_and_in_the_home_directory(tmp_path, monkeypatch):

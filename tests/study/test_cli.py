@@ -80,7 +80,15 @@ sys.stderr.write("HEAVY " + " ".join(sorted(heavy & set(sys.modules))))
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["plan"], ["plan", "--json"], ["show"], ["status"], ["run"]],
+    [
+        ["--help"],
+        ["plan"],
+        ["plan", "--json"],
+        ["plan", "--hardware", "h100"],
+        ["show"],
+        ["status"],
+        ["run"],
+    ],
     ids=lambda words: " ".join(words),
 )
 def test_nothing_heavy_is_imported(sweep, tmp_path, arguments):

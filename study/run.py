@@ -313,13 +313,27 @@ def identity(value: Any) -> Any:
                 each.default is not MISSING and item == each.default
             ):
                 continue
-            form[each.name] = run_id(item) if type(item).__name__ in KINDS else identity(item)
+            if type(item).__name__ in KINDS:
+                form[each.name] = run_id(item)
+            else:
+                form[each.name] = _suite(item) if isinstance(item, Suite) else identity(item)
         if isinstance(value, Source) and value.uri.startswith("file://"):
             form["uri"] = "file://*" + PurePosixPath(value.uri).suffix
         return form
     if isinstance(value, tuple):
         return [identity(item) for item in value]
     return canonical(value)
+
+
+_suites: dict[int, tuple[Suite, Any]] = {}
+
+
+def _suite(suite: Suite) -> Any:
+    """`identity` of a suite, remembered by object as ids are: many evaluations share one."""
+    known = _suites.get(id(suite))
+    if known is None or known[0] is not suite:
+        known = _suites[id(suite)] = (suite, identity(suite))
+    return known[1]
 
 
 _ids: dict[int, tuple[Any, str]] = {}

@@ -1,5 +1,5 @@
-"""Do our suites score public checkpoints as published? Before any suite is trusted, T0-3B, T0, T5-LM
-and a Pythia are scored and set beside published numbers.
+"""Do our suites score public checkpoints as published? T0-3B, T0, two T5-LM and a Pythia, set
+beside published numbers before any suite is trusted.
 
 `PUBLISHED` holds the numbers with their sources: only what could be read in a source is here, and
 an empty slot says what is missing. `study eval sweeps/calibration.py` scores; comparing is a
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study import eai, pins, t0
-from study.run import Evaluation, External
+from study.run import Architecture, Evaluation, External
 
 REPORT = {"title": "Public checkpoints on our suites"}
 CLAIMS = ()
@@ -35,7 +35,7 @@ class Published:
     scores: dict[str, float]
 
 
-CHECKPOINTS = {
+CHECKPOINTS: dict[str, tuple[Architecture, str]] = {
     # slug: architecture, the hub's name
     "t0_3b": ("encoder_decoder", "bigscience/T0_3B"),
     "t0": ("encoder_decoder", "bigscience/T0"),

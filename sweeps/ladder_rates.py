@@ -66,4 +66,5 @@ def runs():
                 if kind != "Pretrain" and " > ".join(lineage(run.parent)) not in own:
                     continue
                 for rate in GRID[kind]:
-                    yield trained(model, {**own, path: rate}, tag=f"{tag}-lr{rate:g}")[path]
+                    trial = trained(model, {**own, path: rate}, tag=tag)[path]
+                    yield replace(trial, slug=f"{trial.slug}-lr{rate:g}")

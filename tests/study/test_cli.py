@@ -84,6 +84,7 @@ sys.stderr.write("HEAVY " + " ".join(sorted(heavy & set(sys.modules))))
         ["--help"],
         ["plan"],
         ["plan", "--json"],
+        ["plan", "--hardware", "h100"],
         ["show"],
         ["status"],
         ["retry"],

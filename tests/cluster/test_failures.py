@@ -21,14 +21,14 @@ from study.cluster.view import look
 from study.run import dependencies, run_id
 from study.store import Store
 
-pytestmark = pytest.mark.cluster
 SCHEDULER_SECONDS = 120.0
 SLURM = Slurm()
 
 
 @pytest.fixture
-def submit(tmp_path):
+def submit(tmp_path, cluster, monkeypatch):
     """Submits a chain of one-task arrays, held, each after those of `after`; cancelled at last."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
     submitted = []
 
     def one(line, *, after=()):

@@ -13,6 +13,7 @@ not safetensors is refused by name.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -54,17 +55,24 @@ class Progress:
     wall_seconds: float = 0.0
 
 
-def write_weights(directory: Path, *, model: PreTrainedModel) -> None:
-    """config.json and model.safetensors, one file whatever its size."""
-    from transformers.utils import logging
+def write_weights(
+    directory: Path, *, model: PreTrainedModel, tensors: dict[str, Tensor] | None = None
+) -> None:
+    """What `save_pretrained` writes, one file of weights whatever its size. tensors: the weights,
+    where the model itself holds only its share of them.
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model.save_pretrained(directory, max_shard_size="1000TB")
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    Not by `save_pretrained`: it asks accelerate whether the model is wrapped, and that imports
+    DeepSpeed where it is installed, seconds in the first save of every process.
+    """
+    config = copy.copy(model.config)
+    config.architectures = [type(model).__name__]
+    config.dtype = model.dtype
+    config.save_pretrained(directory)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(directory)
+    weights = model.state_dict() if tensors is None else tensors
+    kept = {name: value.detach().contiguous() for name, value in weights.items()}
+    save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def write_tensors(file: Path, *, tensors: Mapping[str, Tensor]) -> None:

@@ -53,7 +53,7 @@ def write(
 def _fill(aside: Path, checkpoint: Path, tokenizer: Path, form: Literal["hf", "t5"]) -> None:
     from transformers.utils import logging
 
-    from study.checkpoint import read_model
+    from study.checkpoint import read_model, write_weights
 
     logging.disable_progress_bar()
     model = read_model(checkpoint)
@@ -62,7 +62,7 @@ def _fill(aside: Path, checkpoint: Path, tokenizer: Path, form: Literal["hf", "t
 
         export_t5(model, aside)  # type: ignore[arg-type]
     else:
-        model.save_pretrained(aside, safe_serialization=True)
+        write_weights(aside, model=model)
     write_tokenizer(tokenizer, aside)
 
 

@@ -226,6 +226,29 @@ def test_ranks_that_do_not_end_in_time_are_left_and_the_job_queues_again(site):
     assert site.read("scontrol") == "requeue 4711\n", output
 
 
+def test_a_limit_that_is_too_short_for_any_progress_ends_the_queueing(site):
+    site.behave("answers 75")
+    script = site.write()
+    steps = iter((100, 100, 200, 200, 200))
+
+    def checkpoint():
+        (site.directory / "checkpoints" / f"step-{next(steps):08d}").mkdir(
+            parents=True, exist_ok=True
+        )
+
+    for attempt in range(5):
+        (site.home / "begun").unlink(missing_ok=True)
+        code, output = site.signalled(
+            signal.SIGUSR1, script, also=checkpoint, SLURM_RESTART_COUNT=str(attempt)
+        )
+        assert code == 75
+        assert len(site.read("scontrol").splitlines()) == min(attempt + 1, 4)
+    assert "three attempts left no new checkpoint (step-00000200)" in output
+    (site.home / "begun").unlink()
+    site.signalled(signal.SIGUSR1, script, SLURM_JOB_ID="4712")  # launched again
+    assert site.read("scontrol").splitlines()[4:] == ["requeue 4712"]
+
+
 def test_an_srun_that_dies_of_the_signal_queues_again(site):
     """So early that it does not handle it yet."""
     script = site.write()

@@ -84,8 +84,8 @@ newest_checkpoint() {
 }
 
 queue_again() {
-    # A task's own id may be the whole array's (the last task has it), so it is named as a task.
-    local job=$SLURM_JOB_ID attempt line
+    # A task's own id may be the whole array's (the last task has it): array.sh names the task.
+    local job=${study_task:-$SLURM_JOB_ID} attempt line
     line="$SLURM_JOB_ID $(newest_checkpoint)"
     echo "$line" >>"$STUDY_RUN/requeues.txt"
     if (($(tail -n 3 "$STUDY_RUN/requeues.txt" | grep -cxF "$line") == 3)); then
@@ -93,7 +93,6 @@ queue_again() {
             "a longer time limit"
         exit 75
     fi
-    if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
     for attempt in 1 2 3 4 5 6; do
         if scontrol requeue "$job"; then
             say "queued again"

@@ -24,10 +24,10 @@ demo: setup
 	$(BIN)/study run sweeps/demo.py
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow and not gpu' -n 2
+	$(BIN)/python -m pytest -m 'not slow and not gpu and not cluster' -n 2
 
 slow: setup
-	$(BIN)/python -m pytest -m 'slow and not gpu'
+	$(BIN)/python -m pytest -m 'slow and not gpu and not cluster'
 
 check: setup
 	$(BIN)/ruff check .

@@ -109,6 +109,7 @@ def _ends_clearly(command: Command) -> Command:
 
 
 def _complain(error: BaseException) -> int:
+    from study.cluster.slurm import Unanswered
     from study.lease import LeaseHeld
     from study.signals import EXIT_CODE, Interrupted
 
@@ -118,13 +119,17 @@ def _complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    expected = isinstance(error, (ValueError, OSError, LeaseHeld))
+    silent = isinstance(error, Unanswered)
+    expected = silent or isinstance(error, (ValueError, OSError, LeaseHeld))
     kind = "" if expected else f"{type(error).__name__}: "
     print(f"error: {kind}{error}", file=sys.stderr)
     if not expected:
         print("(study --traceback COMMAND shows where)", file=sys.stderr)
     if isinstance(error, LeaseHeld):
         return 3
+    if silent:
+        print("SLURM is silent: start the same command again when it answers", file=sys.stderr)
+        return EXIT_CODE
     return 2 if expected else 1
 
 
@@ -194,14 +199,103 @@ def show(target: Target, json: AsJson = False):
 @app.command()
 @_ends_clearly
 def status(
-    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+    target: Target,
+    store: StoreAt = DEFAULT_STORE,
+    every: Every = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Redraw every few seconds until Ctrl-C.")
+    ] = False,
+    json: AsJson = False,
 ):
-    """Show how far each run is, from its files."""
+    """Show how far each run is, from its files and, where it was submitted, from SLURM."""
     from study import plan as plans
-    from study import tables
     from study.store import Store
 
-    tables.show_status(plans.load(target), store=Store(store), every=every, as_json=json)
+    sweep = plans.load(target)
+    if live and json:
+        raise ValueError("--live and --json exclude each other")
+    if live:
+        from study import live as views
+
+        views.watch(sweep, store=Store(store))
+        return
+    from study.status import show_status
+
+    show_status(sweep, store=Store(store), every=every, as_json=json)
+
+
+@app.command()
+@_ends_clearly
+def explain(target: Target, store: StoreAt = DEFAULT_STORE, json: AsJson = False):
+    """Show why one run is in its state: files, lease, SLURM's view, parents, logs."""
+    from study import plan as plans
+    from study.cluster import explain as explaining
+    from study.store import Store
+
+    found = explaining.explain(plans.load(target), store=Store(store))
+    explaining.show(found, as_json=json)
+
+
+@app.command()
+@_ends_clearly
+def retry(
+    target: Target,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="A profile [default: as submitted before]")
+    ] = None,
+    store: StoreAt = DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be submitted, and why.")
+    ] = False,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Archive uncommitted changes and record it.")
+    ] = False,
+    data_dir: DataDir = None,
+):
+    """Submit what failed in SLURM again, with what SLURM cancelled for it; nothing else."""
+    from study import plan as plans
+    from study.cluster import profile, tell
+    from study.cluster import retry as retrying
+    from study.cluster.slurm import Slurm
+    from study.cluster.view import LOOKING
+    from study.store import Store
+
+    path, slug = plans.split_target(target)
+    sweep, at = plans.load(str(path)), Store(store.resolve())
+    chosen = retrying.choose(sweep, slug=slug, store=at, slurm=LOOKING)
+    if not chosen:
+        print("nothing to retry: no job has failed")
+        return
+    retrying.show(chosen)
+    if dry_run:
+        return
+    found = profile.find(cluster or retrying.profile_name(chosen))
+    order = retrying.Order(
+        sweep=sweep.only([each.run for each in chosen]),
+        store=at,
+        profile=profile.load(found).with_data_dirs(data_dir or ()),
+        changes="archive" if allow_dirty else "refuse",
+        failed="submit",
+    )
+    tell.show(retrying.submit(order, again=chosen, slurm=Slurm()), as_json=False)
+
+
+@app.command()
+@_ends_clearly
+def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
+    """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
+    from study import plan as plans
+    from study.cluster import cancel as cancelling
+    from study.cluster.view import LOOKING
+    from study.store import Store
+
+    path, slug = plans.split_target(target)
+    sweep = plans.load(str(path))
+    runs = cancelling.named(sweep.runs, run=sweep.run(slug) if slug else None)
+    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
+    for each in found:
+        print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
+    print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")
 
 
 @app.command()
@@ -423,11 +517,95 @@ def lm_eval(context: typer.Context):
     forward_lm_eval(context.args)
 
 
+@app.command()
+@_ends_clearly
+def launch(
+    target: Target,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="A profile: its name, or a TOML file's path.")
+    ],
+    store: StoreAt = DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write all scripts and submit nothing.")
+    ] = False,
+    allow_dirty: Annotated[
+        bool, typer.Option("--allow-dirty", help="Archive uncommitted changes and record it.")
+    ] = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+):
+    """Submit what is not done to SLURM, and exit."""
+    from study import plan as plans
+    from study import ready
+    from study.cluster import launch as launches
+    from study.cluster import profile, tell
+    from study.cluster.slurm import Slurm
+    from study.launch import remaining
+    from study.store import Store
+
+    order = launches.Order(
+        sweep=plans.load(target),
+        store=Store(store.resolve()),
+        profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
+        changes="archive" if allow_dirty else "refuse",
+    )
+    if not dry_run:
+        ready.refuse(order.sweep, remaining(order.sweep, store=order.store))
+    launched = launches.rehearse(order) if dry_run else launches.launch(order, slurm=Slurm())
+    tell.show(launched, as_json=json)
+
+
+@app.command()
+@_ends_clearly
+def fetch(
+    target: Target,
+    data_dir: DataDir = None,
+    cache: Cache = None,
+):
+    """Bring every source of a sweep here, for machines without a network."""
+    from study import fetch as fetches
+    from study import plan as plans
+    from study import ready
+    from study.data.sources import Access
+
+    execution = _execution(data_dir, cache)
+    access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
+    sweep = plans.load(target)
+    ready.refuse_unpinned(sweep, sweep.runs)
+    count = fetches.fetch(sweep.runs, access=access, say=print)
+    print(f"{count} sources are here")
+
+
 @app.command(hidden=True)
 @_ends_clearly
 def worker():
     """Execute runs for a launcher (JSON lines)."""
     from study.worker import serve
+
+    code = serve(_executors())
+    sys.stderr.flush()
+    os._exit(code)  # everything is published; unloading torch would keep the launcher for seconds
+
+
+@app.command(hidden=True)
+@_ends_clearly
+def job(
+    directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    execution: Annotated[Path, typer.Option("--execution", help="JSON, as launch writes it.")],
+    code: Annotated[
+        Path | None, typer.Option("--code", help="The code that was submitted.")
+    ] = None,
+):
+    """Execute the run of one directory, as a job of SLURM does."""
+    from study.cluster.job import execute_directory
+
+    ended = execute_directory(directory, execution=execution, code=code, executors=_executors())
+    sys.stderr.flush()
+    os._exit(ended)  # as in `worker`
+
+
+def _executors() -> dict[str, Execute]:
+    """What executes each kind of run, imported when the first of them comes."""
 
     def train(run: Run, **rest: Any) -> None:
         from study.work import execute
@@ -440,9 +618,7 @@ def worker():
         execute(run, **rest)  # type: ignore[arg-type]
 
     kinds: dict[str, Execute] = {"Evaluation": score, "External": score}
-    code = serve({"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds)
-    sys.stderr.flush()
-    os._exit(code)  # everything is published; unloading torch would keep the launcher for seconds
+    return {"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds
 
 
 def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) -> Execution:

@@ -7,6 +7,7 @@ anything else that could be a secret. No torch.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
 import subprocess
@@ -31,12 +32,14 @@ PACKAGES = (
 )
 
 
+COMMIT = "COMMIT.json"
+"""Beside the packages where they were archived from a commit, as a cluster's jobs find them."""
+
+
 @functools.cache
 def collect() -> dict[str, Any]:
     """The provenance of this process, as JSON values. Read once: it does not change."""
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": _dirty(),
+    return commit(Path(__file__).resolve().parent.parent) | {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -50,8 +53,19 @@ def collect() -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str | None:
-    root = Path(__file__).resolve().parent.parent
+def commit(root: Path) -> dict[str, Any]:
+    """Which commit the code at `root` is, and whether it differs from it: from the file of an
+    archive, or else from git. The file comes first, since an archive may lie inside the checkout of
+    something else.
+    """
+    try:
+        entry = json.loads((root / COMMIT).read_bytes())
+    except FileNotFoundError:
+        return {"commit": _git(root, "rev-parse", "HEAD"), "dirty": _dirty(root)}
+    return {"commit": entry["commit"], "dirty": entry["dirty"]}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
     try:
         answer = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
@@ -61,9 +75,9 @@ def _git(*arguments: str) -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _dirty() -> bool | None:
+def _dirty(root: Path) -> bool | None:
     """Whether tracked or new files differ from the commit; None outside a checkout."""
-    changes = _git("status", "--porcelain")
+    changes = _git(root, "status", "--porcelain")
     return None if changes is None else bool(changes)
 
 

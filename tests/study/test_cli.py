@@ -87,6 +87,9 @@ sys.stderr.write("HEAVY " + " ".join(sorted(heavy & set(sys.modules))))
         ["plan", "--hardware", "h100"],
         ["show"],
         ["status"],
+        ["retry"],
+        ["cancel"],
+        ["explain"],
         ["run"],
     ],
     ids=lambda words: " ".join(words),
@@ -95,7 +98,7 @@ def test_nothing_heavy_is_imported(sweep, tmp_path, arguments):
     store = _done(sweep, tmp_path / "runs")
     command, *rest = arguments
     if command != "--help":
-        target = f"{sweep}:adapt" if command == "show" else str(sweep)
+        target = f"{sweep}:adapt" if command in ("show", "explain") else str(sweep)
         place = [] if command == "show" else ["--store", str(store.root)]
         arguments = [command, target, *place, *rest]
     answer = subprocess.run(
@@ -115,6 +118,10 @@ def test_help_documents_commands_and_exit_codes():
         "run",
         "show",
         "status",
+        "launch",
+        "retry",
+        "cancel",
+        "explain",
         "eval",
         "report",
         "check",

@@ -10,8 +10,11 @@
 #     STUDY_TASKS   the list, one run directory a line
 
 : "${SLURM_ARRAY_TASK_ID:?this is a task of an array: submit it with sbatch --array}"
+: "${SLURM_ARRAY_JOB_ID:?}"
 : "${STUDY_TASKS:?}"
 
+# shellcheck disable=SC2034  # job.sh queues itself again by it
+study_task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 mapfile -t -s "$SLURM_ARRAY_TASK_ID" -n 1 study_line <"$STUDY_TASKS"
 if [[ ! -f "${study_line[0]:-}/job.sh" ]]; then
     echo "line $SLURM_ARRAY_TASK_ID of $STUDY_TASKS: no job.sh in '${study_line[0]:-}'" >&2

@@ -21,7 +21,8 @@
 #
 # Exit codes: the run's own, see `study --help`. After USR1 (SLURM's warning, --signal=B:USR1@N) the
 # job queues itself again unless the run is done or has failed. After TERM (preemption, scancel) it
-# does not: whoever sent that knows better. A failure never queues again.
+# does not: whoever sent that knows better. A failure never queues again, nor does a run whose last
+# three attempts left no new checkpoint: its time limit is too short (requeues.txt counts them).
 #
 # shellcheck disable=SC2317  # traps call these functions
 
@@ -74,10 +75,24 @@ remind() {
     kill -s ALRM "$$"
 }
 
+newest_checkpoint() {
+    local path newest=none
+    for path in "$STUDY_RUN"/checkpoints/step-*; do
+        if [[ -d $path ]]; then newest=${path##*/}; fi
+    done
+    echo "$newest"
+}
+
 queue_again() {
-    # A task's own id may be the whole array's (the last task has it), so it is named as a task.
-    local job=$SLURM_JOB_ID attempt
-    if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
+    # A task's own id may be the whole array's (the last task has it): array.sh names the task.
+    local job=${study_task:-$SLURM_JOB_ID} attempt line
+    line="$SLURM_JOB_ID $(newest_checkpoint)"
+    echo "$line" >>"$STUDY_RUN/requeues.txt"
+    if (($(tail -n 3 "$STUDY_RUN/requeues.txt" | grep -cxF "$line") == 3)); then
+        say "not queued again: three attempts left no new checkpoint (${line#* }); this run needs" \
+            "a longer time limit"
+        exit 75
+    fi
     for attempt in 1 2 3 4 5 6; do
         if scontrol requeue "$job"; then
             say "queued again"

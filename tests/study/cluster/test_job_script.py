@@ -226,6 +226,29 @@ def test_ranks_that_do_not_end_in_time_are_left_and_the_job_queues_again(site):
     assert site.read("scontrol") == "requeue 4711\n", output
 
 
+def test_a_limit_that_is_too_short_for_any_progress_ends_the_queueing(site):
+    site.behave("answers 75")
+    script = site.write()
+    steps = iter((100, 100, 200, 200, 200))
+
+    def checkpoint():
+        (site.directory / "checkpoints" / f"step-{next(steps):08d}").mkdir(
+            parents=True, exist_ok=True
+        )
+
+    for attempt in range(5):
+        (site.home / "begun").unlink(missing_ok=True)
+        code, output = site.signalled(
+            signal.SIGUSR1, script, also=checkpoint, SLURM_RESTART_COUNT=str(attempt)
+        )
+        assert code == 75
+        assert len(site.read("scontrol").splitlines()) == min(attempt + 1, 4)
+    assert "three attempts left no new checkpoint (step-00000200)" in output
+    (site.home / "begun").unlink()
+    site.signalled(signal.SIGUSR1, script, SLURM_JOB_ID="4712")  # launched again
+    assert site.read("scontrol").splitlines()[4:] == ["requeue 4712"]
+
+
 def test_an_srun_that_dies_of_the_signal_queues_again(site):
     """So early that it does not handle it yet."""
     script = site.write()
@@ -259,7 +282,8 @@ def test_a_signal_before_anything_else_does_not_end_the_shell(site, via):
     script.write_text(text.replace(last, f'kill -s USR1 "$$"\n{last}'))
     code, output = site.run(script, SLURM_ARRAY_JOB_ID="4700", SLURM_ARRAY_TASK_ID="1")
     assert code == 75, output
-    assert site.read("scontrol") == "requeue 4700_1\n"
+    # submitted by hand from within another array, job.sh is no task of that
+    assert site.read("scontrol") == ("requeue 4711\n" if via == "job" else "requeue 4700_1\n")
 
 
 def test_a_task_is_queued_again_as_a_task_and_not_as_the_array(site):
@@ -291,7 +315,7 @@ def _array(site):
 
 
 def test_a_task_without_a_run_directory_says_so(site):
-    code, output = site.run(_array(site), SLURM_ARRAY_TASK_ID="0")
+    code, output = site.run(_array(site), SLURM_ARRAY_JOB_ID="4700", SLURM_ARRAY_TASK_ID="0")
     assert code == 2
     assert "no job.sh in '/nowhere'" in output
 

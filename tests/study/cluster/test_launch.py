@@ -90,6 +90,8 @@ def test_every_run_is_submitted_once_and_waits_for_what_it_needs(order, controll
     assert not any(array["held"] for array in controller.arrays().values())
     assert all(array.released for array in launched.arrays)
     assert len(launched.arrays) == 5  # text; mixture and pretrain; adapt; finetune; score
+    for call in controller.calls("sbatch"):  # nothing starts before its dependencies are set
+        assert {"--hold", "--kill-on-invalid-dep=yes"} <= {*call}
     again = launch(order, slurm=QUICK)
     assert again.arrays == ()
     assert {left.run.slug for left in again.choice.waiting} == jobs.keys()

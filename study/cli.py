@@ -536,9 +536,11 @@ def launch(
 ):
     """Submit what is not done to SLURM, and exit."""
     from study import plan as plans
+    from study import ready
     from study.cluster import launch as launches
     from study.cluster import profile, tell
     from study.cluster.slurm import Slurm
+    from study.launch import remaining
     from study.store import Store
 
     order = launches.Order(
@@ -547,6 +549,8 @@ def launch(
         profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
     )
+    if not dry_run:
+        ready.refuse(order.sweep, remaining(order.sweep, store=order.store))
     launched = launches.rehearse(order) if dry_run else launches.launch(order, slurm=Slurm())
     tell.show(launched, as_json=json)
 
@@ -561,11 +565,14 @@ def fetch(
     """Bring every source of a sweep here, for machines without a network."""
     from study import fetch as fetches
     from study import plan as plans
+    from study import ready
     from study.data.sources import Access
 
     execution = _execution(data_dir, cache)
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
-    count = fetches.fetch(plans.load(target).runs, access=access, say=print)
+    sweep = plans.load(target)
+    ready.refuse_unpinned(sweep, sweep.runs)
+    count = fetches.fetch(sweep.runs, access=access, say=print)
     print(f"{count} sources are here")
 
 

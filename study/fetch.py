@@ -7,24 +7,19 @@ there is one. How a source is read is `study.data.sources`'. No torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass
-from typing import Any
 
+from study import pins
 from study.data import sources
 from study.data.sources import Access
-from study.run import KINDS, External, Run, Source
+from study.run import External, Run, Source
 
 
 def sources_of(runs: Iterable[Run]) -> tuple[Source, ...]:
     """Every content that the runs themselves read, each once, but for checkpoints from elsewhere,
     which are directories.
     """
-    seen: dict[tuple[str, str], Source] = {}
-    for run in runs:
-        if not isinstance(run, External):
-            for each in fields(run):
-                _collect(getattr(run, each.name), seen)
-    return tuple(seen.values())
+    named = pins.sources(run for run in runs if not isinstance(run, External))
+    return tuple({(each.uri, each.digest): each for each in named}.values())
 
 
 def lacking(runs: Iterable[Run], *, access: Access) -> list[str]:
@@ -47,15 +42,3 @@ def fetch(runs: Iterable[Run], *, access: Access, say: Callable[[str], None]) ->
     for source in wanted:
         say(f"{source.uri}: {sources.fetch(source, access=access)}")
     return len(wanted)
-
-
-def _collect(value: Any, seen: dict[tuple[str, str], Source]) -> None:
-    """Add the sources among a value's fields; those of other runs are their own affair."""
-    if isinstance(value, Source):
-        seen.setdefault((value.uri, value.digest), value)
-    elif isinstance(value, tuple):
-        for each in value:
-            _collect(each, seen)
-    elif is_dataclass(value) and type(value).__name__ not in KINDS:
-        for each in fields(value):
-            _collect(getattr(value, each.name), seen)

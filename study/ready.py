@@ -23,15 +23,26 @@ def held(sweep: Sweep) -> str:
 def waits(sweep: Sweep, runs: Iterable[Run]) -> list[str]:
     """What these runs of a sweep wait for, each with what to do about it."""
     found = [f"HELD: {reason}"] if (reason := held(sweep)) else []
-    if names := unpinned(runs):
-        found.append(
-            f"UNPINNED: what {len(names)} sources hold is not known; legal: `study pin "
-            f"{sweep.path}`, which asks the hub and writes the commits: {', '.join(names)}"
-        )
-    return found
+    return [*found, *_open(sweep, runs)]
 
 
 def refuse(sweep: Sweep, runs: Iterable[Run]) -> None:
     """Raises ValueError where these runs wait for something."""
     if reasons := waits(sweep, runs):
         raise ValueError("; ".join(reasons))
+
+
+def refuse_unpinned(sweep: Sweep, runs: Iterable[Run]) -> None:
+    """Raises ValueError where these runs read something of unknown content."""
+    if reasons := _open(sweep, runs):
+        raise ValueError("; ".join(reasons))
+
+
+def _open(sweep: Sweep, runs: Iterable[Run]) -> list[str]:
+    names = unpinned(runs)
+    if not names:
+        return []
+    return [
+        f"UNPINNED: what {len(names)} sources hold is not known; legal: `study pin {sweep.path}`, "
+        f"which asks the hub and writes the commits: {', '.join(names)}"
+    ]

@@ -54,6 +54,10 @@ class Stop:
 def listening() -> Iterator[Stop]:
     """Set the flag instead of dying, inside the block. Outside the main thread nothing can be
     installed, and the flag then stays unset.
+
+    A cluster signals every process of a job, so a compiler that the block waits for dies of the
+    same signal. An error that follows a signal is therefore an interruption: it names itself, and
+    if it had another cause the next start meets it again.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -62,6 +66,12 @@ def listening() -> Iterator[Stop]:
     before = {number: signal.signal(number, stop.request) for number in STOPPING}
     try:
         yield stop
+    except Exception as error:
+        if not stop.requested or isinstance(error, Interrupted):
+            raise
+        raise Interrupted(
+            f"{stop.name}, and then {type(error).__name__}: {error}; start again to go on"
+        ) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,7 +2,8 @@
 
     checkpoints/step-00001200/
         config.json, generation_config.json, model.safetensors   as `save_pretrained` writes them
-        optimizer.safetensors                                     `KEY/PARAMETER` tensors
+        optimizer.safetensors                                     `KEY/PARAMETER` tensors, or one
+        optimizer-00000-of-00002.safetensors                      a rank (`study.optimizer_shards`)
         state.json                                                `Progress`, run id, random states
         manifest.json                                             sizes and digests (`study.store`)
 

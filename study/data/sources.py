@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from study.data import hub, pypi, readers
 from study.data.readers import Row
-from study.data.shards import file_digest
+from study.publish import sha256
 from study.run import Source
 
 
@@ -222,7 +222,7 @@ def _local(uri: str, name: str, digest: str, *, access: Access) -> Path:
     stat = found.stat()
     key = (str(found), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _checked:
-        _checked[key] = file_digest(found)
+        _checked[key] = sha256(found)
     if _checked[key] != digest:
         raise ValueError(
             f"source {uri!r}: {found} has sha256 {_checked[key]}, but the run names {digest}"

@@ -20,8 +20,6 @@ from study.cluster.profile import Profile
 from study.cluster.records import Array
 from study.cluster.slurm import Slurm, Unanswered
 from study.cluster.view import View, look
-from study.data.sources import Access
-from study.fetch import lacking
 from study.launch import remaining
 from study.lease import acquire
 from study.plan import Sweep, all_kept_steps
@@ -143,6 +141,9 @@ def refuse(runs: Sequence[Run], *, profile: Profile) -> None:
         mine = [run for run in runs if type(run).__name__ == kind]
         execution = profile.kinds[kind][1]
         if mine and execution.offline:
+            from study.data.sources import Access  # takes numpy along
+            from study.fetch import lacking
+
             access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=True)
             found += [word for word in lacking(mine, access=access) if word not in found]
     if found:

@@ -20,8 +20,7 @@ from study.cluster.profile import Profile
 from study.cluster.records import Array
 from study.cluster.slurm import Slurm, Unanswered
 from study.cluster.view import View, look
-from study.data.sources import Access
-from study.fetch import lacking
+from study.execution import check_runs
 from study.launch import remaining
 from study.lease import acquire
 from study.plan import Sweep, all_kept_steps
@@ -135,14 +134,18 @@ def check(order: Order) -> None:
 
 
 def refuse(runs: Sequence[Run], *, profile: Profile) -> None:
-    """Raise ValueError for runs that could not be executed under this profile: a job that needs a
-    source which is not here, where nodes have no network.
+    """Raise ValueError for runs that can't be executed under this profile: an optimiser that its
+    ZeRO stage rules out, or a source that is not here where nodes have no network.
     """
     found: list[str] = []
     for kind in KINDS:
         mine = [run for run in runs if type(run).__name__ == kind]
         execution = profile.kinds[kind][1]
+        check_runs(mine, execution=execution)
         if mine and execution.offline:
+            from study.data.sources import Access  # takes numpy along
+            from study.fetch import lacking
+
             access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=True)
             found += [word for word in lacking(mine, access=access) if word not in found]
     if found:

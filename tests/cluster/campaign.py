@@ -42,7 +42,9 @@ class Campaign:
             "throttle": 4,
             "scratch": str(self.folder),
         }
-        execution = {"checkpoint_seconds": 20.0, "wandb": "off"} | changes.pop("execution", {})
+        execution = {"zero": 1, "checkpoint_seconds": 20.0, "wandb": "off"} | changes.pop(
+            "execution", {}
+        )
         lines = [f"{key} = {json.dumps(value)}" for key, value in (top | changes).items()]
         lines += ["[execution]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in execution.items()]

@@ -552,11 +552,9 @@ def launch(
 ):
     """Submit what is not done to SLURM, and exit."""
     from study import plan as plans
-    from study import ready
     from study.cluster import launch as launches
     from study.cluster import profile, tell
     from study.cluster.slurm import Slurm
-    from study.launch import remaining
     from study.store import Store
 
     order = launches.Order(
@@ -565,8 +563,6 @@ def launch(
         profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
     )
-    if not dry_run:
-        ready.refuse(order.sweep, remaining(order.sweep, store=order.store))
     launched = launches.rehearse(order) if dry_run else launches.launch(order, slurm=Slurm())
     tell.show(launched, as_json=json)
 

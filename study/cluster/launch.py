@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from study import ready
 from study.cluster import records, scripts, snapshot, submit
 from study.cluster.arrays import Group, divide
 from study.cluster.choose import Choice, Failed, Left, choose
@@ -64,6 +65,7 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
     launcher is at work, and ValueError for what can't be launched at all.
     """
     check(order)
+    ready.refuse(order.sweep, remaining(order.sweep, store=order.store))
     with acquire(_cluster(order.store), waiting=warn):
         code = snapshot.take(order.store.root, changes=order.changes)
         completed = submit.recover(store=order.store, slurm=slurm, warn=warn)
@@ -75,6 +77,8 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
         choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=order.failed)
         keep = all_kept_steps(order.sweep.runs)
         refuse(choice.submit, profile=order.profile)
+        if away := away_from(choice.submit, profile=order.profile):
+            raise ValueError(away)
         submit.write_runs(todo, store=order.store, keep=keep)
         folder = records.array_path(order.store.root, "")
         site = submit.Site(store=order.store, profile=order.profile, code=code, folder=folder)
@@ -87,7 +91,8 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
 
 def rehearse(order: Order, *, warn: Callable[[str], None] = loud) -> Launched:
     """Write every script as a launch would, and ask SLURM nothing. Runs that were submitted before
-    are left out: whether they still are queued is SLURM's knowledge, and their scripts stay.
+    are left out: whether they still are queued is SLURM's knowledge, and their scripts stay. What
+    would stop a launch (open pins, sources that are not here) is a warning.
     """
     check(order)
     with acquire(_cluster(order.store), waiting=warn):
@@ -100,7 +105,11 @@ def rehearse(order: Order, *, warn: Callable[[str], None] = loud) -> Launched:
             for run in todo
             if run_id(run) in placed
         )
+        for reason in ready.waits(order.sweep, todo):
+            warn(reason)
         refuse(chosen, profile=order.profile)
+        if away := away_from(chosen, profile=order.profile):
+            warn(away)
         submit.write_runs(todo, store=order.store, keep=all_kept_steps(order.sweep.runs))
         folder = records.cluster_path(order.store.root) / DRY
         shutil.rmtree(folder, ignore_errors=True)
@@ -134,26 +143,32 @@ def check(order: Order) -> None:
 
 
 def refuse(runs: Sequence[Run], *, profile: Profile) -> None:
-    """Raise ValueError for runs that can't be executed under this profile: an optimiser that its
-    ZeRO stage rules out, or a source that is not here where nodes have no network.
+    """Raise ValueError for runs whose optimiser this profile's ZeRO stage rules out."""
+    for kind, (_, execution) in profile.kinds.items():
+        check_runs([run for run in runs if type(run).__name__ == kind], execution=execution)
+
+
+def away_from(runs: Sequence[Run], *, profile: Profile) -> str:
+    """Why runs could not be executed under this profile: they need sources which are not here, and
+    its nodes have no network. Empty where they can.
     """
     found: list[str] = []
     for kind in KINDS:
         mine = [run for run in runs if type(run).__name__ == kind]
         execution = profile.kinds[kind][1]
-        check_runs(mine, execution=execution)
         if mine and execution.offline:
             from study.data.sources import Access  # takes numpy along
             from study.fetch import lacking
 
             access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=True)
             found += [word for word in lacking(mine, access=access) if word not in found]
-    if found:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise ValueError(
-            f"the nodes of {profile.name} are offline and {len(found)} sources are not here: "
-            f"{'; '.join(found[:SHOWN])}{more}; `study fetch` brings them (--cache, --data-dir)"
-        )
+    if not found:
+        return ""
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (
+        f"the nodes of {profile.name} are offline and {len(found)} sources are not here: "
+        f"{'; '.join(found[:SHOWN])}{more}; `study fetch` brings them (--cache, --data-dir)"
+    )
 
 
 def _cluster(store: Store) -> Path:

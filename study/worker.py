@@ -109,9 +109,19 @@ def perform(
         directory.forget_failure()
     except (OSError, ValueError) as error:
         return "failed", _brief(error)
+    try:
+        return _in_its_log(
+            run, directory, lambda: execute(run, store=store, execution=execution, report=report)
+        )
+    except OSError as error:  # no room for the log itself
+        note_failure(directory, _brief(error))
+        return "failed", _brief(error)
+
+
+def _in_its_log(run: Run, directory: RunDirectory, work: Callable[[], None]) -> tuple[Outcome, str]:
     with _logged(directory.log, run):
         try:
-            execute(run, store=store, execution=execution, report=report)
+            work()
         except LeaseHeld as error:
             print(error, file=sys.stderr)
             return "held", str(error)

@@ -29,6 +29,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._elsewhere = False
 
     def request(self, number: int, frame: FrameType | None = None) -> None:
         """The signal handler, and how tests ask for an end."""
@@ -36,13 +37,19 @@ class Stop:
             raise KeyboardInterrupt
         self._signal = number
 
+    def follow(self) -> None:
+        """Another rank of this run was asked to stop, and so all stop."""
+        self._elsewhere = True
+
     @property
     def requested(self) -> bool:
-        return self._signal is not None
+        return self._signal is not None or self._elsewhere
 
     @property
     def name(self) -> str:
-        return signal.Signals(self._signal).name if self._signal is not None else "nothing"
+        if self._signal is not None:
+            return signal.Signals(self._signal).name
+        return "a signal to another rank" if self._elsewhere else "nothing"
 
     def check(self, doing: str) -> None:
         """Raise Interrupted where a stop was asked for; `doing` says what is left undone."""

@@ -257,9 +257,12 @@ def test_default_workers_fit_what_is_ready_and_the_machine(monkeypatch):
     wide = close([made.pretrain(f"p{seed}", seed=seed) for seed in range(9)])
     chain = close([made.adapt(made.pretrain())])
     monkeypatch.setattr(launch, "available_cores", lambda: 4)
-    assert default_workers(wide, device="cpu") == 4
-    assert default_workers(chain, device="cpu") == 1
-    assert default_workers(wide, device="cuda") == 1
+    assert default_workers(wide, execution=Execution()) == 4
+    assert default_workers(chain, execution=Execution()) == 1
+    assert default_workers(wide, execution=Execution(device="cuda")) == 1
+    pairs = Execution(ranks=2, zero=0)
+    assert default_workers(wide, execution=pairs) == 2
+    assert with_threads(pairs, threads=None, workers=2).threads == 1
     assert with_threads(Execution(), threads=None, workers=2).threads == 2
     assert with_threads(Execution(), threads=None, workers=3).threads == 1
     assert with_threads(Execution(), threads=7, workers=2).threads == 7

@@ -55,13 +55,22 @@ class Progress:
     wall_seconds: float = 0.0
 
 
+class NonFinite(ArithmeticError):
+    """A loss, gradient or weight that is not a number: it must not reach a checkpoint."""
+
+
 def write_weights(
     directory: Path, *, model: PreTrainedModel, tensors: dict[str, Tensor] | None = None
 ) -> None:
     """config.json and model.safetensors, one file whatever its size. tensors: the weights, where
-    the model itself holds only its share of them.
+    the model itself holds only its share of them. Raises NonFinite: an update of finite gradients
+    can overflow, and the last step has no next loss to show it.
     """
     from transformers.utils import logging
+
+    for name, value in (tensors or dict(model.named_parameters())).items():
+        if not bool(value.isfinite().all()):
+            raise NonFinite(f"the weights {name!r} hold a number that is not finite")
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -56,6 +56,10 @@ class Progress:
     wall_seconds: float = 0.0
 
 
+class NonFinite(ArithmeticError):
+    """A loss, gradient or weight that is not a number: it must not reach a checkpoint."""
+
+
 def write_weights(
     directory: Path, *, model: PreTrainedModel, tensors: dict[str, Tensor] | None = None
 ) -> None:
@@ -64,14 +68,20 @@ def write_weights(
 
     Not by `save_pretrained`: it asks accelerate whether the model is wrapped, and that imports
     DeepSpeed where it is installed, seconds in the first save of every process.
+
+    Raises NonFinite: an update of finite gradients can overflow, and the last step has no next loss
+    to show it.
     """
+    weights = model.state_dict() if tensors is None else tensors
+    for name, value in weights.items():
+        if not bool(value.isfinite().all()):
+            raise NonFinite(f"the weights {name!r} hold a number that is not finite")
     config = copy.copy(model.config)
     config.architectures = [type(model).__name__]
     config.dtype = model.dtype
     config.save_pretrained(directory)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(directory)
-    weights = model.state_dict() if tensors is None else tensors
     kept = {name: value.detach().contiguous() for name, value in weights.items()}
     save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
 

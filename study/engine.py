@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from study import checkpoint, optimizer_shards
+from study.checkpoint import NonFinite
 from study.loss import cross_entropy
 from study.optimizers import Optimizer
 from study.run import Training
@@ -26,10 +27,6 @@ from study.run import Training
 if TYPE_CHECKING:
     from study.layout import Batch
     from study.model import LanguageModel
-
-
-class NonFinite(ArithmeticError):
-    """A loss or gradient that is not a number: training stops before it reaches a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)

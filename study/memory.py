@@ -22,14 +22,13 @@ from math import ceil, prod
 from typing import Literal, assert_never
 
 from study.activations import WIDE, Device, Pass, passed
+from study.deepspeed_config import BUCKET
 from study.run import Adafactor, AdamW, Muon, Trained, Training, model_of
 from study.shapes import Role, Shape, shapes
 
 Zero = Literal[0, 1, 2, 3]
 Moment = Literal["logits", "layer", "gradients", "reduction", "update"]
 
-BUCKET = 500_000_000
-"""Numbers that DeepSpeed reduces at once (its own default)."""
 LIVE = 1_000_000_000
 """Numbers of weights that ZeRO 3 keeps gathered at most (its own default)."""
 

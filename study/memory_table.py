@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from study import cost
 from study.display import quantity, table
+from study.execution import Execution, check_runs
 from study.ledger import STAGES
 from study.memory import Forecast, Zero, forecast
 from study.plan import Sweep
-from study.run import AdamW, Trained, cell, model_of
+from study.run import Trained, cell, model_of
 
 SEVERAL: tuple[Zero, ...] = (0, 1, 2, 3)
 ONE: tuple[Zero | None, ...] = (None, *SEVERAL)
@@ -57,20 +58,18 @@ def _of(run: object, setting: Setting) -> Iterator[Line]:
         return
     for zero in SEVERAL if setting.ranks > 1 else ONE:
         said, refusal = None, ""
-        recipe = run.training.optimizer
-        if zero and not isinstance(recipe, AdamW):
-            refusal = f"{type(recipe).__name__} needs whole matrices: ZeRO 0"
-        else:
-            try:
-                said = forecast(
-                    run,
-                    zero=zero,
-                    ranks=setting.ranks,
-                    micro_batch=setting.micro_batch,
-                    activation_checkpointing=setting.activation_checkpointing,
-                )
-            except ValueError as error:
-                refusal = str(error)
+        try:
+            execution = Execution(ranks=setting.ranks, zero=zero, micro_batch=setting.micro_batch)
+            check_runs([run], execution=execution)
+            said = forecast(
+                run,
+                zero=zero,
+                ranks=setting.ranks,
+                micro_batch=setting.micro_batch,
+                activation_checkpointing=setting.activation_checkpointing,
+            )
+        except ValueError as error:
+            refusal = str(error)
         yield Line(
             stage=type(run).__name__,
             cell=cell(run),

@@ -125,10 +125,18 @@ def perform(
         directory.forget_failure()
     except (OSError, ValueError) as error:
         return "failed", _brief(error)
-    with _logged(directory.log, run):
-        outcome, message = _executed(
-            lambda: execute(run, store=store, execution=execution, report=report)
+    try:
+        return _in_its_log(
+            run, directory, lambda: execute(run, store=store, execution=execution, report=report)
         )
+    except OSError as error:  # no room for the log itself
+        note_failure(directory, _brief(error))
+        return "failed", _brief(error)
+
+
+def _in_its_log(run: Run, directory: RunDirectory, work: Callable[[], None]) -> tuple[Outcome, str]:
+    with _logged(directory.log, run):
+        outcome, message = _executed(work)
         if outcome == "failed":
             note_failure(directory, message)
     if outcome == "done" and directory.done() is None:

@@ -159,23 +159,55 @@ def test_resident_memory_grows_as_forecast(name, tmp_path):
     run = pretrain(model, objective, **changes)
     said = predicted(run, micro_batch=rows)
     assert said.total >= 1e9
-    assert said.total == pytest.approx(grown(run, rows, tmp_path), rel=0.15)
+    assert said.total == pytest.approx(grown(run, tmp_path, micro_batch=rows), rel=0.15)
 
 
-def grown(run, rows, directory):
-    """Bytes that resident memory grows by in a fresh process, with freed memory given back."""
+@pytest.mark.slow
+def test_resident_memory_with_recomputed_layers(tmp_path):
+    run = pretrain(replace(LONG, layers=24, d_ff=4096), FullLM(length=256), batch_size=12)
+    changes = {"micro_batch": 12, "activation_checkpointing": "on"}
+    said = predicted(run, **changes)
+    assert said.total >= 1e9
+    assert said.total < predicted(run, micro_batch=12).total / 3
+    assert said.total == pytest.approx(grown(run, tmp_path, **changes), rel=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+def test_resident_memory_of_two_ranks_grows_as_forecast(zero, tmp_path):
+    run = pretrain(replace(BIG, layers=10), FullLM(length=32), batch_size=8)
+    changes = {"zero": zero, "ranks": 2, "micro_batch": 2}
+    said = predicted(run, **changes)
+    assert said.total >= 1e9
+    assert said.total == pytest.approx(grown(run, tmp_path, **changes), rel=0.15)
+
+
+ALLOCATOR = {
+    # Freed memory is given back at once, so that the high-water mark is that of what is held.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}
+
+
+def grown(run, directory, *, ranks=1, **execution):
+    """Bytes that resident memory of rank 0 grows by in fresh processes."""
     asked = directory / "asked.json"
-    asked.write_text(json.dumps({"run": encode(run), "micro_batch": rows}))
-    allocator = {
-        "MALLOC_ARENA_MAX": "1",
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "MALLOC_TRIM_THRESHOLD_": "65536",
-    }
-    answer = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("memory_child.py")), str(asked)],
-        capture_output=True,
-        text=True,
-        env=os.environ | allocator | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    assert answer.returncode == 0, answer.stderr
-    return json.loads(answer.stdout)["growth"]
+    execution |= {"ranks": ranks}
+    asked.write_text(json.dumps({"run": encode(run), "execution": execution}))
+    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    if ranks > 1:
+        environment |= {"STUDY_RENDEZVOUS": str(directory / "meet"), "WORLD_SIZE": str(ranks)}
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("memory_child.py")), str(asked)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment | ({"RANK": str(n), "LOCAL_RANK": str(n)} if ranks > 1 else {}),
+        )
+        for n in range(ranks)
+    ]
+    answers = [child.communicate(timeout=500) for child in children]
+    assert [child.returncode for child in children] == [0] * ranks, answers
+    return json.loads(answers[0][0].splitlines()[-1])["growth"]

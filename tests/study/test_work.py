@@ -372,6 +372,32 @@ def test_a_loss_that_is_no_number_loses_nothing(store, monkeypatch):
     assert directory.done() is not None
 
 
+def test_weights_that_are_no_numbers_are_not_saved(store, monkeypatch):
+    """The last update overflows, and no validation follows that would show it."""
+    corpus = replace(TEXT, slug="all", documents=replace(TEXT.documents, held_out=0.0))
+    run = replace(pretrain(3), corpus=corpus)
+    execute(corpus, store=store, execution=execution())
+    real, calls = work.TorchEngine.step, []
+
+    def overflows(self, share):
+        calls.append(1)
+        update = real(self, share)
+        if len(calls) == 3:
+            with torch.no_grad():
+                self.model.decoder.norm.weight[0] = float("inf")
+        return update
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work.TorchEngine, "step", overflows)
+        with pytest.raises(NonFinite, match=r"weights 'decoder\.norm\.weight'"):
+            execute(run, store=store, execution=execution(), keep=frozenset({2}))
+    directory = store.existing(run)
+    assert directory.steps() == [2]
+    assert directory.done() is None
+    execute(run, store=store, execution=execution())
+    assert directory.done() is not None
+
+
 def test_held_out_data_may_be_missing(store):
     corpus = replace(TEXT, slug="all", documents=replace(TEXT.documents, held_out=0.0))
     run = replace(pretrain(2), corpus=corpus)

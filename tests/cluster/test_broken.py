@@ -6,9 +6,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaign import HERE, STUDY, Campaign, digests
+from machine import Machine
 
 from study.cluster import records
 
@@ -27,26 +29,27 @@ def runs():
 """
 
 
+def study_in(folder: Path, *, cluster: Machine, **profile: Any) -> Campaign:
+    """A training of some twenty seconds, its scores, and a training beside it."""
+    sweep = folder / "long.py"
+    sweep.write_text(SWEEP.format(folder=str(HERE), steps=500))
+    made = Campaign(cluster, folder, sweep=sweep)
+    made.use(**{"execution": {"checkpoint_seconds": 2.0}} | profile)
+    return made
+
+
 @pytest.fixture
 def long(cluster, tmp_path):
-    """A training of some twenty seconds, its scores, and a training beside it."""
-
-    def make(name: str = "study", *, steps: int = 500, **profile) -> Campaign:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        sweep = folder / "long.py"
-        sweep.write_text(SWEEP.format(folder=str(HERE), steps=steps))
-        made = Campaign(cluster, folder, sweep=sweep)
-        made.use(**{"execution": {"zero": 1, "checkpoint_seconds": 2.0}} | profile)
-        return made
+    def make(**profile: Any) -> Campaign:
+        return study_in(tmp_path, cluster=cluster, **profile)
 
     return make
 
 
-@pytest.fixture
-def undisturbed(long):
+@pytest.fixture(scope="module")
+def undisturbed(cluster, tmp_path_factory):
     """The batches of the long training where nothing happens to it."""
-    quiet = long("quiet")
+    quiet = study_in(tmp_path_factory.mktemp("quiet"), cluster=cluster)
     quiet.study("run", f"{quiet.sweep}:long", "--wandb", "off", "--workers", "1")
     return digests(quiet.directory("long"))
 
@@ -115,7 +118,7 @@ def test_a_dead_node_gives_the_job_back(long, undisturbed):
 
 
 def test_scancel_during_a_save_leaves_good_checkpoints(long, undisturbed):
-    campaign = long(execution={"zero": 1, "checkpoint_seconds": 0.05})
+    campaign = long(execution={"checkpoint_seconds": 0.05})
     campaign.launch(f"{campaign.sweep}:long")
     campaign.await_step("long", 50)
     folder = campaign.directory("long").path / "checkpoints"

@@ -54,7 +54,7 @@ def restarts(campaign: Campaign, slug: str) -> int:
 
 
 def test_in_tokenising_in_a_step_in_a_save_and_in_evaluation(slow):
-    campaign = slow("study", execution={"zero": 1, "checkpoint_seconds": 0.05})
+    campaign = slow("study", execution={"checkpoint_seconds": 0.05})
     campaign.launch()
     cluster = campaign.cluster
 

@@ -9,15 +9,40 @@ that needs it, so that `study --help` answers at once.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from study.cluster import commands
+from study.options import (
+    DEFAULT_STORE,
+    AsJson,
+    Cache,
+    Compiled,
+    DataDir,
+    Device,
+    Every,
+    Format,
+    Kernels,
+    MicroBatch,
+    Mirror,
+    Mixers,
+    Offline,
+    RanksOf,
+    Recomputed,
+    StoreAt,
+    Switch,
+    Target,
+    Threads,
+    Wandb,
+    Workers,
+    Zero,
+    ends_clearly,
+)
 
 if TYPE_CHECKING:
     from study.execution import Execution
@@ -25,8 +50,6 @@ if TYPE_CHECKING:
     from study.run import Run
     from study.store import Store
     from study.worker import Execute
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXITS = """Exit codes: 0 done; 1 a run failed; 2 bad input (the message names it); 3 refused, as
 another process works on a run; 75 interrupted, start the same command again and it goes on."""
@@ -41,108 +64,6 @@ app = typer.Typer(
 )
 
 
-class Switch(StrEnum):
-    OFF = "off"
-    ON = "on"
-
-
-class Kernels(StrEnum):
-    AUTO = "auto"
-    TORCH = "torch"
-    TRITON = "triton"
-
-
-class Wandb(StrEnum):
-    OFF = "off"
-    OFFLINE = "offline"
-    ONLINE = "online"
-
-
-class Format(StrEnum):
-    HF = "hf"
-    T5 = "t5"
-
-
-Target = Annotated[str, typer.Argument(help="SWEEP.py, SWEEP.py:SLUG or a run file FILE.yaml.")]
-StoreAt = Annotated[Path, typer.Option("--store", help="Where run directories lie.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Every = Annotated[bool, typer.Option("--all", help="Every run instead of totals.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes [default: as many as have work]")
-]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads a worker [default: cores / workers]")
-]
-Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1.")]
-MicroBatch = Annotated[
-    int | None, typer.Option(min=1, help="Rows of one pass [default: the whole batch]")
-]
-RanksOf = Annotated[int, typer.Option("--ranks", min=1, help="Processes that train one run.")]
-Zero = Annotated[
-    int | None,
-    typer.Option(min=0, max=3, help="DeepSpeed's ZeRO stage [default: no DeepSpeed]"),
-]
-Recomputed = Annotated[
-    Switch,
-    typer.Option("--activation-checkpointing", help="Recompute layers in the backward pass."),
-]
-Compiled = Annotated[Switch, typer.Option("--compile", help="torch.compile the model.")]
-Mixers = Annotated[
-    Kernels,
-    typer.Option(help="What computes the mixers: auto is Triton on a GPU."),
-]
-Mirror = Annotated[Wandb, typer.Option("--wandb", help="Mirror the metrics to wandb.")]
-DataDir = Annotated[
-    list[Path] | None, typer.Option("--data-dir", help="Where file:// sources lie; repeatable.")
-]
-Cache = Annotated[Path | None, typer.Option(help="Where downloads are kept.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
-DEFAULT_STORE = Path("runs")
-
-
-def _ends_clearly(command: Command) -> Command:
-    """One line instead of a traceback, and the documented exit code."""
-
-    @functools.wraps(command)
-    def wrapped(*arguments: Any, **options: Any) -> None:
-        try:
-            code = command(*arguments, **options)
-        except (typer.Exit, SystemExit):
-            raise
-        except BaseException as error:
-            if os.environ.get("STUDY_TRACEBACK") == "1":
-                raise
-            code = _complain(error)
-        raise typer.Exit(code or 0)
-
-    return wrapped  # type: ignore[return-value]
-
-
-def _complain(error: BaseException) -> int:
-    from study.cluster.slurm import Unanswered
-    from study.lease import LeaseHeld
-    from study.signals import EXIT_CODE, Interrupted
-
-    if isinstance(error, (KeyboardInterrupt, Interrupted)):
-        print("interrupted: start the same command again to go on", file=sys.stderr)
-        return EXIT_CODE
-    if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    silent = isinstance(error, Unanswered)
-    expected = silent or isinstance(error, (ValueError, OSError, LeaseHeld))
-    kind = "" if expected else f"{type(error).__name__}: "
-    print(f"error: {kind}{error}", file=sys.stderr)
-    if not expected:
-        print("(study --traceback COMMAND shows where)", file=sys.stderr)
-    if isinstance(error, LeaseHeld):
-        return 3
-    if silent:
-        print("SLURM is silent: start the same command again when it answers", file=sys.stderr)
-        return EXIT_CODE
-    return 2 if expected else 1
-
-
 @app.callback()
 def options(
     traceback: Annotated[
@@ -154,7 +75,7 @@ def options(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def plan(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
@@ -197,7 +118,7 @@ def plan(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def show(target: Target, json: AsJson = False):
     """Print one run as YAML that `study run FILE.yaml` takes."""
     from study import plan as plans
@@ -207,7 +128,7 @@ def show(target: Target, json: AsJson = False):
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def status(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
@@ -235,81 +156,7 @@ def status(
 
 
 @app.command()
-@_ends_clearly
-def explain(target: Target, store: StoreAt = DEFAULT_STORE, json: AsJson = False):
-    """Show why one run is in its state: files, lease, SLURM's view, parents, logs."""
-    from study import plan as plans
-    from study.cluster import explain as explaining
-    from study.store import Store
-
-    found = explaining.explain(plans.load(target), store=Store(store))
-    explaining.show(found, as_json=json)
-
-
-@app.command()
-@_ends_clearly
-def retry(
-    target: Target,
-    cluster: Annotated[
-        str | None, typer.Option("--cluster", help="A profile [default: as submitted before]")
-    ] = None,
-    store: StoreAt = DEFAULT_STORE,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be submitted, and why.")
-    ] = False,
-    allow_dirty: Annotated[
-        bool, typer.Option("--allow-dirty", help="Archive uncommitted changes and record it.")
-    ] = False,
-    data_dir: DataDir = None,
-):
-    """Submit what failed in SLURM again, with what SLURM cancelled for it; nothing else."""
-    from study import plan as plans
-    from study.cluster import profile, tell
-    from study.cluster import retry as retrying
-    from study.cluster.slurm import Slurm
-    from study.cluster.view import LOOKING
-    from study.store import Store
-
-    path, slug = plans.split_target(target)
-    sweep, at = plans.load(str(path)), Store(store.resolve())
-    chosen = retrying.choose(sweep, slug=slug, store=at, slurm=LOOKING)
-    if not chosen:
-        print("nothing to retry: no job has failed")
-        return
-    retrying.show(chosen)
-    if dry_run:
-        return
-    found = profile.find(cluster or retrying.profile_name(chosen))
-    order = retrying.Order(
-        sweep=sweep.only([each.run for each in chosen]),
-        store=at,
-        profile=profile.load(found).with_data_dirs(data_dir or ()),
-        changes="archive" if allow_dirty else "refuse",
-        failed="submit",
-    )
-    tell.show(retrying.submit(order, again=chosen, slurm=Slurm()), as_json=False)
-
-
-@app.command()
-@_ends_clearly
-def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
-    """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
-    from study import plan as plans
-    from study.cluster import cancel as cancelling
-    from study.cluster.view import LOOKING
-    from study.store import Store
-
-    path, slug = plans.split_target(target)
-    sweep = plans.load(str(path))
-    runs = cancelling.named(sweep.runs, run=sweep.run(slug) if slug else None)
-    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
-    for each in found:
-        print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
-    print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")
-
-
-@app.command()
-@_ends_clearly
+@ends_clearly
 def run(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
@@ -354,7 +201,7 @@ def run(
 
 
 @app.command(name="eval")
-@_ends_clearly
+@ends_clearly
 def evaluate(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
@@ -381,7 +228,7 @@ def evaluate(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def report(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
@@ -395,7 +242,7 @@ def report(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
     """Fill what a sweep's pin file lacks: commits asked of the hub, digests of files read."""
     from study import pins, tables
@@ -425,7 +272,7 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def claims(
     target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
 ):
@@ -442,7 +289,7 @@ def claims(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def rates(
     target: Target,
     out: Annotated[Path, typer.Option("--out", help="The file of choices that sweeps read.")],
@@ -460,7 +307,7 @@ def rates(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def check(
     target: Annotated[
         str | None, typer.Argument(help="A sweep or run [default: tiny models]")
@@ -476,7 +323,7 @@ def check(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def mixers(
     measure: Annotated[
         Path | None, typer.Option(help="Time one layer of each model of this sweep instead.")
@@ -502,7 +349,7 @@ def mixers(
 
 
 @app.command()
-@_ends_clearly
+@ends_clearly
 def export(
     target: Target,
     to: Annotated[Path, typer.Option("--to", help="The directory to write; must not exist.")],
@@ -525,7 +372,7 @@ def export(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-@_ends_clearly
+@ends_clearly
 def lm_eval(context: typer.Context):
     """Run lm-eval's own command line with this project's models as `--model study`."""
     from eval.lm import forward_lm_eval
@@ -534,41 +381,7 @@ def lm_eval(context: typer.Context):
 
 
 @app.command()
-@_ends_clearly
-def launch(
-    target: Target,
-    cluster: Annotated[
-        str, typer.Option("--cluster", help="A profile: its name, or a TOML file's path.")
-    ],
-    store: StoreAt = DEFAULT_STORE,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write all scripts and submit nothing.")
-    ] = False,
-    allow_dirty: Annotated[
-        bool, typer.Option("--allow-dirty", help="Archive uncommitted changes and record it.")
-    ] = False,
-    data_dir: DataDir = None,
-    json: AsJson = False,
-):
-    """Submit what is not done to SLURM, and exit."""
-    from study import plan as plans
-    from study.cluster import launch as launches
-    from study.cluster import profile, tell
-    from study.cluster.slurm import Slurm
-    from study.store import Store
-
-    order = launches.Order(
-        sweep=plans.load(target),
-        store=Store(store.resolve()),
-        profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
-        changes="archive" if allow_dirty else "refuse",
-    )
-    launched = launches.rehearse(order) if dry_run else launches.launch(order, slurm=Slurm())
-    tell.show(launched, as_json=json)
-
-
-@app.command()
-@_ends_clearly
+@ends_clearly
 def fetch(
     target: Target,
     data_dir: DataDir = None,
@@ -589,7 +402,7 @@ def fetch(
 
 
 @app.command(hidden=True)
-@_ends_clearly
+@ends_clearly
 def worker():
     """Execute runs for a launcher (JSON lines)."""
     from study.worker import serve
@@ -600,7 +413,7 @@ def worker():
 
 
 @app.command(hidden=True)
-@_ends_clearly
+@ends_clearly
 def job(
     directory: Annotated[Path, typer.Argument(help="A run directory.")],
     execution: Annotated[Path, typer.Option("--execution", help="JSON, as launch writes it.")],
@@ -617,7 +430,7 @@ def job(
 
 
 @app.command(hidden=True)
-@_ends_clearly
+@ends_clearly
 def rank():
     """Train one run as one of several ranks, for a worker (a JSON line)."""
     from study.worker import assist
@@ -709,6 +522,10 @@ def _changed_since(path: Path, sweep: Sweep, root: Path) -> bool:
     seals = [store.directory(run) / "done.json" for run in sweep.runs]
     newest = max(each.stat().st_mtime for each in (sweep.path, *seals))
     return newest > path.stat().st_mtime
+
+
+for each in (commands.launch, commands.explain, commands.retry, commands.cancel):
+    app.command()(each)
 
 
 def main() -> None:

@@ -61,9 +61,14 @@ def write(sweep: SweepLike, *, store: Store, out_dir: Path) -> Path:
     }
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    publish_file(out_dir / "report.csv", scores.csv().encode())
-    publish_file(out_dir / "report.md", markdown(content).encode())
-    publish_file(out_dir / "report.html", page.render(content).encode())
+    # All are made before the first is written, so that an end in between leaves three of one kind.
+    files = {
+        "report.csv": scores.csv(),
+        "report.md": markdown(content),
+        "report.html": page.render(content),
+    }
+    for name, text in files.items():
+        publish_file(out_dir / name, text.encode())
     return out_dir / "report.html"
 
 

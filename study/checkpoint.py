@@ -2,7 +2,8 @@
 
     checkpoints/step-00001200/
         config.json, generation_config.json, model.safetensors   as `save_pretrained` writes them
-        optimizer.safetensors                                     `KEY/PARAMETER` tensors
+        optimizer.safetensors                                     `KEY/PARAMETER` tensors, or one
+        optimizer-00000-of-00002.safetensors                      a rank (`study.optimizer_shards`)
         state.json                                                `Progress`, run id, random states
         manifest.json                                             sizes and digests (`study.store`)
 
@@ -54,14 +55,18 @@ class Progress:
     wall_seconds: float = 0.0
 
 
-def write_weights(directory: Path, *, model: PreTrainedModel) -> None:
-    """config.json and model.safetensors, one file whatever its size."""
+def write_weights(
+    directory: Path, *, model: PreTrainedModel, tensors: dict[str, Tensor] | None = None
+) -> None:
+    """config.json and model.safetensors, one file whatever its size. tensors: the weights, where
+    the model itself holds only its share of them.
+    """
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model.save_pretrained(directory, max_shard_size="1000TB")
+        model.save_pretrained(directory, max_shard_size="1000TB", state_dict=tensors)
     finally:
         if shown:
             logging.enable_progress_bar()

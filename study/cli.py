@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from study.execution import Execution
     from study.plan import Sweep
     from study.run import Run
+    from study.store import Store
     from study.worker import Execute
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,6 +76,15 @@ Threads = Annotated[
 Device = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1.")]
 MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Rows of one pass [default: the whole batch]")
+]
+RanksOf = Annotated[int, typer.Option("--ranks", min=1, help="Processes that train one run.")]
+Zero = Annotated[
+    int | None,
+    typer.Option(min=0, max=3, help="DeepSpeed's ZeRO stage [default: no DeepSpeed]"),
+]
+Recomputed = Annotated[
+    Switch,
+    typer.Option("--activation-checkpointing", help="Recompute layers in the backward pass."),
 ]
 Compiled = Annotated[Switch, typer.Option("--compile", help="torch.compile the model.")]
 Mixers = Annotated[
@@ -307,6 +317,9 @@ def run(
     threads: Threads = None,
     device: Device = "cpu",
     micro_batch: MicroBatch = None,
+    ranks: RanksOf = 1,
+    zero: Zero = None,
+    activation_checkpointing: Recomputed = Switch.OFF,
     compile_: Compiled = Switch.OFF,
     kernels: Mixers = Kernels.AUTO,
     wandb: Mirror = Wandb.OFFLINE,
@@ -322,6 +335,9 @@ def run(
         cache,
         device=device,
         micro_batch=micro_batch,
+        ranks=ranks,
+        zero=zero,
+        activation_checkpointing=activation_checkpointing.value,
         compile=compile_.value,
         kernels=kernels.value,
         wandb=wandb.value,
@@ -600,13 +616,27 @@ def job(
     os._exit(ended)  # as in `worker`
 
 
+@app.command(hidden=True)
+@_ends_clearly
+def rank():
+    """Train one run as one of several ranks, for a worker (a JSON line)."""
+    from study.worker import assist
+
+    code = assist(_executors()["Pretrain"])
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _executors() -> dict[str, Execute]:
-    """What executes each kind of run, imported when the first of them comes."""
+    """What executes a run, by the name of its kind."""
 
-    def train(run: Run, **rest: Any) -> None:
-        from study.work import execute
+    def train(run: Run, *, store: Store, execution: Execution, report: Callable[..., None]) -> None:
+        from study.companions import gathered
 
-        execute(run, **rest)  # type: ignore[arg-type]
+        with gathered(run, store=store, execution=execution) as ranks:
+            from study.work import execute
+
+            execute(run, store=store, execution=execution, report=report, ranks=ranks)  # type: ignore[arg-type]
 
     def score(run: Run, **rest: Any) -> None:
         from eval.execute import execute
@@ -631,9 +661,11 @@ def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
     from study import display, environment, launch, ready
+    from study.execution import check_runs
     from study.store import Store
 
     store = Store(root.resolve())
+    check_runs(sweep.runs, execution=execution)
     todo = launch.remaining(sweep, store=store)
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
@@ -641,10 +673,12 @@ def _execute(
     ready.refuse(sweep, todo)
     if reason := environment.clash():
         raise ValueError(reason)
-    count = workers or launch.default_workers(todo, device=execution.device)
+    count = workers or launch.default_workers(todo, execution=execution)
     execution = launch.with_threads(execution, threads=threads, workers=count)
+    each = f"{execution.ranks} ranks x " if execution.ranks > 1 else ""
     print(
-        f"{len(todo)} of {len(sweep.runs)} runs, {count} x {execution.threads} threads", flush=True
+        f"{len(todo)} of {len(sweep.runs)} runs, {count} x {each}{execution.threads} threads",
+        flush=True,
     )
     with display.progress(todo) as listen:
         outcome = launch.run_plan(

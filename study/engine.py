@@ -1,7 +1,8 @@
 """The engine: weights and how they move. The loop (`study.train`) sees nothing else of them.
 
-Owns the protocol and `TorchEngine`, plain torch in one process with float32 parameters; an engine
-of many processes joins behind the same protocol. Logits are computed at loss positions only.
+Owns the protocol, the losses of a batch, and `TorchEngine`, plain torch in one process with float32
+parameters. The engine of several ranks is `study.sharded`'s. Logits are computed at loss positions
+only.
 
 Axes: B rows, T positions, D model width.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from study import checkpoint
+from study import checkpoint, optimizer_shards
 from study.loss import cross_entropy
 from study.optimizers import Optimizer
 from study.run import Training
@@ -42,10 +42,14 @@ class Update:
 
 
 class Engine(Protocol):
-    """Weights and how they move. Sums are over loss tokens; one process sees them all."""
+    """Weights and how they move. A rank is given its own rows and returns sums over those; the
+    gradient that moves the weights is that of all ranks' rows.
+    """
 
     def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
-        """Add the gradient of loss / denominator; return the summed cross-entropy and z-term."""
+        """Add the gradient of loss / denominator; return the summed cross-entropy and z-term.
+        denominator: of the whole batch, equal on all ranks.
+        """
         ...
 
     def step(self, share: float) -> Update:
@@ -59,10 +63,47 @@ class Engine(Protocol):
         ...
 
     def write(self, directory: Path) -> None:
-        """Weights and optimiser state, all that the engine needs to go on."""
+        """Weights and optimiser state, all that the engine needs to go on; every rank its part."""
         ...
 
-    def read(self, directory: Path) -> None: ...
+    def read_optimizer(self, directory: Path) -> None:
+        """The optimiser state of a checkpoint that any engine wrote. Weights are given to the model
+        before the engine takes it.
+        """
+        ...
+
+
+def losses(
+    batch: Batch,
+    *,
+    model: LanguageModel,
+    hidden: Callable[[Batch], Tensor],
+    training: Training,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy and z-term at the loss positions, in the run's precision. hidden: the
+    model's own, or what wraps it.
+    """
+    places = batch.loss_mask.flatten().nonzero()[:, 0]
+    whole = places.numel() == batch.loss_mask.numel()
+    if device.type != "cpu":
+        batch, places = batch.to(device), places.to(device)
+    # A weight is used once in a pass, so keeping its rounded copy would cost memory alone.
+    autocast = torch.autocast(
+        device.type,
+        dtype=torch.bfloat16,
+        enabled=training.precision == "bfloat16_autocast",
+        cache_enabled=False,
+    )
+    with autocast:
+        states = hidden(batch).flatten(0, 1)  # (B T, D)
+        labels = batch.labels.flatten()
+        if not whole:
+            # The vocabulary matrix is read at loss positions only. Not states[mask]: the backward
+            # pass of a mask is a serial scatter, that of index_select an addition.
+            states, labels = states.index_select(0, places), labels.index_select(0, places)
+        logits = model.logits(states)
+    return cross_entropy(logits, labels, z_loss=training.z_loss)
 
 
 class TorchEngine:
@@ -86,25 +127,12 @@ class TorchEngine:
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        places = batch.loss_mask.flatten().nonzero()[:, 0]
-        whole = places.numel() == batch.loss_mask.numel()
-        if self._device.type != "cpu":
-            batch, places = batch.to(self._device), places.to(self._device)
-        with self._autocast():
-            hidden = self._hidden(batch).flatten(0, 1)  # (B T, D)
-            labels = batch.labels.flatten()
-            if not whole:
-                # The vocabulary matrix is read at loss positions only. Not hidden[mask]: the
-                # backward pass of a mask is a serial scatter, that of index_select an addition.
-                hidden, labels = hidden.index_select(0, places), labels.index_select(0, places)
-            logits = self.model.logits(hidden)
-        return cross_entropy(logits, labels, z_loss=self._training.z_loss)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(
-            self._device.type,
-            dtype=torch.bfloat16,
-            enabled=self._training.precision == "bfloat16_autocast",
+        return losses(
+            batch,
+            model=self.model,
+            hidden=self._hidden,
+            training=self._training,
+            device=self._device,
         )
 
     def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
@@ -137,10 +165,9 @@ class TorchEngine:
     def write(self, directory: Path) -> None:
         checkpoint.write_weights(directory, model=self.model)
         checkpoint.write_tensors(
-            directory / "optimizer.safetensors", tensors=self.optimizer.tensors()
+            directory / optimizer_shards.WHOLE, tensors=self.optimizer.tensors()
         )
 
-    def read(self, directory: Path) -> None:
-        weights = checkpoint.read_tensors(directory / "model.safetensors")
-        checkpoint.load_weights(self.model, tensors=weights)
-        self.optimizer.load(checkpoint.read_tensors(directory / "optimizer.safetensors"))
+    def read_optimizer(self, directory: Path) -> None:
+        shapes = {name: value.shape for name, value in self.model.named_parameters()}
+        self.optimizer.load(optimizer_shards.read_whole(directory, shapes))

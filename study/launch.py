@@ -28,7 +28,7 @@ from study.plan import Sweep, all_kept_steps, children, descendants
 from study.run import Adapt, Evaluation, External, Finetune, Run, Trained, dependencies, run_id
 from study.signals import EXIT_CODE, STOPPING
 from study.store import RunDirectory, Store
-from study.worker import job, note_failure
+from study.worker import ended, job, note_failure
 
 WORKER = (sys.executable, "-m", "study.cli", "worker")
 LOG_LINES = 15
@@ -115,16 +115,18 @@ def start_of(run: Run) -> tuple[Trained | None, int]:
             return None, 0
 
 
-def default_workers(todo: Sequence[Run], *, device: str) -> int:
-    """As many as have something to do at once: on a CPU one a core, on an accelerator one."""
-    if not device.startswith("cpu"):
+def default_workers(todo: Sequence[Run], *, execution: Execution) -> int:
+    """As many as have something to do at once: on a CPU one a core, or one for as many cores as its
+    runs have ranks; on an accelerator one.
+    """
+    if not execution.device.startswith("cpu"):
         return 1
     depth: dict[str, int] = {}
     for run in todo:
         above = [depth[run_id(each)] for each in dependencies(run) if run_id(each) in depth]
         depth[run_id(run)] = max(above, default=-1) + 1
     width = max(collections.Counter(depth.values()).values(), default=1)
-    return max(1, min(available_cores(), width))
+    return max(1, min(available_cores() // execution.ranks, width))
 
 
 def available_cores() -> int:
@@ -165,7 +167,7 @@ def run_plan(
     todo = remaining(sweep, store=store)
     if not todo:
         return Outcome(ends={}, interrupted=False)
-    count = default_workers(todo, device=execution.device) if workers is None else workers
+    count = default_workers(todo, execution=execution) if workers is None else workers
     launcher = _Launcher(
         sweep, todo=todo, store=store, execution=execution, command=command, on_event=on_event
     )
@@ -360,14 +362,14 @@ class _Launcher:
         if run is None:
             if not worker.ready and not self.signals:
                 raise LaunchError(
-                    f"a worker did not start ({_exit(code)}):\n{worker.last_words(None)}"
+                    f"a worker did not start ({ended(code)}):\n{worker.last_words(None)}"
                 )
             return
         if self.signals or code == EXIT_CODE:  # or somebody signalled the worker itself
             self._end(worker, "interrupted", "")
             return
         directory = RunDirectory(self.store.directory(run))
-        message = f"the worker ended by {_exit(code)}"
+        message = f"the worker ended by {ended(code)}"
         note_failure(directory, message)
         words = worker.last_words(directory.log)
         self._end(worker, "failed", f"{message}; its last lines:\n{words}")
@@ -382,12 +384,6 @@ class _Launcher:
             worker.errors.close()
 
 
-def _exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
-
-
 def _parse(line: str) -> dict[str, Any]:
     try:
         message = json.loads(line)
@@ -397,6 +393,6 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def with_threads(execution: Execution, *, threads: int | None, workers: int) -> Execution:
-    """The execution with `threads` a worker, by default this machine's cores shared out."""
-    share = max(1, available_cores() // workers)
+    """The execution with `threads` a process, by default this machine's cores shared out."""
+    share = max(1, available_cores() // (workers * execution.ranks))
     return replace(execution, threads=share if threads is None else threads)

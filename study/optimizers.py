@@ -116,10 +116,18 @@ class Optimizer:
 
     def step(self, share: float) -> Applied:
         """One update at this share of every group's full rate."""
-        for one, full in zip(self._groups, self._full_rates, strict=True):
-            one["lr"] = full * share
+        self.scale(share)
         for part in self._parts:
             part.step()
+        return self.applied()
+
+    def scale(self, share: float) -> None:
+        """Set the rates of the next update, for who steps the optimiser otherwise."""
+        for one, full in zip(self._groups, self._full_rates, strict=True):
+            one["lr"] = full * share
+
+    def applied(self) -> Applied:
+        """What the last update did."""
         rate = float(self._groups[0]["lr"])
         if self.kind == "Adafactor":
             rate = min(rate, 1.0 / math.sqrt(self._updates()))
@@ -128,6 +136,10 @@ class Optimizer:
     def zero_grad(self) -> None:
         for part in self._parts:
             part.zero_grad(set_to_none=True)
+
+    def joined(self) -> torch.optim.Optimizer:
+        """One torch optimiser that updates everything, on the same groups and state."""
+        return self._parts[0] if len(self._parts) == 1 else _Joined(self._parts)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as `KEY/PARAMETER` -> tensor, such as `exp_avg/lm_head.weight`.
@@ -181,6 +193,19 @@ class Optimizer:
 
     def _updates(self) -> float:
         return max(float(state["step"]) for part in self._parts for state in part.state.values())
+
+
+class _Joined(torch.optim.Optimizer):
+    """Several optimisers as one; each keeps its state."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        # torch keeps the dictionaries it is given, so that a rate set here is set in the part.
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._parts = parts
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for part in self._parts:
+            part.step()
 
 
 def _adamw(groups: list[dict[str, Any]], recipe: AdamW) -> torch.optim.AdamW:

@@ -227,18 +227,26 @@ def _refuse_shared_slugs(runs: Iterable[Run]) -> None:
             )
 
 
-def first_difference(left: Any, right: Any, *, where: str = "") -> str:
+def first_difference(left: Any, right: Any) -> str:
     """The first place where two identity forms differ, as `path: left against right`."""
+    return next(differences(left, right))
+
+
+def differences(left: Any, right: Any, *, where: str = "") -> Iterator[str]:
+    """Every place where two canonical or identity forms differ, as `path: left against right`;
+    slugs are no difference.
+    """
     if isinstance(left, dict) and isinstance(right, dict) and left.get("kind") == right.get("kind"):
         for key in dict.fromkeys([*left, *right]):
-            if left.get(key) != right.get(key):
+            if key != "slug" and left.get(key) != right.get(key):
                 path = f"{where}.{key}" if where else key
-                return first_difference(left.get(key), right.get(key), where=path)
-    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+                yield from differences(left.get(key), right.get(key), where=path)
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         for index, (one, other) in enumerate(zip(left, right, strict=True)):
             if one != other:
-                return first_difference(one, other, where=f"{where}[{index}]")
-    return f"{where or 'kind'}: {_brief(left)} against {_brief(right)}"
+                yield from differences(one, other, where=f"{where}[{index}]")
+    else:
+        yield f"{where or 'kind'}: {_brief(left)} against {_brief(right)}"
 
 
 def _brief(value: Any) -> str:

@@ -116,6 +116,13 @@ def _buckets(kind: str, queries: int, keys: int, past: int, device: torch.device
         return _BUCKETS[kind](distance)
 
 
+def relative_bias(table: nn.Module, *, queries: int, keys: int, past: int) -> RelativeBias:
+    """A table's bias for these queries. The table itself gives a tensor: ZeRO 3 fetches a module's
+    weights for the backward pass by the tensors that it returns, and finds none inside an object.
+    """
+    return RelativeBias(table(queries, keys, past), queries)
+
+
 class BidirectionalTable(nn.Module):
     """An encoder's bias: T5's bidirectional buckets."""
 
@@ -123,9 +130,9 @@ class BidirectionalTable(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.empty(NUM_BUCKETS, heads))
 
-    def forward(self, queries: int, keys: int, past: int = 0) -> RelativeBias:
+    def forward(self, queries: int, keys: int, past: int = 0) -> Float[Tensor, "H N"]:
         buckets = _buckets("bidirectional", queries, keys, past, self.table.device)
-        return RelativeBias(self.table[buckets].t(), queries)
+        return self.table[buckets].t()
 
 
 class CausalTable(nn.Module):
@@ -138,9 +145,9 @@ class CausalTable(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.empty(NUM_BUCKETS, heads))
 
-    def forward(self, queries: int, keys: int, past: int = 0) -> RelativeBias:
+    def forward(self, queries: int, keys: int, past: int = 0) -> Float[Tensor, "H N"]:
         buckets = _buckets("causal", queries, keys, past, self.table.device)
-        return RelativeBias(self.table[buckets].t(), queries)
+        return self.table[buckets].t()
 
 
 class CausalAndLaterTable(nn.Module):
@@ -155,6 +162,6 @@ class CausalAndLaterTable(nn.Module):
         self.table = nn.Parameter(torch.empty(NUM_BUCKETS, heads))
         self.later = nn.Parameter(torch.empty(NUM_LATER_BUCKETS, heads))
 
-    def forward(self, queries: int, keys: int, past: int = 0) -> RelativeBias:
+    def forward(self, queries: int, keys: int, past: int = 0) -> Float[Tensor, "H N"]:
         buckets = _buckets("causal_and_later", queries, keys, past, self.table.device)
-        return RelativeBias(torch.cat((self.table, self.later))[buckets].t(), queries)
+        return torch.cat((self.table, self.later))[buckets].t()

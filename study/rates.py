@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.publish import publish_file
 from study.run import Model, Run, Trained, lineage, model_of, root
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def save(file: Path, *, found: Iterable[Trial]) -> None:
     for path in {trial.path for trial in found}:
         mine = sorted((t.learning_rate, t.loss) for t in found if t.path == path)
         content["trials"][path] = [[rate, round(loss, 6)] for rate, loss in mine]
-    file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    publish_file(file, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def load(file: Path) -> Mapping[str, float]:

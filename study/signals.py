@@ -29,6 +29,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._elsewhere = False
 
     def request(self, number: int, frame: FrameType | None = None) -> None:
         """The signal handler, and how tests ask for an end."""
@@ -36,13 +37,19 @@ class Stop:
             raise KeyboardInterrupt
         self._signal = number
 
+    def follow(self) -> None:
+        """Another rank of this run was asked to stop, and so all stop."""
+        self._elsewhere = True
+
     @property
     def requested(self) -> bool:
-        return self._signal is not None
+        return self._signal is not None or self._elsewhere
 
     @property
     def name(self) -> str:
-        return signal.Signals(self._signal).name if self._signal is not None else "nothing"
+        if self._signal is not None:
+            return signal.Signals(self._signal).name
+        return "a signal to another rank" if self._elsewhere else "nothing"
 
     def check(self, doing: str) -> None:
         """Raise Interrupted where a stop was asked for; `doing` says what is left undone."""
@@ -54,6 +61,10 @@ class Stop:
 def listening() -> Iterator[Stop]:
     """Set the flag instead of dying, inside the block. Outside the main thread nothing can be
     installed, and the flag then stays unset.
+
+    A cluster signals every process of a job, so a compiler that the block waits for dies of the
+    same signal. An error that follows a signal is therefore an interruption: it names itself, and
+    if it had another cause the next start meets it again.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -62,6 +73,12 @@ def listening() -> Iterator[Stop]:
     before = {number: signal.signal(number, stop.request) for number in STOPPING}
     try:
         yield stop
+    except Exception as error:
+        if not stop.requested or isinstance(error, Interrupted):
+            raise
+        raise Interrupted(
+            f"{stop.name}, and then {type(error).__name__}: {error}; start again to go on"
+        ) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

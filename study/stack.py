@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from kernels import longconv
 from kernels.attention import prepare
@@ -22,7 +23,13 @@ from kernels.visibility import Visibility
 from study.block_diagonal import projection
 from study.long_convolution import LongConvolution
 from study.mixers import Attention, KeyValues, Mixing
-from study.positions import BidirectionalTable, CausalAndLaterTable, CausalTable, rotation
+from study.positions import (
+    BidirectionalTable,
+    CausalAndLaterTable,
+    CausalTable,
+    relative_bias,
+    rotation,
+)
 from study.run import Model
 from study.state_space import StateSpace
 
@@ -116,7 +123,12 @@ class Layer(nn.Module):
     ) -> Float[Tensor, "B T M"]:
         if self.positions is not None:
             visibility = mixing.visibility
-            bias = self.positions(visibility.start.shape[1], visibility.num_keys, mixing.past)
+            bias = relative_bias(
+                self.positions,
+                queries=visibility.start.shape[1],
+                keys=visibility.num_keys,
+                past=mixing.past,
+            )
             mixing = replace(mixing, bias=bias)
         mixed = self._mix(self.attention_norm(hidden), mixing, cache)
         hidden = hidden + _drop(mixed, self.dropout, self.training)
@@ -177,6 +189,7 @@ class Stack(nn.Module):
             Layer(model, side, dropout=dropout) for _ in range(model.layers)
         )
         self.norm = RMSNorm(model.d_model)
+        self.recompute: Literal["none", "layers"] = "none"
 
     @_eager
     def mixing(
@@ -187,7 +200,12 @@ class Stack(nn.Module):
         if self.model.positions == "rope":
             angles = rotation(positions, d_head=self.model.d_head, dtype=self.norm.weight.dtype)
         elif self.positions is not None:
-            bias = self.positions(visibility.start.shape[1], visibility.num_keys, past)
+            bias = relative_bias(
+                self.positions,
+                queries=visibility.start.shape[1],
+                keys=visibility.num_keys,
+                past=past,
+            )
         match self.model.mixer:
             case "attention":
                 prepare(visibility, bias)
@@ -220,7 +238,8 @@ class Stack(nn.Module):
         hidden = _drop(embedded, self.dropout, self.training)
         across = None if crossing is None else crossing.mixing
         for index, layer in enumerate(self.layers):
-            hidden = layer(
+            hidden = self._call(
+                layer,
                 hidden,
                 mixing,
                 crossing=across,
@@ -228,3 +247,19 @@ class Stack(nn.Module):
                 cache=None if caches is None else caches[index],
             )
         return _drop(self.norm(hidden), self.dropout, self.training)
+
+    def _call(self, layer: nn.Module, *arguments: Any, **named: Any) -> Tensor:
+        if self.recompute == "none" or not self.training:
+            return layer(*arguments, **named)
+        # ZeRO 3 counts on the early stop, torch's default: a layer whose recomputation ended in
+        # order would give its weights back before its own backward pass.
+        return checkpoint(layer, *arguments, use_reentrant=False, early_stop=True, **named)
+
+
+def recompute_layers(model: nn.Module) -> None:
+    """Activation checkpointing: keep each layer's input alone, and compute the rest again in the
+    backward pass, with the same dropout.
+    """
+    for module in model.modules():
+        if isinstance(module, Stack):
+            module.recompute = "layers"

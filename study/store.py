@@ -26,8 +26,9 @@ from typing import Any, Literal
 from study import provenance
 from study.decode import DecodeError, decode, encode
 from study.lease import LEASE, Lease, acquire, holder_of, is_stale
+from study.plan import differences
 from study.publish import CorruptError, is_aside, publish_directory, publish_file, verify
-from study.run import Run, run_id
+from study.run import Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
 __all__ += ["publish_file", "status", "verify"]
@@ -35,6 +36,8 @@ __all__ += ["publish_file", "status", "verify"]
 State = Literal["planned", "running", "interrupted", "failed", "done"]
 STATES: tuple[State, ...] = ("planned", "running", "interrupted", "failed", "done")
 WRITERS = 16
+SHOWN = 5
+"""Differing keys that a refusal names."""
 _STEP = re.compile(r"step-(\d{8,})\Z")
 
 
@@ -136,10 +139,12 @@ class Store:
                 f"use it: {error}"
             ) from None
         if run_id(owner) != run_id(run):
+            found = list(differences(canonical(owner), canonical(run)))
+            more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise StoreError(
                 f"{file.parent} belongs to another run: its run.yaml declares {owner.slug!r} "
-                f"({run_id(owner)[:12]}), not {run.slug!r} ({run_id(run)[:12]}); "
-                "move it away, or name another --store"
+                f"({run_id(owner)[:12]}), not {run.slug!r} ({run_id(run)[:12]}); they differ in "
+                f"{'; '.join(found[:SHOWN])}{more}. Legal: move it away, or name another --store"
             )
 
     def statuses(self, runs: Iterable[Run]) -> dict[str, State]:

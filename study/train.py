@@ -8,6 +8,9 @@ whatever the micro-batches (`reduction="sum"` leaves it summed); gradients are c
 
 Resume is bitwise because a step is a function of the weights, the optimiser state and the step's
 number: batches and dropout are seeded by it, and validation draws nothing.
+
+Several ranks run this same loop on the same batches, each on its own rows, and meet at three places
+a step: in the engine, where the sums of losses are added up, and where they agree to save or stop.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -24,6 +27,7 @@ import torch
 from study import schedules
 from study.checkpoint import Progress
 from study.engine import Engine, NonFinite
+from study.ranks import Ranks, alone
 from study.run import Training
 from study.signals import Stop
 
@@ -44,6 +48,7 @@ class Plan:
     first_step: updates of the lineage before this run, so that no stage repeats dropout masks.
     schedule_before: updates that the schedule counts before this run's first.
     last: the own step to stop at. validate_at, keep: own steps that are validated and saved.
+    micro_batch: rows of one pass of a rank, or None for its share of the batch at once.
     """
 
     training: Training
@@ -55,6 +60,7 @@ class Plan:
     keep: frozenset[int]
     checkpoint_seconds: float
     micro_batch: int | None
+    ranks: Ranks = field(default_factory=alone)
 
 
 class Watch(Protocol):
@@ -90,21 +96,31 @@ def train(
     begun, before = time.monotonic(), progress.wall_seconds
     while True:
         if _validation_due(plan, progress):
-            progress = _validate(engine, validation=validation, progress=progress, watch=watch)
+            progress = _validate(
+                engine, validation=validation, plan=plan, progress=progress, watch=watch
+            )
         now = time.monotonic()
         progress = replace(progress, wall_seconds=before + now - begun)
-        due = (
-            progress.step in plan.keep
-            or now - saved_at >= plan.checkpoint_seconds
-            or watch.stop.requested
-        )
+        stopping = _agreed_stop(plan.ranks, watch)
+        late = plan.ranks.first and now - saved_at >= plan.checkpoint_seconds
+        due = plan.ranks.agree(late) or progress.step in plan.keep or stopping
         if due and progress.step > saved_step:
             watch.save(progress)
             saved_step, saved_at = progress.step, time.monotonic()
+            stopping = _agreed_stop(plan.ranks, watch)
         if progress.step >= plan.last and not _validation_due(plan, progress):
             return progress
-        watch.stop.check(f"training, saved at step {saved_step} of {plan.last}")
+        if stopping:
+            watch.stop.check(f"training, saved at step {saved_step} of {plan.last}")
         progress = _step(engine, batches=batches, plan=plan, progress=progress, watch=watch)
+
+
+def _agreed_stop(ranks: Ranks, watch: Watch) -> bool:
+    """Whether any rank was asked to stop: then all stop here, together."""
+    stopping = ranks.agree(watch.stop.requested)
+    if stopping and not watch.stop.requested:
+        watch.stop.follow()
+    return stopping
 
 
 def _validation_due(plan: Plan, progress: Progress) -> bool:
@@ -121,14 +137,13 @@ def _step(
     if not loss_tokens:
         raise ValueError(f"step {progress.step + 1} (batch {digest}) has no token with loss")
     denominator = float(loss_tokens) if training.reduction == "mean" else 1.0
-    rows = plan.micro_batch or batch.num_rows
     summed = z_term = 0.0
-    for low in range(0, batch.num_rows, rows):
+    for low, part in _own_parts(batch, rows=plan.micro_batch, ranks=plan.ranks):
         if training.dropout:
             torch.manual_seed(_dropout_seed(plan.seed, step=step, row=low))
-        part = batch if rows >= batch.num_rows else batch.rows(low, low + rows)
         one, z_one = engine.forward_backward(part, denominator=denominator)
         summed, z_term = summed + float(one), z_term + float(z_one)
+    summed, z_term = plan.ranks.sum(summed, z_term)
     where = f"at step {progress.step + 1} (batch {digest} of seed {plan.seed})"
     if not math.isfinite(summed + z_term):
         raise NonFinite(f"the loss is {(summed + z_term) / loss_tokens} {where}")
@@ -171,15 +186,40 @@ def _step(
     return progress
 
 
+def _own_parts(batch: Batch, *, rows: int | None, ranks: Ranks) -> Iterator[tuple[int, Batch]]:
+    """This rank's rows, in parts of `rows`: (first row, part). Every rank has equally many parts,
+    since a pass is a meeting of all; where no row is left, one without loss takes its place.
+    """
+    rows = rows or -(-batch.num_rows // ranks.world)
+    if ranks.world == 1 and rows >= batch.num_rows:
+        yield 0, batch
+        return
+    for first in range(0, batch.num_rows, rows * ranks.world):
+        low = first + ranks.rank * rows
+        if low < batch.num_rows:
+            yield low, batch.rows(low, low + rows)
+        else:
+            idle = batch.rows(0, 1)
+            yield low, replace(idle, loss_mask=torch.zeros_like(idle.loss_mask))
+
+
 def _validate(
-    engine: Engine, *, validation: Sequence[Batch], progress: Progress, watch: Watch
+    engine: Engine,
+    *,
+    validation: Sequence[Batch],
+    plan: Plan,
+    progress: Progress,
+    watch: Watch,
 ) -> Progress:
     """The held-out batches' mean loss, or the progress unchanged where a stop was asked for."""
     summed, count = 0.0, 0
     for batch in validation:
-        if watch.stop.requested:
+        if _agreed_stop(plan.ranks, watch):
             return progress
-        summed, count = summed + engine.evaluate(batch), count + batch.loss_tokens
+        count += batch.loss_tokens
+        for _, part in _own_parts(batch, rows=None, ranks=plan.ranks):
+            summed += engine.evaluate(part)
+    summed = plan.ranks.sum(summed)[0]
     loss = summed / count if count else None
     if loss is not None and not math.isfinite(loss):
         raise NonFinite(f"the validation loss is {loss} after step {progress.step}")

@@ -21,6 +21,7 @@ from study.engine import Engine
 from study.events import EventLog
 from study.lease import Lease
 from study.mirror import Mirror
+from study.ranks import Ranks, alone
 from study.signals import Stop
 from study.store import RunDirectory, publish_directory
 
@@ -77,6 +78,7 @@ class Watch:
     directory: RunDirectory
     lease: Lease
     engine: Engine
+    ranks: Ranks = field(default_factory=alone)
     run: str
     keep: frozenset[int]
     steps: int
@@ -115,7 +117,9 @@ class Watch:
         self.records.sync()
 
         def write(aside: Path) -> None:
+            self.ranks.say(str(aside))
             self.engine.write(aside)
+            self.ranks.barrier()  # the manifest comes after every rank's files
             checkpoint.write_state(aside, run=self.run, progress=progress)
 
         path = self.directory.checkpoint_path(progress.step)
@@ -132,3 +136,30 @@ class Watch:
         for step in self.directory.steps():
             if step != progress.step and step not in self.keep:
                 self.directory.remove_checkpoint(step)
+
+
+@dataclass(kw_only=True, eq=False)
+class Assistance:
+    """What another rank than 0 does of a `Watch`: its part of every checkpoint."""
+
+    stop: Stop
+    engine: Engine
+    ranks: Ranks
+
+    def step(self, event: dict[str, Any]) -> None:
+        return None
+
+    def validation(self, event: dict[str, Any]) -> None:
+        return None
+
+    def save(self, progress: Progress) -> None:
+        aside = Path(self.ranks.say(""))
+        try:
+            self.engine.write(aside)
+        except (OSError, SafetensorError) as error:
+            raise OSError(
+                getattr(error, "errno", None) or 0,
+                f"rank {self.ranks.rank}'s part of the checkpoint of step {progress.step} could "
+                f"not be written to {aside}: {error}",
+            ) from error
+        self.ranks.barrier()

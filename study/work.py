@@ -2,12 +2,15 @@
 
 Owns the order of a run's life: lease, resume, checks, loop, seal. Every part has a module of its
 own; this one puts them together and holds nothing that another kind of engine would do otherwise.
+Where several ranks train the run, rank 0 decides what depends on files (what is left, where to go
+on) and tells the others; it alone writes, but for the other ranks' parts of a checkpoint.
 Scores are `eval.execute`'s.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -24,21 +27,23 @@ from study.adapt import adapt, table
 from study.checkpoint import Progress
 from study.data.corpus import OpenCorpus, build_corpus, open_corpus
 from study.data.sources import Access
-from study.engine import TorchEngine
+from study.engine import Engine, TorchEngine
 from study.events import EventLog
-from study.execution import Execution
+from study.execution import Execution, check_runs
 from study.feed import feed
 from study.isolation import check_isolation
 from study.lease import Lease
 from study.mirror import Mirror
-from study.model import build
+from study.model import LanguageModel, build
 from study.peak import peak_flops
 from study.publish import CorruptError, publish_directory, publish_file, sha256
+from study.ranks import Ranks, alone
 from study.run import Adapt, Corpus, Finetune, Pretrain, Trained, model_of, run_id, steps_before
 from study.signals import Stop
+from study.stack import recompute_layers
 from study.store import RunDirectory, Store, loud
 from study.train import Plan, train, validation_steps
-from study.watch import Records, Report, Watch
+from study.watch import Assistance, Records, Report, Watch
 
 
 def execute(
@@ -48,21 +53,29 @@ def execute(
     execution: Execution,
     report: Report = lambda _: None,
     keep: frozenset[int] = frozenset(),
+    ranks: Ranks | None = None,
 ) -> None:
     """Do what is left of a run, and seal it; nothing where all is there.
 
     keep: steps whose checkpoints must be there in the end, beside the last and those of earlier
-    calls. Raises Interrupted after a complete checkpoint, LeaseHeld where another process works on
-    the run, NonFinite, and ValueError or OSError that name what is wrong.
+    calls; rank 0's word. ranks: the processes that train it, all of which call this; one by
+    default. Raises Interrupted after a complete checkpoint, LeaseHeld where another process works
+    on the run, NonFinite, and ValueError or OSError that name what is wrong.
     """
     if not isinstance(run, (Corpus, Pretrain, Adapt, Finetune)):
         raise ValueError(
             f"{type(run).__name__} {run.slug!r}; legal: Corpus, Pretrain, Adapt, Finetune"
         )
+    check_runs([run], execution=execution)
+    ranks = ranks or alone()
+    if not ranks.first:
+        _assist(run, store=store, execution=execution, ranks=ranks)
+        return
     directory = store.open(run)
     _check_steps(run, keep)
     directory.keep(keep)
     if directory.done() is not None and not _missing(run, directory):
+        ranks.say(None)
         return
 
     def warn(message: str) -> None:
@@ -71,8 +84,6 @@ def execute(
 
     # The lease comes first: while it is waited for, a signal may still end the process at once.
     with store.claim(run, waiting=warn) as (directory, lease), signals.listening() as stop:
-        torch.set_num_threads(execution.threads)
-        backend.use(execution.kernels)
         desk = Desk(
             store=store,
             execution=execution,
@@ -81,17 +92,72 @@ def execute(
             stop=stop,
             directory=directory,
             lease=lease,
+            ranks=ranks,
+            todo=Todo(**ranks.say(asdict(_todo(run, directory)))),
         )
-        match run:
-            case Corpus():
-                _build(run, desk)
-            case _:
-                _train(run, desk)
+        _work(run, desk)
+
+
+def _assist(run: Corpus | Trained, *, store: Store, execution: Execution, ranks: Ranks) -> None:
+    """The same as another rank than 0, which holds no lease and tells nobody."""
+    with signals.listening() as stop:
+        todo = ranks.say(None)
+        if todo is None:
+            return
+        desk = Desk(
+            store=store,
+            execution=execution,
+            report=lambda _: None,
+            warn=loud,
+            stop=stop,
+            directory=store.existing(run),
+            lease=None,
+            ranks=ranks,
+            todo=Todo(**todo),
+        )
+        _work(run, desk)
+
+
+def _work(run: Corpus | Trained, desk: Desk) -> None:
+    torch.set_num_threads(desk.execution.threads)
+    # transformers imports DeepSpeed where it is installed, and that looks for a GPU and complains.
+    os.environ.setdefault("DS_ACCELERATOR", torch.device(desk.execution.device).type)
+    backend.use(desk.execution.kernels)
+    match run:
+        case Corpus():
+            _build(run, desk)
+        case _:
+            _train(run, desk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """What rank 0 found in the directory when it had the lease: JSON values.
+
+    finished: sealed, so that only missing checkpoints are computed again. last: the step to stop
+    at. keep: steps whose checkpoints stay.
+    """
+
+    finished: bool
+    last: int
+    keep: list[int]
+
+
+def _todo(run: Corpus | Trained, directory: RunDirectory) -> Todo:
+    finished = directory.done() is not None
+    if isinstance(run, Corpus):
+        return Todo(finished=finished, last=0, keep=[])
+    steps = run.training.steps
+    # A finished run computes missing checkpoints again and no more: its curve stands.
+    last = max(_missing(run, directory), default=steps) if finished else steps
+    return Todo(finished=finished, last=last, keep=sorted({*directory.kept(), steps}))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Desk:
-    """What every part of one call works with: the run's directory, held, and how to speak."""
+    """What every part of one call works with: the run's directory, how to speak, and for rank 0 the
+    lease.
+    """
 
     store: Store
     execution: Execution
@@ -99,7 +165,9 @@ class Desk:
     warn: Callable[[str], None]
     stop: Stop
     directory: RunDirectory
-    lease: Lease
+    lease: Lease | None
+    ranks: Ranks
+    todo: Todo
 
 
 def corpus_path(store: Store, corpus: Corpus) -> Path:
@@ -124,7 +192,9 @@ def _check_steps(run: Corpus | Trained, keep: frozenset[int]) -> None:
 
 def _build(run: Corpus, desk: Desk) -> None:
     begun = time.monotonic()
-    if desk.directory.done() is not None:
+    lease = desk.lease
+    assert lease is not None, "corpora are built by one process"
+    if desk.todo.finished:
         return
     tokenizer = None
     if isinstance(run.tokenizer, Corpus):
@@ -147,7 +217,7 @@ def _build(run: Corpus, desk: Desk) -> None:
                 run, aside, access=access, tokenizer_directory=tokenizer, progress=progress
             )
         )
-        desk.lease.check()
+        lease.check()
 
     publish_directory(desk.directory.path / "corpus", write)
     seconds = {"wall_seconds": time.monotonic() - begun}
@@ -155,16 +225,10 @@ def _build(run: Corpus, desk: Desk) -> None:
 
 
 def _train(run: Trained, desk: Desk) -> None:
-    done = desk.directory.done()
     corpus = _corpus_of(run, desk)
     model = build(model_of(run), dropout=run.training.dropout, seed=run.seed)
-    engine = TorchEngine(
-        model,
-        training=run.training,
-        device=desk.execution.device,
-        compiled=torch.compile if desk.execution.compile == "on" else None,
-    )
-    progress = _resume(run, desk, engine) or _begin(run, desk, engine)
+    start = _resume(run, desk, model) or _begin(run, desk, model)
+    model.to(_device(desk))  # type: ignore[arg-type]  (transformers narrows Module.to)
     desk.report({"event": "stage", "stage": "isolation"})
     isolation = check_isolation(
         model,
@@ -172,29 +236,63 @@ def _train(run: Trained, desk: Desk) -> None:
         vocab_size=model_of(run).vocab_size,
         precision=run.training.precision,
     )
+    engine = _engine(run, desk, model)
+    _load_optimizer(run, engine, start)
     fed = feed(run, corpus=corpus)
+    plan = _plan(run, desk)
+    if not desk.ranks.first:
+        train(
+            engine,
+            batches=fed.batches,
+            validation=fed.validation,
+            plan=plan,
+            progress=start.progress,
+            watch=Assistance(stop=desk.stop, engine=engine, ranks=desk.ranks),
+        )
+        return
+    assert desk.lease is not None, "rank 0 holds it"
     _warn_of_little_room(run, desk)
-    plan = _plan(run, desk, finished=done is not None)
-    with _records(run, desk, finished=done is not None) as records:
-        if records.resume(progress.step):
-            desk.report({"event": "resumed", "step": progress.step})
+    with _records(run, desk) as records:
+        if records.resume(start.progress.step):
+            desk.report({"event": "resumed", "step": start.progress.step})
         if records.log is not None:
             used = backend.backend(torch.device(desk.execution.device), torch.float32)
-            records.log.write("kernels", step=progress.step, backend=used)
+            records.log.write("kernels", step=start.progress.step, backend=used)
         progress = train(
             engine,
             batches=fed.batches,
             validation=fed.validation,
             plan=plan,
-            progress=progress,
-            watch=_watch(run, desk, engine=engine, plan=plan, records=records),
+            progress=start.progress,
+            watch=_watch(run, desk, engine=engine, lease=desk.lease, records=records),
         )
-    if done is None:
+    if not desk.todo.finished:
         desk.lease.check()
         desk.directory.seal(
             _summary(run, desk, progress=progress, corpus=corpus)
             | {"isolation": asdict(isolation), "examples": fed.left_out}
         )
+
+
+def _device(desk: Desk) -> str:
+    return desk.execution.device if desk.execution.zero is None else desk.ranks.device
+
+
+def _engine(run: Trained, desk: Desk, model: LanguageModel) -> Engine:
+    if desk.execution.activation_checkpointing == "on":
+        recompute_layers(model)
+    compiled = torch.compile if desk.execution.compile == "on" else None
+    if desk.execution.zero is None:
+        return TorchEngine(model, training=run.training, device=_device(desk), compiled=compiled)
+    from study.sharded import ShardedEngine  # imports DeepSpeed, which one process can do without
+
+    return ShardedEngine(
+        model,
+        training=run.training,
+        execution=desk.execution,
+        ranks=desk.ranks,
+        compiled=compiled,
+    )
 
 
 def _corpus_of(run: Trained, desk: Desk) -> OpenCorpus:
@@ -226,54 +324,83 @@ def _done(store: Store, run: Corpus | Trained) -> dict[str, Any]:
     return done
 
 
-def _resume(run: Trained, desk: Desk, engine: TorchEngine) -> Progress | None:
-    """Go on from the newest good checkpoint that leaves no missing one behind; None without one.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where training goes on. optimizer: the checkpoint whose optimiser state is taken over."""
 
-    A corrupt checkpoint is named loudly and removed, so that its step is computed again.
+    progress: Progress
+    optimizer: Path | None
+
+
+def _resume(run: Trained, desk: Desk, model: LanguageModel) -> Start | None:
+    """Go on from the newest good checkpoint that leaves no missing one behind; None without one.
+    Rank 0 chooses.
     """
+    step = desk.ranks.say(_resume_step(run, desk) if desk.ranks.first else None)
+    if step is None:
+        return None
+    path = desk.directory.checkpoint_path(step)
+    checkpoint.load_weights(model, tensors=checkpoint.read_tensors(path / "model.safetensors"))
+    return Start(progress=checkpoint.read_state(path, run=run_id(run)), optimizer=path)
+
+
+def _resume_step(run: Trained, desk: Desk) -> int | None:
+    """A corrupt checkpoint is named loudly and removed, so that its step is computed again."""
     while True:
         missing = _missing(run, desk.directory)
         usable = [step for step in desk.directory.steps() if step < min(missing, default=step + 1)]
         if not usable:
             return None
         try:
-            path = desk.directory.checkpoint(usable[-1])
+            desk.directory.checkpoint(usable[-1])
         except CorruptError as error:
             desk.warn(
                 f"checkpoint of step {usable[-1]} is corrupt; the one before is used: {error}"
             )
             desk.directory.remove_checkpoint(usable[-1])
             continue
-        engine.read(path)
-        return checkpoint.read_state(path, run=run_id(run))
+        return usable[-1]
 
 
-def _begin(run: Trained, desk: Desk, engine: TorchEngine) -> Progress:
+def _begin(run: Trained, desk: Desk, model: LanguageModel) -> Start:
     """The state before the first step: fresh, or the parent's, adapted and accounted for."""
     if isinstance(run, Pretrain):
-        return Progress()
-    path = desk.store.existing(run.parent).checkpoint(run.parent_step)
+        return Start(progress=Progress(), optimizer=None)
+    parent = desk.store.existing(run.parent)
+    if desk.ranks.first:
+        parent.checkpoint(run.parent_step)  # verified once
+    desk.ranks.barrier()
+    path = parent.checkpoint_path(run.parent_step)
     weights, accounts = adapt(
         checkpoint.read_tensors(path / "model.safetensors"),
         source=model_of(run.parent),
         target=model_of(run),
         seed=run.seed,
     )
-    checkpoint.load_weights(engine.model, tensors=weights)
-    text = table(accounts)
-    publish_file(desk.directory.path / "adapt.txt", text.encode())
-    entries = [asdict(account) for account in accounts]
-    publish_file(desk.directory.path / "adapt.json", json.dumps(entries, indent=1).encode())
-    print(text, file=sys.stderr)
-    if run.optimizer_state == "inherited":
-        try:
-            engine.optimizer.load(checkpoint.read_tensors(path / "optimizer.safetensors"))
-        except ValueError as error:
-            raise ValueError(
-                f"{run.slug!r} inherits the optimiser state of {run.parent.slug!r}, whose tensors "
-                f"must be equal: {error}; legal here: optimizer_state='fresh'"
-            ) from error
-    return Progress()
+    checkpoint.load_weights(model, tensors=weights)
+    if desk.ranks.first:
+        text = table(accounts)
+        publish_file(desk.directory.path / "adapt.txt", text.encode())
+        entries = [asdict(account) for account in accounts]
+        publish_file(desk.directory.path / "adapt.json", json.dumps(entries, indent=1).encode())
+        print(text, file=sys.stderr)
+    return Start(
+        progress=Progress(), optimizer=path if run.optimizer_state == "inherited" else None
+    )
+
+
+def _load_optimizer(run: Trained, engine: Engine, start: Start) -> None:
+    if start.optimizer is None:
+        return
+    try:
+        engine.read_optimizer(start.optimizer)
+    except ValueError as error:
+        if isinstance(run, Pretrain) or start.progress.step:
+            raise
+        raise ValueError(
+            f"{run.slug!r} inherits the optimiser state of {run.parent.slug!r}, whose tensors "
+            f"must be equal: {error}; legal here: optimizer_state='fresh'"
+        ) from error
 
 
 def schedule_before(run: Trained) -> int:
@@ -295,7 +422,7 @@ def _warn_of_little_room(run: Trained, desk: Desk) -> None:
         )
 
 
-def _plan(run: Trained, desk: Desk, *, finished: bool) -> Plan:
+def _plan(run: Trained, desk: Desk) -> Plan:
     steps = run.training.steps
     points = validation_steps(steps, points=desk.execution.validation_points)
     return Plan(
@@ -303,46 +430,48 @@ def _plan(run: Trained, desk: Desk, *, finished: bool) -> Plan:
         seed=run.seed,
         first_step=steps_before(run),
         schedule_before=schedule_before(run),
-        # A finished run computes missing checkpoints again and no more: its curve stands.
-        last=max(_missing(run, desk.directory), default=steps) if finished else steps,
-        validate_at=frozenset() if finished else points,
-        keep=frozenset({*desk.directory.kept(), steps}),
+        last=desk.todo.last,
+        validate_at=frozenset() if desk.todo.finished else points,
+        keep=frozenset(desk.todo.keep),
         checkpoint_seconds=desk.execution.checkpoint_seconds,
         micro_batch=desk.execution.micro_batch,
+        ranks=desk.ranks,
     )
 
 
-def _records(run: Trained, desk: Desk, *, finished: bool) -> Records:
+def _records(run: Trained, desk: Desk) -> Records:
     """A finished run's curve stands; it writes neither events nor a mirror of them."""
     return Records(
-        log=None if finished else EventLog(desk.directory.events),
+        log=None if desk.todo.finished else EventLog(desk.directory.events),
         mirror=Mirror(
             run,
-            mode="off" if finished else desk.execution.wandb,
+            mode="off" if desk.todo.finished else desk.execution.wandb,
             directory=desk.directory.path,
             warn=desk.warn,
         ),
     )
 
 
-def _watch(run: Trained, desk: Desk, *, engine: TorchEngine, plan: Plan, records: Records) -> Watch:
+def _watch(run: Trained, desk: Desk, *, engine: Engine, lease: Lease, records: Records) -> Watch:
     bfloat16 = run.training.precision == "bfloat16_autocast"
+    peak = peak_flops(
+        _device(desk),
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        threads=desk.execution.threads,
+    )
     return Watch(
         stop=desk.stop,
         directory=desk.directory,
-        lease=desk.lease,
+        lease=lease,
         engine=engine,
+        ranks=desk.ranks,
         run=run_id(run),
-        keep=plan.keep,
+        keep=frozenset(desk.todo.keep),
         steps=run.training.steps,
         report=desk.report,
         records=records,
         flops_per_step=cost.flops(run) / run.training.steps,
-        peak_flops=peak_flops(
-            desk.execution.device,
-            dtype=torch.bfloat16 if bfloat16 else torch.float32,
-            threads=desk.execution.threads,
-        ),
+        peak_flops=peak * desk.ranks.world,
     )
 
 

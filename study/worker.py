@@ -34,7 +34,8 @@ from typing import Any, Literal
 from study.decode import decode, encode
 from study.execution import Execution
 from study.lease import LeaseHeld
-from study.run import Run, run_id
+from study.ranks import GRACE_SECONDS, place
+from study.run import Run, Trained, run_id
 from study.signals import EXIT_CODE, STOPPING, Interrupted
 from study.store import RunDirectory, Store
 
@@ -43,6 +44,7 @@ Execute = Callable[..., None]
 
 Outcome = Literal["done", "failed", "held", "interrupted"]
 REPORT_SECONDS = 0.2
+DIRECTORY_SECONDS = 120.0
 
 
 def job(run: Run, *, store: Store, execution: Execution, keep: tuple[int, ...]) -> str:
@@ -102,29 +104,116 @@ def perform(
     keep: tuple[int, ...],
     report: Callable[[dict[str, Any]], None],
 ) -> tuple[Outcome, str]:
-    """Execute one run in its directory, with what it prints in its log; says how it ended."""
+    """Execute one run in its directory, with what it prints in its log; says how it ended.
+
+    Every rank of a run that several train calls this. Ranks other than 0 have logs of their own and
+    leave the directory's state to rank 0.
+    """
+    here = place()
+    if here is not None and here.rank > 0:
+        return _assist(run, execute=execute, store=store, execution=execution, rank=here.rank)
     try:
         directory = store.open(run)
         directory.keep(keep)
         directory.forget_failure()
     except (OSError, ValueError) as error:
         return "failed", _brief(error)
+    try:
+        return _in_its_log(
+            run, directory, lambda: execute(run, store=store, execution=execution, report=report)
+        )
+    except OSError as error:  # no room for the log itself
+        note_failure(directory, _brief(error))
+        return "failed", _brief(error)
+
+
+def _in_its_log(run: Run, directory: RunDirectory, work: Callable[[], None]) -> tuple[Outcome, str]:
     with _logged(directory.log, run):
-        try:
-            execute(run, store=store, execution=execution, report=report)
-        except LeaseHeld as error:
-            print(error, file=sys.stderr)
-            return "held", str(error)
-        except (Interrupted, KeyboardInterrupt) as error:
-            print(f"interrupted: {error}", file=sys.stderr)
-            return "interrupted", str(error)
-        except Exception as error:
-            traceback.print_exc()
-            note_failure(directory, _brief(error))
-            return "failed", _brief(error)
-    if directory.done() is None:
+        outcome, message = _executed(work)
+        if outcome == "failed":
+            note_failure(directory, message)
+    if outcome == "done" and directory.done() is None:
         return "failed", f"{type(run).__name__} ended without sealing its directory"
+    return outcome, message
+
+
+def _assist(
+    run: Run, *, execute: Execute, store: Store, execution: Execution, rank: int
+) -> tuple[Outcome, str]:
+    if not isinstance(run, Trained) or execution.zero is None:
+        return "done", ""  # rank 0's work alone
+    # Rank 0 makes the directory: a log in it before its run.yaml would make it a stranger's.
+    until = time.monotonic() + DIRECTORY_SECONDS
+    while not (store.directory(run) / "run.yaml").exists():
+        if time.monotonic() > until:
+            return "failed", f"rank 0 made no {store.directory(run)} in {DIRECTORY_SECONDS:.0f} s"
+        time.sleep(0.1)
+    with _logged(rank_log(store.directory(run), rank), run):
+        return _executed(
+            lambda: execute(run, store=store, execution=execution, report=lambda _: None)
+        )
+
+
+def _executed(work: Callable[[], None]) -> tuple[Outcome, str]:
+    try:
+        work()
+    except LeaseHeld as error:
+        print(error, file=sys.stderr)
+        return "held", str(error)
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(f"interrupted: {error}", file=sys.stderr)
+        return "interrupted", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", _brief(error)
     return "done", ""
+
+
+def assist(execute: Execute) -> int:
+    """A rank that a worker started: one job from standard input; returns the exit code. The end of
+    input before its own is the end of rank 0, and so of this process.
+    """
+    for number in STOPPING:
+        signal.signal(number, _interrupt)
+    line = sys.stdin.readline()
+    if not line:
+        return 1
+    threading.Thread(target=_outlive_nobody, name="rank 0", daemon=True).start()
+    run, store, execution, keep = _read_job(line)
+    outcome, _ = perform(
+        run,
+        execute=execute,
+        store=store,
+        execution=execution,
+        keep=keep,
+        report=lambda _: None,
+    )
+    return {"done": 0, "interrupted": EXIT_CODE}.get(outcome, 1)
+
+
+def _outlive_nobody() -> None:
+    sys.stdin.read()
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+def rank_log(directory: Path, rank: int) -> Path:
+    """Where a rank other than 0 writes what it prints."""
+    return directory / f"log-rank{rank}.txt"
+
+
+def last_lines(log: Path, count: int) -> str:
+    """The end of a log, as far as it can be read."""
+    if not log.exists():
+        return ""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+
+
+def ended(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
 
 
 def note_failure(directory: RunDirectory, message: str) -> None:

@@ -1,8 +1,10 @@
 """Reports of made scores: holes, one seed, extreme accuracies, hostile names."""
 
 import csv
+import errno
 import io
 import json
+import os
 from html.parser import HTMLParser
 from types import ModuleType
 
@@ -406,3 +408,43 @@ def test_without_claims(tmp_path):
     sweep = sweep_of(runs, tmp_path, claims=False)
     words = checked(write(sweep, store=store, out_dir=tmp_path / "out"))
     assert "The sweep declares no claims." in words
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_end_in_between_leaves_whole_files_and_the_next_start_writes_them(
+    tmp_path, monkeypatch, error, at
+):
+    runs, store = study(1), Store(tmp_path / "runs")
+    sweep, out = sweep_of(runs, tmp_path), tmp_path / "out"
+    write(sweep, store=store, out_dir=out)
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    real, calls = os.fsync, []
+
+    def ends(handle):
+        calls.append(handle)
+        if len(calls) == 2 * at - 1:  # a file, then its directory
+            raise error
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", ends)
+    with pytest.raises(type(error)):
+        write(sweep, store=store, out_dir=out)
+    monkeypatch.setattr(os, "fsync", real)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+    write(sweep, store=store, out_dir=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_nothing_is_written_before_everything_is_rendered(tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eval.page.render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(
+            sweep_of(study(1), tmp_path), store=Store(tmp_path / "runs"), out_dir=tmp_path / "out"
+        )
+    assert list((tmp_path / "out").iterdir()) == []

@@ -147,6 +147,28 @@ def test_a_crashed_worker_fails_its_run_with_its_last_words(store, slug, words):
     assert words[0] in directory.failure()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_without_room_fails_its_run_and_no_other(store):
+    bad, good = made.pretrain("full", seed=1), made.pretrain("ok", seed=2)
+    directory = store.open(bad)
+    directory.log.symlink_to("/dev/full")
+    outcome, events = _run(_sweep(bad, good), store, workers=1)
+    assert outcome.ends == {
+        run_id(bad): "failed",
+        run_id(good): "done",
+        run_id(made.CORPUS): "done",
+    }
+    (failed,) = [event for event in events if event.what == "failed"]
+    assert "No space left on device" in failed.message
+    assert "SIG" not in failed.message  # the worker lived on
+    assert directory.done() is None
+    assert "No space left" in directory.failure()
+    directory.log.unlink()
+    outcome, _ = _run(_sweep(bad, good), store, workers=1)
+    assert outcome.exit_code == 0
+    assert directory.failure() is None
+
+
 def test_what_a_run_prints_is_in_its_log_and_never_a_message(store):
     run = made.pretrain("noisy-1")
     outcome, _ = _run(_sweep(run), store)
@@ -235,9 +257,12 @@ def test_default_workers_fit_what_is_ready_and_the_machine(monkeypatch):
     wide = close([made.pretrain(f"p{seed}", seed=seed) for seed in range(9)])
     chain = close([made.adapt(made.pretrain())])
     monkeypatch.setattr(launch, "available_cores", lambda: 4)
-    assert default_workers(wide, device="cpu") == 4
-    assert default_workers(chain, device="cpu") == 1
-    assert default_workers(wide, device="cuda") == 1
+    assert default_workers(wide, execution=Execution()) == 4
+    assert default_workers(chain, execution=Execution()) == 1
+    assert default_workers(wide, execution=Execution(device="cuda")) == 1
+    pairs = Execution(ranks=2, zero=0)
+    assert default_workers(wide, execution=pairs) == 2
+    assert with_threads(pairs, threads=None, workers=2).threads == 1
     assert with_threads(Execution(), threads=None, workers=2).threads == 2
     assert with_threads(Execution(), threads=None, workers=3).threads == 1
     assert with_threads(Execution(), threads=7, workers=2).threads == 7

@@ -1,13 +1,18 @@
 """The forecast of memory against what autograd saves and what a process really takes."""
 
-import collections
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from study import presets
+from study.decode import encode
 from study.engine import TorchEngine
 from study.layout import Segment, layout
 from study.memory import forecast
@@ -36,6 +41,8 @@ MODEL = Model(
     vocab_size=72,
     tied=True,
 )
+ROOT = Path(__file__).parents[2]
+ADAFACTOR = presets.paper_pretraining(steps=3).optimizer
 MLM = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)
 ROWS = 2
 
@@ -93,9 +100,8 @@ def saved(run):
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         out = engine._losses(batch)
-    counted = collections.Counter(storage.nbytes() for storage in found.values())
     del out
-    return sum(size * count for size, count in counted.items())
+    return sum(storage.nbytes() for storage in found.values())
 
 
 @pytest.mark.parametrize("architecture", ["causal_decoder", "prefix_decoder", "encoder_decoder"])
@@ -113,3 +119,63 @@ def test_activations_are_what_autograd_saves(architecture, precision, positions,
         )
     kept = said.activations + casts + 4 * ROWS * MLM.target_length * model.vocab_size
     assert kept == pytest.approx(saved(run), rel=0.03)
+
+
+BIG = replace(MODEL, layers=12, d_model=640, heads=10, d_head=64, d_ff=1712, vocab_size=24000)
+LONG = replace(MODEL, layers=8, d_model=384, heads=6, d_head=64, d_ff=1024, vocab_size=4000)
+MEASURED = {
+    "adamw": (BIG, FullLM(length=32), 2, {"batch_size": 4}),
+    "adafactor": (
+        replace(BIG, layers=18),
+        FullLM(length=32),
+        4,
+        {"batch_size": 4, "optimizer": ADAFACTOR},
+    ),
+    "autocast": (
+        LONG,
+        FullLM(length=256),
+        20,
+        {"batch_size": 20, "precision": "bfloat16_autocast"},
+    ),
+    "logits": (
+        replace(LONG, layers=1, vocab_size=32000),
+        FullLM(length=256),
+        16,
+        {"batch_size": 16},
+    ),
+    "bias": (
+        replace(LONG, layers=4, positions="t5_bias"),
+        FullLM(length=512),
+        9,
+        {"batch_size": 9},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEASURED)
+def test_resident_memory_grows_as_forecast(name, tmp_path):
+    model, objective, rows, changes = MEASURED[name]
+    run = pretrain(model, objective, **changes)
+    said = predicted(run, micro_batch=rows)
+    assert said.total >= 1e9
+    assert said.total == pytest.approx(grown(run, rows, tmp_path), rel=0.15)
+
+
+def grown(run, rows, directory):
+    """Bytes that resident memory grows by in a fresh process, with freed memory given back."""
+    asked = directory / "asked.json"
+    asked.write_text(json.dumps({"run": encode(run), "micro_batch": rows}))
+    allocator = {
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+    }
+    answer = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("memory_child.py")), str(asked)],
+        capture_output=True,
+        text=True,
+        env=os.environ | allocator | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)["growth"]

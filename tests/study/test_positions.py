@@ -11,6 +11,7 @@ from study.positions import (
     bidirectional_buckets,
     causal_and_later_buckets,
     causal_buckets,
+    relative_bias,
     rotate,
     rotation,
 )
@@ -40,20 +41,21 @@ def test_the_bias_is_a_function_of_distance(kind):
     with torch.no_grad():
         for parameter in table.parameters():
             parameter.copy_(torch.randn(parameter.shape))
-    whole = table(20, 20).dense()
+    whole = relative_bias(table, queries=20, keys=20, past=0).dense()
     assert whole.shape == (3, 20, 20)
     for shift in range(-19, 20):
         diagonal = whole.diagonal(shift, 1, 2)
         assert (diagonal == diagonal[:, :1]).all()
     # Cached decoding asks for the last queries alone.
-    assert torch.equal(table(2, 20, 18).dense(), whole[:, 18:])
+    newest = relative_bias(table, queries=2, keys=20, past=18).dense()
+    assert torch.equal(newest, whole[:, 18:])
 
 
 def test_the_papers_quirk_puts_later_keys_where_the_query_is():
     table = CausalTable(2)
     with torch.no_grad():
         table.table.copy_(torch.randn(32, 2))
-    bias = table(6, 6).dense()
+    bias = relative_bias(table, queries=6, keys=6, past=0).dense()
     assert (bias[:, 0, 1:] == bias[:, 0, :1]).all()
     assert (bias[:, 5, :5] != bias[:, 5, 5:]).all()
 

@@ -1,6 +1,8 @@
 """Choosing learning rates: the best of equal trials, never one at the edge of its grid."""
 
+import errno
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -91,3 +93,20 @@ def test_the_ladder_is_held_until_every_rate_is_chosen(tmp_path: Path) -> None:
     )
     assert set(searched) == needed
     assert set(searched.values()) == {4}
+
+
+def test_a_full_disk_leaves_the_choices_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rates.json"
+    found = _trials({"CD:FLM": {1e-3: 2.0, 2e-3: 1.0, 4e-3: 2.0}})
+    rates.save(file, found=found)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left.*rates\.json"):
+        rates.save(file, found=_trials({"ED:MLM": {1e-3: 2.0, 2e-3: 1.0, 4e-3: 2.0}}))
+    assert rates.load(file) == {"CD:FLM": 2e-3}
+    assert list(tmp_path.iterdir()) == [file]

@@ -177,14 +177,15 @@ def test_a_signal_ends_in_a_complete_checkpoint(unbroken, store, start, at, numb
     _same(unbroken, store)
 
 
-def test_a_signal_while_tokenising(start, store):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["term", "usr1"])
+def test_a_signal_while_tokenising(start, store, number):
     corpus = Corpus(
         slug="other",
         documents=replace(tiny_runs.TEXT.documents, held_out=0.2),
         tokenizer=tiny_runs.TEXT,
     )
     at = ("report", "stage", 1)
-    assert _end(start(corpus, at=at, number=signal.SIGTERM)) == EXIT_CODE
+    assert _end(start(corpus, at=at, number=number)) == EXIT_CODE
     directory = store.existing(corpus)
     assert directory.done() is None
     assert not corpus_path(store, corpus).exists()
@@ -200,6 +201,54 @@ def test_sigkill_while_tokenising(start, store):
     directory = store.existing(corpus)
     assert not [path for path in directory.path.rglob("*") if "aside" in path.name]
     assert directory.done() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["term", "usr1"])
+def test_a_signal_to_every_process_while_compiling(start, store, monkeypatch, tmp_path, number):
+    """A cluster signals compilers too."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    at = ("compiler", number)
+    assert _end(start(at=at, execution=replace(EXECUTION, compile="on"))) == EXIT_CODE
+    directory = store.existing(RUN)
+    assert directory.checkpoints() == directory.steps()
+    assert directory.failure() is None
+    assert directory.done() is None
+
+
+BYTES = [3_000, 60_000, 125_400, 130_000, 253_000]
+"""Of 125,496 bytes of weights: near the beginning, in the middle, at the end; then of 253,416 bytes
+of optimiser state.
+"""
+
+
+@pytest.mark.parametrize("number", BYTES)
+def test_killed_at_a_byte_of_a_save(unbroken, store, start, number):
+    """The kernel ends the process where a file would grow beyond this byte."""
+    assert _end(start(at=("sigxfsz", number))) == -signal.SIGXFSZ
+    directory = store.existing(RUN)
+    assert directory.steps() == []
+    assert [path for path in (directory.path / "checkpoints").iterdir() if "aside" in path.name]
+    assert _end(start()) == 0
+    _same(unbroken, store)
+
+
+def test_with_no_step_left_a_start_seals_what_is_there(unbroken, store, start):
+    """Killed between the last checkpoint and the seal: the same samples, and none again."""
+    shutil.copytree(unbroken.directory(RUN), store.directory(RUN))
+    directory = store.existing(RUN)
+    (directory.path / "done.json").unlink()
+    assert _end(start()) == 0
+    _same(unbroken, store)
+    assert len([e for e in read_events(directory.events) if e["event"] == "step"]) == 15
+
+
+def test_other_threads_go_on_with_the_same_samples(unbroken, store, start):
+    assert _end(start(at=("report", "validation", 3))) == -signal.SIGKILL
+    assert _end(start(execution=replace(EXECUTION, threads=2))) == 0
+    ours, theirs = (read_curve(one.existing(RUN).events).steps for one in (store, unbroken))
+    assert [event["digest"] for event in ours] == [event["digest"] for event in theirs]
+    assert [event["loss"] for event in ours] == pytest.approx([event["loss"] for event in theirs])
 
 
 @pytest.mark.parametrize("kind", ["adapted", "finetuned"])

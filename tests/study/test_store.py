@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -223,6 +224,57 @@ def test_a_directory_of_another_run_stops_everything(store):
     for use in (store.open, store.existing, store.check_owner):
         with pytest.raises(StoreError, match=r"belongs to another run.*'other'.*not 'pretrain'"):
             use(made.pretrain())
+
+
+CHANGED = {
+    # row 10 of the fault table: what was changed -> the key that the refusal names
+    "data": (
+        replace(made.pretrain(), corpus=replace(made.CORPUS, tokenizer=made.MIXTURE)),
+        "corpus.tokenizer: TrainedBPE against Corpus",
+    ),
+    "length": (
+        replace(made.pretrain(), objective=made.FullLM(length=64)),
+        "objective.length: 32 against 64",
+    ),
+    "seed": (made.pretrain(seed=2), "seed: 1 against 2"),
+    "architecture": (
+        replace(made.pretrain(), model=replace(made.MODEL, architecture="prefix_decoder")),
+        'model.architecture: "causal_decoder" against "prefix_decoder"',
+    ),
+    "rate": (
+        made.pretrain(learning_rate=2e-3),
+        "training.optimizer.learning_rate: 0.001 against 0.002",
+    ),
+    "schedule": (
+        replace(
+            made.pretrain(),
+            training=replace(made.training(), schedule=made.Constant(warmup_steps=3)),
+        ),
+        "training.schedule.warmup_steps: 2 against 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_run_is_another_directory_and_a_foreign_one_names_the_keys(store, name):
+    changed, said = CHANGED[name]
+    opened = store.open(made.pretrain())
+    other = store.open(changed)
+    assert other.path != opened.path
+    (opened.path / "run.yaml").replace(other.path / "run.yaml")
+    with pytest.raises(StoreError, match=re.escape(f"differ in {said}. Legal")):
+        store.open(changed)
+
+
+def test_of_many_differing_keys_five_are_named_and_the_rest_counted(store):
+    changed = replace(
+        made.pretrain(seed=2, steps=20, learning_rate=2e-3, weight_decay=0.2),
+        model=replace(made.MODEL, layers=2, d_model=32, d_ff=64),
+    )
+    opened, other = store.open(made.pretrain()), store.open(changed)
+    (opened.path / "run.yaml").replace(other.path / "run.yaml")
+    with pytest.raises(StoreError, match=r"layers: 1 against 2; .*; and 2 more\. Legal"):
+        store.open(changed)
 
 
 def test_an_unreadable_run_file_stops_everything(store):

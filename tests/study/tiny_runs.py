@@ -32,6 +32,7 @@ from study.run import (
 from study.signals import EXIT_CODE, Interrupted
 from study.store import Store
 
+PROBES = 3
 VOCABULARY = 320
 TEXT = Corpus(
     slug="text",
@@ -116,7 +117,9 @@ def execution(**changes):
 
 def child(run, root, execution, at, number, stale):
     """Execute `run`; send `number` to this very process at `at`: (function of os, how many calls)
-    or ("report", event, how many); ("setrlimit", bytes) makes larger files impossible instead.
+    or ("report", event, how many). Instead, ("setrlimit", bytes) makes larger files impossible,
+    ("sigxfsz", bytes) ends the process where one would grow larger, and ("compiler", signal)
+    signals the process and all that it started as soon as a compiler is among them.
     Exits as the command line would. stale: (seconds after which a silent lease is free,) or ().
     """
     import torch
@@ -144,6 +147,13 @@ def child(run, root, execution, at, number, stale):
     if at and at[0] == "setrlimit":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (at[1], resource.RLIM_INFINITY))
+    elif at and at[0] == "sigxfsz":
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (at[1], resource.RLIM_INFINITY))
+    elif at and at[0] == "compiler":
+        os.setsid()
+        threading.Thread(target=_strike_compilers, args=(at[1],), daemon=True).start()
     elif at and at[0] != "report":
         real = getattr(os, at[0])
 
@@ -162,3 +172,23 @@ def child(run, root, execution, at, number, stale):
         Path(root, "error.txt").write_text(f"{type(error).__name__}: {error}")
         os._exit(1)
     os._exit(0)
+
+
+def _strike_compilers(number):
+    """Signal this process's whole session, as a cluster signals a job, while it waits for g++. The
+    first compilations only ask what the processor can do, and may fail.
+    """
+    own, seen = os.getpid(), set()
+    while True:
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                name = (path / "comm").read_text().strip()
+                inside = os.getsid(int(path.name)) == own
+            except (OSError, ValueError):
+                continue
+            if inside and name == "cc1plus":
+                seen.add(path.name)
+        if len(seen) > PROBES:
+            os.killpg(own, number)
+            return
+        threading.Event().wait(0.01)

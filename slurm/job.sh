@@ -93,6 +93,7 @@ queue_again() {
             "a longer time limit"
         exit 75
     fi
+    if [[ -z $late ]]; then remove_caches; fi # the job's last chance: requeueing ends it
     for attempt in 1 2 3 4 5 6; do
         if scontrol requeue "$job"; then
             say "queued again"
@@ -105,14 +106,23 @@ queue_again() {
     exit 75
 }
 
-clean_up() {
-    trap '' USR1 TERM ALRM
-    if [[ -n $watch ]]; then kill "$watch" 2>/dev/null; fi
+remove_caches() {
     rm -rf "$STUDY_RENDEZVOUS" "$local_cache"
     if ((${SLURM_JOB_NUM_NODES:-1} > 1)); then
-        timeout 20 srun --overlap --ntasks-per-node=1 --ntasks="$SLURM_JOB_NUM_NODES" \
+        timeout 10 srun --overlap --ntasks-per-node=1 --ntasks="$SLURM_JOB_NUM_NODES" \
             rm -rf "$local_cache" 2>/dev/null
     fi
+    trap end_watch EXIT
+}
+
+end_watch() {
+    if [[ -n $watch ]]; then kill "$watch" 2>/dev/null; fi
+}
+
+clean_up() {
+    trap '' USR1 TERM ALRM
+    end_watch
+    remove_caches
 }
 
 trap 'on_signal USR1' USR1

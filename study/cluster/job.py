@@ -20,6 +20,7 @@ from typing import Any
 from study import environment
 from study.cluster.scripts import read_execution
 from study.decode import decode_file
+from study.ranks import place
 from study.run import Run
 from study.signals import EXIT_CODE, STOPPING, Interrupted
 from study.store import Store
@@ -32,8 +33,8 @@ REPORT_SECONDS = 60.0
 def execute_directory(
     directory: Path, *, execution: Path, code: Path | None, executors: Mapping[str, Execute]
 ) -> int:
-    """Execute the run of this directory; the exit code. Raises ValueError where directory, code or
-    execution are not what was submitted.
+    """Execute the run of this directory, as one of its ranks where the environment says so; returns
+    the exit code. Raises ValueError where directory, code or execution are not what was submitted.
     """
     for number in STOPPING:
         signal.signal(number, _leave)
@@ -48,7 +49,11 @@ def execute_directory(
         keep=(),
         report=_Lines(run),
     )
-    print(f"{outcome}: {run.slug}{f': {message}' if message else ''}", file=sys.stderr, flush=True)
+    here = place()
+    if outcome != "done" or here is None or here.rank == 0:
+        rank = f" (rank {here.rank})" if here is not None and here.world > 1 else ""
+        words = f"{outcome}: {run.slug}{rank}{f': {message}' if message else ''}"
+        print(words, file=sys.stderr, flush=True)
     return EXIT_CODES[outcome]
 
 

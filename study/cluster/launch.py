@@ -21,8 +21,7 @@ from study.cluster.profile import Profile
 from study.cluster.records import Array
 from study.cluster.slurm import Slurm, Unanswered
 from study.cluster.view import View, look
-from study.data.sources import Access
-from study.fetch import lacking
+from study.execution import check_runs
 from study.launch import remaining
 from study.lease import acquire
 from study.plan import Sweep, all_kept_steps
@@ -77,6 +76,7 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
         alive = _alive(todo, view=view, slurm=slurm)
         choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=order.failed)
         keep = all_kept_steps(order.sweep.runs)
+        refuse(choice.submit, profile=order.profile)
         if away := away_from(choice.submit, profile=order.profile):
             raise ValueError(away)
         submit.write_runs(todo, store=order.store, keep=keep)
@@ -105,6 +105,7 @@ def rehearse(order: Order, *, warn: Callable[[str], None] = loud) -> Launched:
             for run in todo
             if run_id(run) in placed
         )
+        refuse(chosen, profile=order.profile)
         for reason in ready.waits(order.sweep, todo):
             warn(reason)
         if away := away_from(chosen, profile=order.profile):
@@ -141,6 +142,15 @@ def check(order: Order) -> None:
         raise StoreError(f"the store {root} is read-only; legal: one that jobs can write to")
 
 
+def refuse(runs: Sequence[Run], *, profile: Profile) -> None:
+    """Raise ValueError for runs that can't be executed under this profile: an optimiser that its
+    ZeRO stage rules out.
+    """
+    for kind in KINDS:
+        mine = [run for run in runs if type(run).__name__ == kind]
+        check_runs(mine, execution=profile.kinds[kind][1])
+
+
 def away_from(runs: Sequence[Run], *, profile: Profile) -> str:
     """Why runs could not be executed under this profile: they need sources which are not here, and
     its nodes have no network. Empty where they can.
@@ -150,6 +160,9 @@ def away_from(runs: Sequence[Run], *, profile: Profile) -> str:
         mine = [run for run in runs if type(run).__name__ == kind]
         execution = profile.kinds[kind][1]
         if mine and execution.offline:
+            from study.data.sources import Access  # takes numpy along
+            from study.fetch import lacking
+
             access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=True)
             found += [word for word in lacking(mine, access=access) if word not in found]
     if not found:

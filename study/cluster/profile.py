@@ -201,7 +201,7 @@ class _Reader:
             made = Execution(threads=resources.cpus_per_rank)
             made = self.execution(made, execution, where="execution")
             made = self.execution(made, more, where=f"kind.{kind}.execution")
-            kinds[kind] = (resources, made)
+            kinds[kind] = (resources, self.with_ranks(made, resources.ranks))
         site = file.fill(Site(), own, where="")
         return Profile(name=_name(file.path), site=site, kinds=kinds)
 
@@ -214,6 +214,12 @@ class _Reader:
             message = f"{kind} asks for {made.ranks} ranks; legal: 1, as one process executes it"
             raise self.file.fail(f"kind.{kind}", name, message)
         return made
+
+    def with_ranks(self, execution: Execution, ranks: int) -> Execution:
+        try:
+            return replace(execution, ranks=ranks)
+        except ValueError as error:
+            raise self.file.fail("", "ranks_per_node", str(error)) from None
 
     def execution(self, base: Execution, table: dict[str, Any], *, where: str) -> Execution:
         legal = [name for name in names(Execution) if name not in DERIVED]

@@ -20,7 +20,7 @@ from study.cluster.launch import Order, launch, rehearse
 from study.cluster.slurm import Refused, Slurm, Unanswered
 from study.lease import LeaseHeld, acquire
 from study.plan import Sweep, close
-from study.run import dependencies, run_id
+from study.run import Adafactor, dependencies, run_id
 from study.store import Store, StoreError
 
 QUICK = Slurm(seconds=20.0, attempts=2, pause=0.01)
@@ -351,6 +351,21 @@ def test_stores_that_jobs_could_not_use_are_refused_before_anything(tmp_path, or
     with pytest.raises(StoreError, match="no store can be made"):
         launch(replace(order, store=Store(tmp_path / "file" / "store")), slurm=QUICK)
     assert controller.calls("sbatch") == []
+
+
+def test_an_optimiser_that_the_zero_stage_rules_out_is_refused_before_anything(
+    tmp_path, controller
+):
+    optimizer = Adafactor(learning_rate=0.01, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0)
+    run = made.pretrain()
+    run = replace(run, training=replace(run.training, optimizer=optimizer))
+    order = _order(tmp_path, run, text=PROFILE + "[execution]\nzero = 1\n")
+    with pytest.raises(ValueError, match="trains with Adafactor, and zero is 1"):
+        launch(order, slurm=QUICK)
+    with pytest.raises(ValueError, match="trains with Adafactor, and zero is 1"):
+        rehearse(order)
+    assert controller.calls("sbatch") == []
+    assert not list(order.store.root.glob("*--*"))
 
 
 def test_a_read_only_store_is_refused(order, monkeypatch):

@@ -29,6 +29,7 @@ setup = ["module load cuda"]
 
 [execution]
 device = "cuda"
+zero = 2
 data_dirs = ["/data"]
 
 [kind.Evaluation]
@@ -52,11 +53,12 @@ def test_a_kind_gets_the_common_values_and_its_own(tmp_path):
     training, execution = loaded.of(made.pretrain())
     assert (training.ranks, training.time, training.sbatch) == (8, "1-00:00:00", ("--exclusive",))
     assert (execution.device, execution.threads, execution.micro_batch) == ("cuda", 6, None)
+    assert (execution.ranks, execution.zero) == (8, 2)
     assert execution.data_dirs == (Path("/data"),)
     scoring, execution = loaded.of(made.evaluation(made.pretrain()))
     assert (scoring.ranks, scoring.time, scoring.partition) == (1, "30", "gpu")
     assert (execution.micro_batch, execution.device) == (4, "cuda")
-    assert loaded.of(made.CORPUS)[0].ranks == 1
+    assert loaded.of(made.CORPUS)[0].ranks == loaded.of(made.CORPUS)[1].ranks == 1
 
 
 def test_data_directories_of_the_command_come_first(tmp_path):
@@ -88,6 +90,8 @@ def test_data_directories_of_the_command_come_first(tmp_path):
         ("[kind.Corpus]\nnodes = 2", [":2:", "Corpus asks for 2 ranks", "legal: 1"]),
         ("[kind.Adapt]\nthrottle = 2", [":2:", "unknown key 'throttle' in [kind.Adapt]"]),
         ("[kind.Adapt.execution]\nzreo = 1", [":2:", "'zreo' in [kind.Adapt.execution]"]),
+        ("nodes = 2", ["Execution.ranks is 2", "zero 0, 1, 2 or 3"]),
+        ("[execution]\nzero = 4", [":2:", "zero has 4", "0, 1, 2, 3"]),
         ("kind = 3", ["kind is 3", "a table"]),
         ("nodes = ", ["not TOML"]),
     ],

@@ -105,9 +105,9 @@ def rehearse(order: Order, *, warn: Callable[[str], None] = loud) -> Launched:
             for run in todo
             if run_id(run) in placed
         )
+        refuse(chosen, profile=order.profile)
         for reason in ready.waits(order.sweep, todo):
             warn(reason)
-        refuse(chosen, profile=order.profile)
         if away := away_from(chosen, profile=order.profile):
             warn(away)
         submit.write_runs(todo, store=order.store, keep=all_kept_steps(order.sweep.runs))

@@ -117,13 +117,15 @@ def test_a_launch_to_nodes_without_a_network_refuses_what_is_not_here(tmp_path, 
     path.write_text(f'[execution]\noffline = true\ncache = "{tmp_path}/cache"\n')
     offline = profile.load(path)
     runs = [_corpus(HUB), made.pretrain(corpus=_corpus(HUB))]
-    with pytest.raises(ValueError, match=r"offline and 1 sources are not here: hf://owner/name"):
-        launch.refuse(runs, profile=offline)
-    launch.refuse(runs[1:], profile=offline)  # what is tokenised already needs no source
+    away = launch.away_from(runs, profile=offline)
+    assert "offline and 1 sources are not here: hf://owner/name" in away
+    # what is tokenised already needs no source
+    assert launch.away_from(runs[1:], profile=offline) == ""
     fetch.fetch(runs, access=Access(data_dirs=(), cache=tmp_path / "cache"), say=print)
-    launch.refuse(runs, profile=offline)
+    assert launch.away_from(runs, profile=offline) == ""
     path.write_text("")
-    launch.refuse([_corpus(replace(HUB, digest="commit:other"))], profile=profile.load(path))
+    other = _corpus(replace(HUB, digest="commit:other"))
+    assert launch.away_from([other], profile=profile.load(path)) == ""
 
 
 def test_the_command_names_each_source(tmp_path):

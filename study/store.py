@@ -26,7 +26,7 @@ from study import provenance
 from study.decode import DecodeError, decode, encode
 from study.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.plan import differences
-from study.publish import CorruptError, is_aside, publish_directory, publish_file, verify
+from study.publish import CorruptError, is_aside, patiently, publish_directory, publish_file, verify
 from study.run import Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
@@ -109,7 +109,7 @@ class Store:
         """
         file = self.directory(run) / "run.yaml"
         try:
-            text = file.read_text(encoding="utf-8")
+            text = patiently(lambda: file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
         if text == encode(run):
@@ -296,7 +296,7 @@ def status(run: Run, store: Store) -> State:
 
 
 def _state(directory: Path) -> State:
-    names = set(os.listdir(directory))
+    names = set(patiently(lambda: os.listdir(directory)))
     if "done.json" in names:
         return "done"
     if LEASE in names:
@@ -312,7 +312,7 @@ def _state(directory: Path) -> State:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        entry = json.loads(path.read_bytes())
+        entry = json.loads(patiently(path.read_bytes))
     except FileNotFoundError:
         return None
     except ValueError:

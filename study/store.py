@@ -26,7 +26,15 @@ from study import provenance
 from study.decode import DecodeError, decode, encode
 from study.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.plan import differences
-from study.publish import CorruptError, is_aside, patiently, publish_directory, publish_file, verify
+from study.publish import (
+    CorruptError,
+    aside_name,
+    is_aside,
+    patiently,
+    publish_directory,
+    publish_file,
+    verify,
+)
 from study.run import Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
@@ -36,6 +44,7 @@ State = Literal["planned", "running", "interrupted", "failed", "done"]
 STATES: tuple[State, ...] = ("planned", "running", "interrupted", "failed", "done")
 SHOWN = 5
 """Differing keys that a refusal names."""
+PROBE_BYTES = 1 << 16
 _STEP = re.compile(r"step-(\d{8,})\Z")
 
 
@@ -93,6 +102,21 @@ class Store:
             raise StoreError(f"{run.slug!r} has no directory in {self.root}; run it first")
         self.check_owner(run)
         return RunDirectory(directory)
+
+    def check_writable(self) -> None:
+        """Raise StoreError where nothing can be written below the root: before any run is started,
+        so that a plan does not fail run by run.
+        """
+        probe = aside_name(self.root / "probe")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            publish_file(probe, b" " * PROBE_BYTES)
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"nothing can be written to {self.root}: {error.strerror}; legal: a directory of "
+                "yours with room, such as --store runs"
+            ) from None
 
     @contextmanager
     def claim(

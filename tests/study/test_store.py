@@ -461,3 +461,18 @@ def test_a_root_that_nobody_may_write_is_refused_before_any_work(tmp_path, monke
     monkeypatch.setattr(os, "mkdir", refused)
     with pytest.raises(StoreError, match=f"no directory can be made at .*{os.strerror(call)}"):
         Store(tmp_path / "runs").open(made.pretrain())
+
+
+@pytest.mark.parametrize("call", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_root_without_room_is_refused_and_keeps_no_probe(tmp_path, monkeypatch, call):
+    store = Store(tmp_path / "runs")
+    store.check_writable()
+    assert list(store.root.iterdir()) == []
+
+    def refused(_):
+        raise OSError(call, os.strerror(call))
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(StoreError, match=f"nothing can be written to .*{os.strerror(call)}"):
+        store.check_writable()
+    assert list(store.root.iterdir()) == []

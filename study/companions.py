@@ -19,10 +19,10 @@ from typing import Any
 
 from study.execution import Execution
 from study.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, alone, place
-from study.run import Run, Trained
+from study.run import Run
 from study.signals import EXIT_CODE
 from study.store import Store
-from study.worker import ended, job, last_lines, rank_log
+from study.worker import by_deepspeed, ended, job, last_lines, rank_log
 
 COMPANION = (sys.executable, "-m", "study.cli", "rank")
 LOG_LINES = 15
@@ -35,7 +35,7 @@ def gathered(run: Run, *, store: Store, execution: Execution) -> Iterator[Ranks]
     Raises RankFailed where one ends before its time, RendezvousError where they do not come
     together.
     """
-    if not isinstance(run, Trained) or execution.zero is None:
+    if not by_deepspeed(run, execution):
         yield alone()
         return
     from study.rendezvous import join

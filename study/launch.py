@@ -183,6 +183,7 @@ class _Worker:
         self.number = number
         self.run: Run | None = None
         self.ready = False
+        self.leaving = False
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         self.process = subprocess.Popen(
             list(command),
@@ -304,7 +305,8 @@ class _Launcher:
     def _fill(self) -> None:
         """Give every idle worker the first run in line whose dependencies are done."""
         for worker in self.workers:
-            if worker.run is not None or self.signals or worker.process.poll() is not None:
+            busy = worker.run is not None or worker.leaving or worker.process.poll() is not None
+            if busy or self.signals:
                 continue
             ready = (
                 run
@@ -334,7 +336,10 @@ class _Launcher:
                 )
                 self.on_event(event)
             case "end":
+                worker.leaving = message["leaving"]
                 self._end(worker, message["outcome"], message["message"])
+                if worker.leaving and self.waiting and not self.signals:
+                    self._hire()
 
     def _end(self, worker: _Worker, outcome: End, message: str) -> None:
         run, worker.run = worker.run, None

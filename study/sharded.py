@@ -184,7 +184,7 @@ class ShardedEngine:
             self._engine.train()
 
     def write(self, directory: Path) -> None:
-        self._write_weights(directory)
+        self.write_weights(directory)
         if self._stage == 0:
             if self.ranks.first:
                 file = directory / optimizer_shards.WHOLE
@@ -197,7 +197,8 @@ class ShardedEngine:
             shard=(self.ranks.rank, self.ranks.world),
         )
 
-    def _write_weights(self, directory: Path) -> None:
+    def write_weights(self, directory: Path) -> None:
+        """The model alone, by rank 0; every rank has to call this."""
         if self._stage < 3:
             if self.ranks.first:
                 checkpoint.write_weights(directory, model=self.model)

@@ -6,7 +6,11 @@ the only place that knows training and evaluation both. No torch.
 
     -> {"run": YAML, "store": "runs", "execution": {...}, "keep": [100, 400]}
     <- {"event": "ready"} | {"event": "report", "report": {...}} |
-       {"event": "end", "outcome": "done" | "failed" | "held" | "interrupted", "message": ""}
+       {"event": "end", "outcome": "done" | "failed" | "held" | "interrupted", "message": "",
+        "leaving": false}
+
+leaving: the worker ends with this run, since DeepSpeed numbers what it sees in a process, and rank
+0 has to number like its companions, which are new.
 
 The end of input ends the worker; in the middle of a run it is a SIGTERM, so a launcher that was
 killed leaves no orphan behind.
@@ -87,9 +91,12 @@ def serve(executors: Mapping[str, Execute]) -> int:
                 report=_Throttled(lambda report: answers.send(event="report", report=report)),
             )
             busy.clear()
-            answers.send(event="end", outcome=outcome, message=message)
+            leaving = by_deepspeed(run, execution)
+            answers.send(event="end", outcome=outcome, message=message, leaving=leaving)
             if outcome == "interrupted":
                 return EXIT_CODE
+            if leaving:
+                return 0
     except (Interrupted, KeyboardInterrupt):
         return EXIT_CODE
     return 0
@@ -140,7 +147,7 @@ def _in_its_log(run: Run, directory: RunDirectory, work: Callable[[], None]) -> 
 def _assist(
     run: Run, *, execute: Execute, store: Store, execution: Execution, rank: int
 ) -> tuple[Outcome, str]:
-    if not isinstance(run, Trained) or execution.zero is None:
+    if not by_deepspeed(run, execution):
         return "done", ""  # rank 0's work alone
     # Rank 0 makes the directory: a log in it before its run.yaml would make it a stranger's.
     until = time.monotonic() + DIRECTORY_SECONDS
@@ -214,6 +221,11 @@ def ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
+
+
+def by_deepspeed(run: Run, execution: Execution) -> bool:
+    """Whether the run is trained by ranks; corpora and evaluations are one process's work."""
+    return isinstance(run, Trained) and execution.zero is not None
 
 
 def note_failure(directory: RunDirectory, message: str) -> None:

@@ -1,14 +1,25 @@
 """Several ranks under every ZeRO stage against one process in plain torch."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from study.checkpoint import read_tensors
+from study.engine import NonFinite
+from study.execution import Execution
+from study.model import build
+from study.optimizer_shards import read_whole
+from study.ranks import Place, alone
+from study.rendezvous import join
+from study.sharded import ShardedEngine
+
 sys.path.insert(0, str(Path(__file__).parent))
-from made_ranks import alone_case, case, run_case, start_ranks
+import tiny_runs
+from made_ranks import SHAPE, Batches, alone_case, case, run_case, start_ranks
 
 HARNESS = Path(__file__).parent / "made_ranks.py"
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
@@ -151,11 +162,40 @@ def test_one_goes_on_as_three_and_two_as_three(two, root, tmp_path):
 
 
 def test_dropout_is_equal_in_recomputation():
-    from study.ranks import alone
-
     kept, again = (
         run_case(case("x", training={"dropout": 0.2}, recompute=how), alone())
         for how in ("off", "on")
     )
     for one, other in zip(kept["steps"], again["steps"], strict=True):
         assert (one["loss"], one["grad_norm"]) == (other["loss"], other["grad_norm"])
+
+
+@pytest.mark.parametrize("zero", STAGES)
+def test_an_infinite_gradient_stops_before_a_weight_has_moved(zero, tmp_path, monkeypatch):
+    # ZeRO 3 replaces it for the rest of the process.
+    monkeypatch.setattr(torch.nn.functional, "linear", torch.nn.functional.linear)
+    training = tiny_runs.training(3)
+    execution = Execution(zero=zero)
+    with join(Place(), directory=tmp_path, device="cpu") as ranks:
+        model = build(SHAPE, dropout=0.0, seed=3)
+        engine = ShardedEngine(model, training=training, execution=execution, ranks=ranks)
+        engine.forward_backward(Batches("causal_decoder").batch(0), denominator=1e-38)
+        with pytest.raises(NonFinite):
+            engine.step(1.0)
+        engine.write_weights(_made(tmp_path / "after"))
+    fresh = build(SHAPE, dropout=0.0, seed=3).state_dict()
+    for name, value in read_tensors(tmp_path / "after" / "model.safetensors").items():
+        assert value.equal(fresh[name]), name
+
+
+def _made(directory):
+    directory.mkdir()
+    return directory
+
+
+def test_a_missing_part_of_sharded_state_is_named(two, root, tmp_path):
+    assert two
+    shutil.copytree(root / "two-2", tmp_path / "cut")
+    (tmp_path / "cut" / "optimizer-00000-of-00002.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"optimizer-00001-of-00002.*legal: "):
+        read_whole(tmp_path / "cut", {})

@@ -7,6 +7,8 @@ by rounding only, so a choice is execution and never part of a run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -25,6 +27,17 @@ def use(choice: Choice) -> None:
     if choice not in ("auto", "torch", "triton"):
         raise ValueError(f"kernels {choice!r}; legal: auto, torch, triton")
     _asked = choice
+
+
+@contextmanager
+def using(choice: Choice) -> Iterator[None]:
+    """Choose inside the block, and have it as before afterwards."""
+    before = _asked
+    use(choice)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 def backend(device: torch.device, dtype: torch.dtype) -> Backend:

@@ -486,6 +486,7 @@ def _execute(
     ready.refuse(sweep, todo)
     if reason := environment.clash():
         raise ValueError(reason)
+    store.check_writable()
     count = workers or launch.default_workers(todo, execution=execution)
     execution = launch.with_threads(execution, threads=threads, workers=count)
     each = f"{execution.ranks} ranks x " if execution.ranks > 1 else ""

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.publish import patiently
+
 FLUSH_SECONDS = 1.0
 
 
@@ -112,7 +114,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
-    lines = path.read_bytes().split(b"\n")
+    lines = patiently(path.read_bytes).split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):
         try:
             event = json.loads(line)

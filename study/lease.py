@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.publish import aside_name, process_exists, remove_leftovers
+from study.publish import aside_name, patiently, process_exists, remove_leftovers
 
 LEASE = "lease.json"
 STALE_SECONDS = 30.0
@@ -196,6 +196,10 @@ def _content(token: str) -> str:
 
 def _read(path: Path) -> tuple[float, str, str, int] | None:
     """(heartbeat, token, host, pid), or None. Opening first makes NFS fetch the true time."""
+    return patiently(lambda: _opened(path))
+
+
+def _opened(path: Path) -> tuple[float, str, str, int] | None:
     try:
         with open(path, encoding="utf-8") as file:
             beat = os.fstat(file.fileno()).st_mtime

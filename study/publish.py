@@ -7,18 +7,25 @@ a crash at any point and on a full disk too. Does not know what a run is. No tor
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import platform
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 MANIFEST = "manifest.json"
 _ASIDE = ".aside-"
 _BLOCK = 1 << 22
+STALE_TRIES = 5
+STALE_SECONDS = 0.2
+
+T = TypeVar("T")
 
 
 class CorruptError(ValueError):
@@ -71,11 +78,25 @@ def publish_directory(final: Path, write: Callable[[Path], None]) -> None:
     _sync_directory(final.parent)
 
 
+def patiently(read: Callable[[], T]) -> T:
+    """What `read` gives, asked again where the file was replaced under its feet: a network file
+    system then answers ESTALE to who had looked its name up before, and finds it at the next look.
+    """
+    for _ in range(STALE_TRIES):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        time.sleep(STALE_SECONDS)
+    return read()
+
+
 def verify(directory: Path) -> None:
     """Raise CorruptError naming the first file that is missing, foreign, cut or changed."""
     manifest = directory / MANIFEST
     try:
-        files = json.loads(manifest.read_bytes())["files"]
+        files = json.loads(patiently(manifest.read_bytes))["files"]
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         raise CorruptError(f"{manifest} is missing: {directory.name} was not published") from None
@@ -97,6 +118,10 @@ def verify(directory: Path) -> None:
 
 def sha256(path: Path) -> str:
     """The digest of a file's bytes, in hex."""
+    return patiently(lambda: _sha256(path))
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

@@ -27,7 +27,15 @@ from study import provenance
 from study.decode import DecodeError, decode, encode
 from study.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.plan import differences
-from study.publish import CorruptError, is_aside, publish_directory, publish_file, verify
+from study.publish import (
+    CorruptError,
+    aside_name,
+    is_aside,
+    patiently,
+    publish_directory,
+    publish_file,
+    verify,
+)
 from study.run import Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
@@ -38,6 +46,7 @@ STATES: tuple[State, ...] = ("planned", "running", "interrupted", "failed", "don
 WRITERS = 16
 SHOWN = 5
 """Differing keys that a refusal names."""
+PROBE_BYTES = 1 << 16
 _STEP = re.compile(r"step-(\d{8,})\Z")
 
 
@@ -108,6 +117,21 @@ class Store:
         self.check_owner(run)
         return RunDirectory(directory)
 
+    def check_writable(self) -> None:
+        """Raise StoreError where nothing can be written below the root: before any run is started,
+        so that a plan does not fail run by run.
+        """
+        probe = aside_name(self.root / "probe")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            publish_file(probe, b" " * PROBE_BYTES)
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"nothing can be written to {self.root}: {error.strerror}; legal: a directory of "
+                "yours with room, such as --store runs"
+            ) from None
+
     @contextmanager
     def claim(
         self, run: Run, *, waiting: Callable[[str], None] = loud
@@ -126,7 +150,7 @@ class Store:
     def _check_owner(self, run: Run, directory: Path) -> None:
         file = directory / "run.yaml"
         try:
-            text = file.read_text(encoding="utf-8")
+            text = patiently(lambda: file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
         if text == encode(run):
@@ -313,7 +337,7 @@ def status(run: Run, store: Store) -> State:
 
 
 def _state(directory: Path) -> State:
-    names = set(os.listdir(directory))
+    names = set(patiently(lambda: os.listdir(directory)))
     if "done.json" in names:
         return "done"
     if LEASE in names:
@@ -329,7 +353,7 @@ def _state(directory: Path) -> State:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        entry = json.loads(path.read_bytes())
+        entry = json.loads(patiently(path.read_bytes))
     except FileNotFoundError:
         return None
     except ValueError:

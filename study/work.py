@@ -32,6 +32,7 @@ from study.events import EventLog
 from study.execution import Execution, check_runs
 from study.feed import feed
 from study.isolation import check_isolation
+from study.kernel_trial import settle
 from study.lease import Lease
 from study.mirror import Mirror
 from study.model import LanguageModel, build
@@ -122,7 +123,6 @@ def _work(run: Corpus | Trained, desk: Desk) -> None:
     torch.set_num_threads(desk.execution.threads)
     # transformers imports DeepSpeed where it is installed, and that looks for a GPU and complains.
     os.environ.setdefault("DS_ACCELERATOR", torch.device(desk.execution.device).type)
-    backend.use(desk.execution.kernels)
     match run:
         case Corpus():
             _build(run, desk)
@@ -230,6 +230,13 @@ def _train(run: Trained, desk: Desk) -> None:
     start = _resume(run, desk, model) or _begin(run, desk, model)
     model.to(_device(desk))  # type: ignore[arg-type]  (transformers narrows Module.to)
     desk.report({"event": "stage", "stage": "isolation"})
+    settle(
+        model_of(run),
+        execution=desk.execution,
+        ranks=desk.ranks,
+        precision=run.training.precision,
+        warn=desk.warn,
+    )
     isolation = check_isolation(
         model,
         architecture=model_of(run).architecture,

@@ -239,6 +239,29 @@ def test_a_store_that_cannot_be_is_refused(sweep, tmp_path):
     _refused(_study("run", sweep, "--store", tmp_path / "file"), "can't be listed")
 
 
+def test_a_store_that_cannot_be_written_is_refused_before_any_run_starts(sweep):
+    answer = _study("run", sweep, "--store", "/proc/runs")
+    _refused(answer, "nothing can be written to /proc/runs")
+    assert "runs," not in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["a b", "ünï-cödé", "-dash", "semi;colon $HOME"])
+def test_stores_and_sweeps_of_any_name(sweep, tmp_path, name):
+    home = tmp_path / name
+    home.mkdir()
+    moved = sweep.rename(home / "my sweep.py")
+    answer = _study(
+        "plan",
+        f"{name}/my sweep.py" if name[0] != "-" else moved,
+        "--store",
+        home,
+        "--json",
+        cwd=tmp_path,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert len(json.loads(answer.stdout)) == 6
+
+
 def test_usage_errors_have_code_2():
     assert _study("plan").returncode == 2
     assert _study("fly").returncode == 2

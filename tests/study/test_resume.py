@@ -11,6 +11,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -303,6 +304,35 @@ def test_a_disk_that_fills_up_in_a_save(unbroken, store, start):
     assert store.existing(RUN).done() is None
     assert resource.getrlimit(resource.RLIMIT_FSIZE) == limit
     assert _end(start()) == 0
+    _same(unbroken, store)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of half a megabyte, and how to give it more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", disk], check=True)
+    yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system; others: the limits")
+def test_a_real_file_system_without_room(unbroken, small_disk, tmp_path):
+    """Room for the corpus's link and one checkpoint, not for the second beside it."""
+    disk, grow = small_disk
+    store = Store(disk)
+    shutil.copytree(unbroken.directory(tiny_runs.TEXT), tmp_path / "text")
+    store.directory(tiny_runs.TEXT).symlink_to(tmp_path / "text")
+    with pytest.raises(
+        OSError, match=r"No space left on device.*; step \d+ is the last checkpoint"
+    ):
+        execute(RUN, store=store, execution=replace(EXECUTION, checkpoint_seconds=1e-9))
+    directory = store.existing(RUN)
+    assert directory.checkpoints() == directory.steps() != []
+    assert not [path for path in directory.path.rglob("*") if "aside" in path.name]
+    grow()
+    execute(RUN, store=store, execution=EXECUTION)
     _same(unbroken, store)
 
 

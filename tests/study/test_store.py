@@ -1,6 +1,8 @@
 """The run directory: atomic publishing, corruption named, ownership, status from files."""
 
+import builtins
 import errno
+import io
 import json
 import os
 import re
@@ -16,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
 from study import publish
-from study.lease import acquire
+from study.lease import acquire, holder_of
 from study.publish import CorruptError, publish_directory, publish_file, remove_leftovers, verify
 from study.run import run_id
 from study.store import Store, StoreError, directory_name, status
@@ -370,3 +372,107 @@ def test_statuses_scan_the_root_once(store, monkeypatch):
     states = list(fresh.statuses(runs).values())
     assert states == ["done"] * 20 + ["planned"] * 30
     assert len(scans) == 1
+
+
+class Stale:
+    """The first calls of `os.open`'s kind on a file answer ESTALE, as NFS does."""
+
+    def __init__(self, real, name, *, times):
+        self.real, self.name, self.left = real, name, times
+
+    def __call__(self, file, *arguments, **named):
+        if Path(os.fspath(file)).name == self.name and self.left > 0:
+            self.left -= 1
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(file))
+        return self.real(file, *arguments, **named)
+
+
+@pytest.fixture
+def stale(monkeypatch):
+    """Make the next look-ups of a file stale."""
+    monkeypatch.setattr(publish, "STALE_SECONDS", 0.001)
+
+    def made(name, *, times=3):
+        one = Stale(builtins.open, name, times=times)
+        monkeypatch.setattr(builtins, "open", one)
+        monkeypatch.setattr(io, "open", one)  # what pathlib calls
+        return one
+
+    return made
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "done.json", "weights.bin", "lease.json"])
+def test_a_stale_handle_is_looked_up_again(store, stale, name):
+    directory = store.open(made.pretrain())
+    directory.seal({"loss": 1.5})
+    with acquire(directory.path):
+        publish_directory(
+            directory.checkpoint_path(3), lambda folder: (folder / "weights.bin").write_text("w")
+        )
+        one = stale(name)
+        assert store.existing(made.pretrain()).done() == {"loss": 1.5}
+        assert directory.checkpoint(3).is_dir()
+        assert holder_of(directory.path).pid == os.getpid()
+    assert one.left == 0
+
+
+def test_a_handle_that_stays_stale_is_an_error(store, stale):
+    directory = store.open(made.pretrain())
+    directory.seal({"loss": 1.5})
+    stale("done.json", times=100)
+    with pytest.raises(OSError, match=r"Stale file handle.*done\.json"):
+        directory.done()
+
+
+def test_other_errors_of_a_read_are_not_repeated(store, monkeypatch):
+    calls = []
+
+    def denied():
+        calls.append(1)
+        raise PermissionError(errno.EACCES, "denied")
+
+    with pytest.raises(PermissionError):
+        publish.patiently(denied)
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("kind", ["relative", "link", "link that leads nowhere"])
+def test_roots_that_are_relative_or_links_work(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    root = Path("runs")
+    if kind == "link":
+        (tmp_path / "far").mkdir()
+    if kind != "relative":
+        root.symlink_to(tmp_path / "far")
+    store = Store(root)
+    if kind == "link that leads nowhere":
+        with pytest.raises(StoreError, match="no directory can be made"):
+            store.open(made.pretrain())
+        return
+    assert store.open(made.pretrain()).path.is_dir()
+    assert status(made.pretrain(), Store(tmp_path / "runs")) == "planned"
+
+
+@pytest.mark.parametrize("call", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_root_that_nobody_may_write_is_refused_before_any_work(tmp_path, monkeypatch, call):
+    def refused(*_, **__):
+        raise OSError(call, os.strerror(call))
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    with pytest.raises(StoreError, match=f"no directory can be made at .*{os.strerror(call)}"):
+        Store(tmp_path / "runs").open(made.pretrain())
+
+
+@pytest.mark.parametrize("call", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_root_without_room_is_refused_and_keeps_no_probe(tmp_path, monkeypatch, call):
+    store = Store(tmp_path / "runs")
+    store.check_writable()
+    assert list(store.root.iterdir()) == []
+
+    def refused(_):
+        raise OSError(call, os.strerror(call))
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(StoreError, match=f"nothing can be written to .*{os.strerror(call)}"):
+        store.check_writable()
+    assert list(store.root.iterdir()) == []

@@ -109,6 +109,20 @@ def test_a_batch_depends_on_seed_and_step_only(shards, architecture, objective, 
     assert other.digest(other.batch(0)) != digests[0]
 
 
+def test_a_restart_at_the_end_of_an_epoch_goes_on_with_the_next(shards):
+    """Before, across and after the end: never the beginning of the same epoch again."""
+    made = recipe("causal_decoder", FullLM(length=64))
+    going = text_batches(shards, recipe=made)
+    epoch = shards.num_tokens + shards.num_documents  # an end of sequence after each
+    across = epoch // (64 * 6)
+    assert epoch % (64 * 6)
+    digests = [going.digest(going.batch(step)) for step in range(2 * across)]
+    assert len(set(digests)) == len(digests)
+    for step in (across - 1, across, across + 1):
+        restarted = text_batches(TokenShards.open(shards.directory), recipe=made)
+        assert restarted.digest(restarted.batch(step)) == digests[step]
+
+
 @grid
 @objectives
 def test_a_chunk_is_cut_and_corrupted_alike_in_whatever_batch_it_lies(

@@ -50,7 +50,7 @@ def long(cluster, tmp_path):
 def undisturbed(cluster, tmp_path_factory):
     """The batches of the long training where nothing happens to it."""
     quiet = study_in(tmp_path_factory.mktemp("quiet"), cluster=cluster)
-    quiet.study("run", f"{quiet.sweep}:long", "--wandb", "off", "--workers", "1")
+    quiet.study("run", f"{quiet.sweep}:long", "--wandb", "off", "--workers", "1", "--threads", "1")
     return digests(quiet.directory("long"))
 
 

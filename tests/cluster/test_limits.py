@@ -86,7 +86,7 @@ def test_in_tokenising_in_a_step_in_a_save_and_in_evaluation(slow):
     campaign.await_done("scores", seconds=240)
 
     quiet = slow("quiet")
-    quiet.study("run", str(quiet.sweep), "--wandb", "off", "--workers", "1")
+    quiet.study("run", str(quiet.sweep), "--wandb", "off", "--workers", "1", "--threads", "1")
     assert digests(campaign.directory("trained")) == digests(quiet.directory("trained"))
     mine, expected = (each.directory("large").done() for each in (campaign, quiet))
     assert mine["digest"] == expected["digest"]

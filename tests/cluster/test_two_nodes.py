@@ -10,7 +10,7 @@ from study.store import Store
 def alone(tmp_path_factory, cluster):
     """The tiny study in one process, no SLURM and no DeepSpeed."""
     campaign = Campaign(cluster, tmp_path_factory.mktemp("alone"))
-    campaign.study("run", str(campaign.sweep), "--wandb", "off", "--workers", "1")
+    campaign.study("run", str(campaign.sweep), "--wandb", "off", "--workers", "1", "--threads", "1")
     return campaign
 
 

@@ -101,6 +101,15 @@ class Campaign:
                 seconds=seconds,
             )
 
+    def await_state(self, slug: str, state: str, *, seconds: float = 90.0) -> str:
+        """Until `study explain` says so; its reason. A killed holder's lease is fresh for a while."""
+
+        def told() -> dict[str, Any]:
+            return json.loads(self.study("explain", f"{self.sweep}:{slug}", "--json"))
+
+        self.cluster.wait(lambda: told()["state"] == state, what=f"{slug} {state}", seconds=seconds)
+        return told()["reason"]
+
     def await_step(self, slug: str, step: int, *, seconds: float = 120.0) -> None:
         """Until the run's events tell of a step."""
 

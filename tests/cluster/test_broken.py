@@ -91,11 +91,8 @@ def test_a_killed_rank_ends_its_job_and_nothing_else(long, undisturbed, rank):
     )
     print(f"the job was gone {time.monotonic() - killed:.1f} s after its rank {rank}")
     campaign.await_done("other")
-    told = campaign.study("explain", f"{campaign.sweep}:long")
-    assert "failed" in told
-    scores = campaign.study("explain", f"{campaign.sweep}:scores")
-    assert "cancelled" in scores
-    assert "long" in scores
+    campaign.await_state("long", "failed")
+    assert "long failed" in campaign.await_state("scores", "cancelled")
     assert "Restarts=0" in campaign.cluster.ask("scontrol", "show", "job", job)
     campaign.study("retry", str(campaign.sweep), *campaign.options)
     campaign.await_done("long", "scores")
@@ -129,7 +126,7 @@ def test_scancel_during_a_save_leaves_good_checkpoints(long, undisturbed):
     campaign.cluster.wait(lambda: not ranks(campaign, "long"), what="cancelled", seconds=60)
     directory = campaign.directory("long")
     assert directory.checkpoints() == directory.steps(), "every published checkpoint verifies"
-    assert "cancelled" in campaign.study("explain", f"{campaign.sweep}:long")
+    assert "by a person" in campaign.await_state("long", "cancelled")
     campaign.launch(f"{campaign.sweep}:long")
     campaign.await_done("long")
     assert digests(directory) == undisturbed
@@ -190,8 +187,7 @@ def test_a_full_file_system(long):
         assert directory.done() is None
         assert directory.checkpoints() == directory.steps(), "what was published verifies"
         filler.unlink()
-        campaign.cluster.await_idle()
-        assert "failed" in campaign.study("status", str(campaign.sweep), "--all")
+        campaign.await_state("long", "failed")
         campaign.study("retry", str(campaign.sweep), *campaign.options)
         campaign.await_done("long", "scores")
     finally:

@@ -102,7 +102,7 @@ class Campaign:
             )
 
     def await_state(self, slug: str, state: str, *, seconds: float = 90.0) -> str:
-        """Until `study explain` says so; its reason. A killed holder's lease is fresh for a while."""
+        """Until `study explain` says so; its reason. A dead holder's lease is fresh for a while."""
 
         def told() -> dict[str, Any]:
             return json.loads(self.study("explain", f"{self.sweep}:{slug}", "--json"))

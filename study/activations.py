@@ -92,9 +92,10 @@ def passed(
     # The head reads the scaled states at loss positions; the loss keeps float32 logits and makes a
     # gradient of their size (a 16-bit copy of which goes back under autocast).
     saved_at_head = places * model.d_model * (WIDE + (2 if autocast else 0))
-    casts = 2 * sum(each.numel for each in shapes(model) if each.role in ("matrix", "head"))
-    if model.tied:
-        casts += 2 * model.vocab_size * model.d_model
+    matrices = sum(each.numel for each in shapes(model) if each.role == "matrix")
+    if activation_checkpointing == "on":
+        matrices //= model.layers  # a layer's copies go with its recomputation
+    casts = 2 * (matrices + model.vocab_size * model.d_model)
     return Pass(
         saved=int(laid * saved + saved_at_head),
         working=int(laid * working),

@@ -163,12 +163,14 @@ def test_resident_memory_grows_as_forecast(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_resident_memory_with_recomputed_layers(tmp_path):
-    run = pretrain(replace(LONG, layers=24, d_ff=4096), FullLM(length=256), batch_size=12)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16_autocast"])
+def test_resident_memory_with_recomputed_layers(precision, tmp_path):
+    model = replace(LONG, layers=24, d_ff=4096)
+    run = pretrain(model, FullLM(length=256), batch_size=12, precision=precision)
     changes = {"micro_batch": 12, "activation_checkpointing": "on"}
     said = predicted(run, **changes)
     assert said.total >= 1e9
-    assert said.total < predicted(run, micro_batch=12).total / 3
+    assert said.total < predicted(run, micro_batch=12).total / 2
     assert said.total == pytest.approx(grown(run, tmp_path, **changes), rel=0.15)
 
 

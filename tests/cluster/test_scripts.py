@@ -5,6 +5,8 @@ from pathlib import Path
 
 from campaign import Campaign
 
+from study.plan import load_sweep
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,3 +34,15 @@ def test_the_scripts_that_are_rendered_are_taken_by_sbatch(campaign: Campaign):
     assert shellcheck(*jobs, *arrays) == ""
     for script in (*jobs, *arrays):
         campaign.cluster.ask("sbatch", "--test-only", str(script))
+
+
+def test_every_script_of_the_papers_study_is_taken_by_sbatch(cluster, tmp_path: Path):
+    paper = Campaign(cluster, tmp_path, sweep=ROOT / "sweeps" / "paper.py")
+    paper.use(time="2-00:00:00", execution={"zero": 0})  # Adafactor runs at no other stage
+    paper.study("launch", str(paper.sweep), *paper.options, "--dry-run")
+    jobs = sorted(paper.store.root.glob("*/job.sh"))
+    arrays = sorted(paper.store.root.glob("cluster/dry-run/*/array.sh"))
+    assert len(jobs) == len(load_sweep(paper.sweep).runs) == 146
+    assert shellcheck(*jobs, *arrays) == ""
+    for script in (*jobs, *arrays):
+        cluster.ask("sbatch", "--test-only", str(script))

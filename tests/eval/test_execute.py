@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eval import columns
+from eval.cells import Naming
 from eval.execute import execute
 from eval.panel import read
 from eval.subjects import directory_digest, open_directory
@@ -103,7 +104,7 @@ def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tre
     accuracy = sum(row["correct"] for row in own) / 8
     assert results["tasks"]["effect/plain"]["lm_eval"]["acc"] == pytest.approx(accuracy)
     assert results["tasks"]["prose"]["lm_eval"]["bits_per_byte"] > 0
-    assert read(run, store=store).hole == ""
+    assert read(run, naming=Naming([run]), store=store).hole == ""
 
     stamp = (place / "items.parquet").stat().st_mtime_ns
     execute(run, store=store, execution=execution)
@@ -124,13 +125,13 @@ def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tre
         "sha256": sha256(checkpoint / "model.safetensors"),
     }
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
-    assert read(run, store=store).hole.startswith("stale")
+    assert read(run, naming=Naming([run]), store=store).hole.startswith("stale")
     execute(run, store=store, execution=execution)
     other, other_results, _ = published(run, store)
     assert other != place
     assert place.is_dir()
     assert other_results["digests"]["weights"] != results["digests"]["weights"]
-    assert read(run, store=store).hole == ""
+    assert read(run, naming=Naming([run]), store=store).hole == ""
 
 
 def export(tree):
@@ -165,7 +166,7 @@ def test_an_external_directory_is_checked_and_scored(tree):
     assert done["parameters"] > 0
     scored = Evaluation(slug="external", run=outside, step=0, suite=run.suite)
     execute(scored, store=store, execution=execution)
-    assert read(scored, store=store).key.lineage == ("from-elsewhere",)
+    assert read(scored, naming=Naming([scored]), store=store).key.lineage == ("from-elsewhere",)
 
 
 @pytest.mark.parametrize(

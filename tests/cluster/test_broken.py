@@ -161,7 +161,7 @@ def test_the_controller_down_for_a_minute(long):
         time.sleep(max(0.0, 60 - (time.monotonic() - down)))
     finally:
         campaign.cluster.start_controller()
-    campaign.await_done("long", "other", "scores")
+    campaign.await_done("long", "other", "scores", seconds=400)
     assert "0 runs submitted" in campaign.launch()
 
 

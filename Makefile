@@ -42,7 +42,7 @@ aot: setup
 # installs Debian's slurm-wlm, munge and shellcheck where they are missing
 cluster-test: setup
 	tests/cluster/install.sh
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest tests/cluster -n 2 --dist loadfile
 
 gpu: setup
 	$(BIN)/python -m bench.gpu

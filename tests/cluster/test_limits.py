@@ -36,7 +36,7 @@ from tiny_study import FullLM, pretrained
 def runs():
     yield pretrained("long", "causal_decoder", FullLM(length=128), steps={steps})
 """
-STEPS = 5000
+STEPS = 4000
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ def _two_ranks(root):
         case(f"saved {zero}", zero=zero, save_at=3, save_to=str(root / f"two-{zero}"))
         for zero in STAGES
     ]
-    return [*plain, *varied, *saving]
+    going_on = [case(f"on {zero}", zero=zero, start=str(root / "one")) for zero in STAGES]
+    return [*plain, *varied, *saving, *going_on]
 
 
 def _start(world, cases, root):
@@ -87,6 +88,7 @@ def cases(root):
 
 @pytest.fixture(scope="module")
 def two(root, cases):
+    alone_case(case("first", save_at=3, save_to=str(root / "one")))
     return _start(2, [*cases.values()], root)
 
 
@@ -144,10 +146,15 @@ def test_two_ranks_go_on_as_one(two, root, zero):
     _same_curve(rest, whole | {"steps": whole["steps"][3:]})
 
 
+@pytest.mark.parametrize("zero", STAGES)
+def test_one_goes_on_as_two(two, zero):
+    whole = alone_case(case("whole"))
+    _same_curve(two[f"on {zero}"], whole | {"steps": whole["steps"][3:]})
+
+
 @pytest.mark.slow
 def test_one_goes_on_as_three_and_two_as_three(two, root, tmp_path):
     assert two
-    alone_case(case("first", save_at=3, save_to=str(root / "one")))
     starts = {"one 0": "one", "one 1": "one", "one 3": "one", "two 2": "two-2", "two 3": "two-3"}
     goes_on = [
         case(name, zero=int(name[-1]), start=str(root / start)) for name, start in starts.items()

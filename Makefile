@@ -1,6 +1,7 @@
 # make demo | test | check | slow | aot | cluster-test | gpu | format. Every target sets up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+CLUSTER_TESTS ?= tests/cluster
 
 .PHONY: setup demo test slow check aot cluster-test gpu sanitize format
 .DEFAULT_GOAL := help
@@ -42,7 +43,7 @@ aot: setup
 # installs Debian's slurm-wlm, munge and shellcheck where they are missing
 cluster-test: setup
 	tests/cluster/install.sh
-	$(BIN)/python -m pytest tests/cluster -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(CLUSTER_TESTS) -n 2 --dist loadfile
 
 gpu: setup
 	$(BIN)/python -m bench.gpu

@@ -136,3 +136,15 @@ def digests(directory: RunDirectory) -> list[str]:
 
 def losses(directory: RunDirectory) -> list[float]:
     return [event["loss"] for event in read_curve(directory.events).steps]
+
+
+def long_sweep(steps: int) -> str:
+    """The text of a sweep with one training, `long`."""
+    return f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+from tiny_study import FullLM, pretrained
+
+def runs():
+    yield pretrained("long", "causal_decoder", FullLM(length=128), steps={steps})
+"""

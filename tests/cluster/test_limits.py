@@ -1,7 +1,7 @@
 """The time limit, wherever it falls: the job checkpoints, queues itself again and goes on."""
 
 import pytest
-from campaign import HERE, Campaign, digests
+from campaign import HERE, Campaign, digests, long_sweep
 
 SWEEP = """
 import sys
@@ -28,14 +28,6 @@ def runs():
     )
 """
 
-LONG = """
-import sys
-sys.path.insert(0, {folder!r})
-from tiny_study import FullLM, pretrained
-
-def runs():
-    yield pretrained("long", "causal_decoder", FullLM(length=128), steps={steps})
-"""
 STEPS = 4000
 
 
@@ -105,7 +97,7 @@ def test_in_tokenising_in_a_step_in_a_save_and_in_evaluation(slow):
 def test_a_real_limit_is_outlived(cluster, tmp_path):
     """SLURM's own warning, which may come a minute early, so the limit is two."""
     sweep = tmp_path / "long.py"
-    sweep.write_text(LONG.format(folder=str(HERE), steps=STEPS))
+    sweep.write_text(long_sweep(STEPS))
     campaign = Campaign(cluster, tmp_path, sweep=sweep)
     campaign.use(time="0:02:00", signal_seconds=30)
     campaign.launch()

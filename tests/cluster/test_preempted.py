@@ -4,29 +4,19 @@ import random
 import time
 
 import pytest
-from campaign import Campaign, digests
+from campaign import Campaign, digests, long_sweep
 
 TIMES = 10
-SWEEP = """
-import sys
-sys.path.insert(0, {folder!r})
-from tiny_study import FullLM, pretrained
-
-def runs():
-    yield pretrained("long", "causal_decoder", FullLM(length=128), steps={steps})
-"""
 STEPS = 2500
 
 
 @pytest.fixture
 def long(cluster, tmp_path):
     def make(name: str) -> Campaign:
-        from campaign import HERE
-
         folder = tmp_path / name
         folder.mkdir()
         sweep = folder / "long.py"
-        sweep.write_text(SWEEP.format(folder=str(HERE), steps=STEPS))
+        sweep.write_text(long_sweep(STEPS))
         made = Campaign(cluster, folder, sweep=sweep)
         made.use(execution={"zero": 1})
         return made

@@ -38,7 +38,7 @@ class Row:
     chance, 1 at perfect, per task, then the mean; None where chance is 1. lowest, highest: over
     templates. p: two-sided against chance; p_holm: over all cells and tasks of the stage; method:
     which test; no test where items were invalid. gold_nats_per_byte, margin (nats), brier: by the
-    estimator of `value`; they move where accuracy still sits at chance. hole: why there is no value.
+    estimator of `value`; they move where accuracy sits at chance. hole: why there is no value.
     """
 
     suite: str
@@ -112,6 +112,13 @@ class Table:
 def build(panels: Sequence[Panel]) -> Table:
     """The table of every panel."""
     return Table(rows=tuple(row for panel in panels for row in _panel_rows(panel)))
+
+
+def suite_rows(panel: Panel) -> tuple[Row, ...]:
+    """The suite's score of each cell, without the panel's holes."""
+    if not panel.headline:
+        return ()
+    return tuple(_suite_row(panel, index, key) for index, key in enumerate(panel.cells))
 
 
 def stage_of(key: CellKey) -> Stage:

@@ -288,6 +288,7 @@ def _draw_lines(
                 transform=axis.get_yaxis_transform(),
                 fontsize=7.5,
                 va="bottom",
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4},
             )
     axis.set_ylim(len(lines) - 0.4, -0.6 if labels != "above" else -0.85)
     axis.tick_params(axis="y", length=0)

@@ -31,6 +31,7 @@ from eval.subjects import Opened, external_directory, open_external, open_run
 from eval.suites import Prompts
 from kernels import backend
 from study import signals
+from study.conventions import convention, options
 from study.data.sources import Access
 from study.execution import Execution
 from study.run import Evaluation, External, run_id
@@ -87,7 +88,7 @@ def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation)
         "weights": opened.weights,
         "tokenizer": opened.tokenizer.digest,
         "tasks": suites.digest(prompts),
-        "scoring": asdict(run.suite.scoring),
+        "scoring": options(run.suite.scoring),
         "scorer": SCORER_VERSION,
         "max_length": opened.subject.max_length,
     }
@@ -184,7 +185,9 @@ def _account(
         "suite": run.suite.name,
         "architecture": opened.subject.architecture,
         "scoring": asdict(run.suite.scoring),
+        "convention": convention(run.suite.scoring),
         "scorer_version": SCORER_VERSION,
+        "forward_positions": asdict(opened.subject.work),
         "max_length": opened.subject.max_length,
         "digests": {
             "weights": opened.weights,

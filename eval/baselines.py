@@ -19,8 +19,8 @@ import numpy as np
 
 LAMBADA = ("lambada",)
 
-# EAI-Eval. ANLI and PubMedQA have three answers; of MathQA's 4,475 questions with four or five
-# answers 4,360 have five; MultiRC asks for every answer of a question. LAMBADA, TriviaQA and WebQs
+# EAI-Eval. ANLI and PubMedQA have three answers; of MathQA's 4,475 validation
+# questions 4,360 have five answers, the others four; MultiRC asks for every answer of a question. LAMBADA, TriviaQA and WebQs
 # are open answers.
 CORRECTED: Mapping[str, float] = {
     "anli_r1": 1 / 3,

@@ -229,7 +229,8 @@ def same_stage(panel: Panel, key: CellKey) -> list[int]:
 
 
 def _groups(task: TaskScores) -> int:
-    return len(np.unique(task.groups))
+    """Groups of items that anybody has answered."""
+    return len(np.unique(task.groups[np.isfinite(task.correct).any(axis=(0, 1, 2))]))
 
 
 def _continuous(
@@ -300,7 +301,7 @@ def _tested(task: TaskScores, index: int, *, invalid: int) -> dict[str, Any]:
     wrong, so a test would call a broken model's zeros interference.
     """
     chance = task.task.chance
-    if task.task.metric != "rank" or invalid or not 0 < chance < 1:
+    if task.task.metric == "greedy" or invalid or not 0 < chance < 1:
         return {}
     correct = task.correct[index].reshape(-1, task.correct.shape[3]).T
     test = against_chance(correct, task.groups, chance=chance, twins=task.twins and chance == 0.5)

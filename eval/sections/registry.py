@@ -14,6 +14,7 @@ from eval.sections import (
     adaptation,
     claims,
     curves,
+    differences,
     holes,
     ledger,
     mixers,
@@ -28,6 +29,7 @@ Make = Callable[[Material], Section | None]
 SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
+    differences.section,
     tasks.section,
     curves.section,
     mixers.section,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from markupsafe import Markup
 
-from eval import accounts, grids, mixer_plots, mixing, page, plots, prose, table
+from eval import accounts, grids, mixer_plots, mixing, page, plots, prose, registered, table
 from eval.blocks import by_size
 from eval.claims import Claim, digest
 from eval.grids import Grid
@@ -44,7 +44,8 @@ def write(sweep: SweepLike, *, store: Store, out_dir: Path) -> Path:
     claims: tuple[Claim, ...] = tuple(getattr(sweep.module, "CLAIMS", ()))
     found = panels(sweep.runs, store=store)
     scores = table.build(found)
-    blocks = by_size(found, claims)
+    late = registered.post_hoc(claims, sweep.runs, store=store)
+    blocks = by_size(found, claims, runs=sweep.runs, store=store, post_hoc=late)
     sections = _sections(sweep, store=store, found=found, scores=scores)
     content = sections | {
         "claim_blocks": [prose.claim_block(block) for block in blocks],

@@ -1,8 +1,9 @@
 """Contrasts of held-out curves: the tokens at which a loss is reached, and losses at equal tokens.
 
 Owns interpolation, censoring and the error over seeds. For `tokens_to_loss` the target is the loss
-that the first cell ends with, seed by seed; a cell reaches it where its curve, linear between
-validations, first comes down to it. Per seed the value is the log of the first cell's tokens less
+that the first cell ends with, seed by seed; a cell reaches it where its curve first comes down to
+it, linear in the log of the tokens between validations (linear in tokens from the start, which has
+no log). Per seed the value is the log of the first cell's tokens less
 the log of the second's. What is not reached gives a bound:
 
     not reached by the second cell     its tokens are at least its last: the value is an upper bound
@@ -51,17 +52,26 @@ class Bounded(Estimate):
 
 
 def reached(spent: np.ndarray, losses: np.ndarray, target: float) -> float | None:
-    """Where a curve first comes down to a loss, linear between its points; None where it stays
-    above. spent, losses: (V,), spent ascending.
+    """Where a curve first comes down to a loss; None where it stays above. spent, losses: (V,),
+    spent ascending from 0 or more.
     """
     down = np.flatnonzero(losses <= target)
     if not down.size:
         return None
-    last = int(down[0])
-    if last == 0:
+    end = int(down[0])
+    if end == 0:
         return float(spent[0])
-    share = (losses[last - 1] - target) / (losses[last - 1] - losses[last])
-    return float(spent[last - 1] + share * (spent[last] - spent[last - 1]))
+    share = (losses[end - 1] - target) / (losses[end - 1] - losses[end])
+    low, high = float(spent[end - 1]), float(spent[end])
+    return low * (high / low) ** share if low > 0 else low + share * (high - low)
+
+
+def loss_at(spent: np.ndarray, losses: np.ndarray, at: float) -> float:
+    """The loss after so much, which lies within the curve; interpolated as in `reached`."""
+    end = int(np.clip(np.searchsorted(spent, at), 1, spent.size - 1))
+    low, high = float(spent[end - 1]), float(spent[end])
+    share = math.log(at / low) / math.log(high / low) if low > 0 else (at - low) / (high - low)
+    return float(losses[end - 1] + share * (losses[end] - losses[end - 1]))
 
 
 def estimate(
@@ -168,7 +178,7 @@ def _loss(pairs: Sequence[Pair], *, unit: Unit, decided: int) -> Estimate:
         at = min(float(curve.spent(unit)[-1]) for curve in pair)
         places.append(at)
         for row, curve in enumerate(pair):
-            values[row, seed] = np.interp(at, curve.spent(unit), curve.losses)
+            values[row, seed] = loss_at(curve.spent(unit), curve.losses, at)
     own, other = values.mean(axis=1)
     note = f"{own:.3f} against {other:.3f} nats after {_big(float(np.mean(places)))} own {unit}"
     return _over_seeds(values, note=f"{note}; {HELD_OUT_NOTE}", decided=decided)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from eval import held_out, prose, views
+from eval import equal_flops, held_out, prose
 from eval.cells import EXTERNAL
 from eval.claims import Claim, of_size
 from eval.evidence import Evidence
@@ -122,7 +122,7 @@ def by_size(
         evidence = Evidence(
             panels=own,
             curves=[curve for curve in curves if curve.size == size],
-            spent={suite: views.spent(panel, store=store) for suite, panel in own.items()},
+            spent={suite: equal_flops.spent(panel, store=store) for suite, panel in own.items()},
         )
         about = of_size(claims, size)
         first = decide(about, evidence)

@@ -38,7 +38,7 @@ from eval.claims import (
 from study.decode import DecodeError, decode_as
 from study.run import Evaluation, Run
 
-PUBLISHED = Path(__file__).with_name("published")
+PAPERS = Path(__file__).with_name("papers")
 DEFAULT = "wang2022"
 LOWEST_MARGIN = 1.0  # a factor
 
@@ -178,7 +178,7 @@ class File:
 
 def published() -> tuple[str, ...]:
     """Names of the claims files that come with this package."""
-    return tuple(sorted(path.stem for path in PUBLISHED.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in PAPERS.glob("*.yaml")))
 
 
 def find(name: str | Path) -> Path:
@@ -190,7 +190,7 @@ def find(name: str | Path) -> Path:
         raise ValueError(f"{path}: no such claims file")
     known = published()
     if str(name) in known:
-        return PUBLISHED / f"{name}.yaml"
+        return PAPERS / f"{name}.yaml"
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"legal: {', '.join(known)}"
     raise ValueError(f"no claims are named {str(name)!r}; {hint} Or a path that ends in .yaml")

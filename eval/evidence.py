@@ -1,8 +1,8 @@
 """What a sweep has found, as the one estimator that claims are decided by.
 
 Owns which estimator serves which contrast: scores (`eval.estimates`), scores at equal FLOPs
-(`eval.views`), parts of suites (`eval.subpanels`), held-out losses (`eval.speedups`). An estimate
-at equal tokens says how unequal its cells are in FLOPs, parameters and loss tokens.
+(`eval.equal_flops`), parts of suites (`eval.subpanels`), held-out losses (`eval.speedups`). An
+estimate at equal tokens says how unequal its cells are in FLOPs, parameters and loss tokens.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from eval import speedups, subpanels, views
+from eval import equal_flops, speedups, subpanels
 from eval.cells import CellKey
 from eval.claims import Contrast
+from eval.equal_flops import AtEqualFlops, Spent
 from eval.estimates import OwnRuns
 from eval.held_out import HeldOut
 from eval.panel import End, Panel
 from eval.verdicts import Estimate
-from eval.views import AtEqualFlops, Spent
 
 View = Literal["tokens", "flops"]
 
@@ -54,7 +54,7 @@ class Evidence:
             )
             return self._told(estimator(contrast), contrast)
         found = OwnRuns({contrast.suite: panel}, decided=self.decided, end=self.end)(contrast)
-        if isinstance(found, Estimate) and (unequal := views.ratios(contrast, panel, taken)):
+        if isinstance(found, Estimate) and (unequal := equal_flops.ratios(contrast, panel, taken)):
             note = "; ".join(part for part in (found.note, unequal.told) if part)
             found = replace(found, note=note)
         return self._told(found, contrast)

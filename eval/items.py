@@ -6,7 +6,6 @@ of an item beyond these follows from the log-likelihoods kept here, without a mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ def _null_scores(prompts: Sequence[Prompts], lm: StudyLM) -> dict[str, Scored]:
     answers = dict.fromkeys(
         answer
         for each in prompts
-        if each.task.metric == "rank"
+        if each.task.metric != "rolling"
         for item in each.items
         for answer in item.continuations
     )
@@ -62,19 +61,23 @@ def _rows(
         }
         match prompts.task.metric:
             case "rank":
-                yield (
-                    shared
-                    | _ranked(item, lm)
-                    | {
-                        "null_log_likelihoods": [
-                            null[answer].target_log_likelihood for answer in item.continuations
-                        ]
-                    }
-                )
+                without = [null[answer] for answer in item.continuations]
+                chosen = credit([_value(each, lm.scoring) for each in without], item.gold)
+                yield shared | _ranked(item, lm) | _null(without, chosen)
             case "greedy":
-                yield shared | _greedy(item, lm)
+                without = [null[answer] for answer in item.continuations]
+                chosen = float(without[0].greedy(lm.scoring))
+                yield shared | _greedy(item, lm) | _null(without, chosen)
             case "rolling":
                 yield shared | _rolled(item, lm)
+
+
+def _null(found: Sequence[Scored], chosen: float) -> dict[str, Any]:
+    return {
+        "null_log_likelihoods": [each.target_log_likelihood for each in found],
+        "null_end_log_likelihoods": [each.end_log_likelihood for each in found],
+        "correct_without_context": chosen,
+    }
 
 
 def _scores(item: Item, lm: StudyLM) -> tuple[list[Scored], dict[str, Any]]:
@@ -94,23 +97,23 @@ def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
     found, columns = _scores(item, lm)
     own = [_value(each, lm.scoring) for each in found]
     other = [_value(each, other_end(lm.scoring)) for each in found]
-    best = max(own)
-    winners = [index for index, value in enumerate(own) if value == best and math.isfinite(best)]
-    rest = max(value for index, value in enumerate(own) if index != item.gold)
     columns |= {
-        "prediction": winners[0] if len(winners) == 1 else -1,
         "correct": credit(own, item.gold),
         "correct_other_end": credit(other, item.gold),
+    }
+    if not columns["valid"]:
+        return columns | {"prediction": -1, "tie": False}
+    best = max(own)
+    winners = [index for index, value in enumerate(own) if value == best]
+    rest = max(value for index, value in enumerate(own) if index != item.gold)
+    chances = softmax(np.array(own))
+    return columns | {
+        "prediction": winners[0] if len(winners) == 1 else -1,
         "gold_nats_per_byte": own[item.gold] / columns["bytes"][item.gold],
         "margin": own[item.gold] - rest,
+        "brier": float(((chances - np.eye(len(own))[item.gold]) ** 2).sum()),
         "tie": len(winners) > 1,
     }
-    if columns["valid"]:
-        chances = softmax(np.array(own))
-        columns["brier"] = float(((chances - np.eye(len(own))[item.gold]) ** 2).sum())
-    else:
-        columns |= {"gold_nats_per_byte": None, "margin": None, "brier": None}
-    return columns
 
 
 def _greedy(item: Item, lm: StudyLM) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eval import claim_files
 from eval.as_published import AsPublished
-from eval.checklist import Compared, compared, effect, paper_number
 from eval.claims import digest
+from eval.compared import Compared, compared, effect, paper_number
 from eval.verdicts import ClaimVerdict, decide
 from study import display
 

@@ -1,12 +1,12 @@
 """The report's sentences: what the numbers are, and what they do not show.
 
-Owns every word that depends on a result; fixed captions stand in `eval.page`.
+Owns every word that depends on a result; fixed captions stand in `eval.sections`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from eval.accounts import Provenance
 from eval.claims import Claim
 from eval.estimates import layouts
 from eval.panel import Panel
+from eval.section import Cell, Details, Grid, Line
 from eval.table import Row, Table
 from eval.verdicts import LEAST_SEEDS, ClaimVerdict
 from study.ledger import Sharing
@@ -31,24 +32,6 @@ TASK_NOTE = (
     "signs of whole pairs. Seeds are averaged first, so a test is about the models that were "
     "trained, and not about another seed."
 )
-
-
-def sections(*, adapted: bool, mixed: bool) -> list[tuple[str, str]]:
-    """(anchor, name) of every section that this report has."""
-    names = [
-        ("scores", "Scores"),
-        ("tasks", "Tasks"),
-        ("claims", "Claims"),
-        ("curves", "Learning curves"),
-        ("mixers", "Mixers"),
-        ("ledger", "Ledger"),
-        ("adaptation", "Adaptation"),
-        ("scoring", "Scoring"),
-        ("holes", "Holes"),
-        ("provenance", "Provenance"),
-    ]
-    there = {"adaptation": adapted, "mixers": mixed}
-    return [each for each in names if there.get(each[0], True)]
 
 
 def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:
@@ -146,7 +129,8 @@ def claims_note(claims: tuple[Claim, ...], digest: str) -> str:
         "at equal training FLOPs, where cells have the budgets to be read between; a verdict whose "
         "sign it turns reads view-dependent, one that the other end-of-sequence option overturns "
         "scorer-dependent. Parameters and loss tokens are not matched: their ratios stand beside "
-        "each comparison."
+        "each comparison. A claim reads post hoc if it was not recorded in the store before what "
+        "decides it was there."
     )
 
 
@@ -170,31 +154,49 @@ def spread(panels: dict[str, Panel]) -> str:
     return "; ".join(parts)
 
 
-def claim_block(block: Block) -> dict[str, Any]:
-    return {
-        "name": block.name,
-        "spread": block.spread,
-        "claims": [_claim(each, block) for each in block.verdicts],
-    }
+def claim_grid(block: Block) -> Grid:
+    """One claim a line; its contrasts unfold under it."""
+    return Grid(
+        caption=f"Claims{f': {block.name}' if block.name else ''}",
+        head=(
+            ("claim", "w"),
+            ("what the paper says", "c"),
+            ("verdict here", "w"),
+            ("note", ""),
+            ("at equal FLOPs", ""),
+            ("p (Holm)", "n"),
+        ),
+        rows=tuple(_claim(each, block) for each in block.verdicts),
+    )
 
 
-def _claim(found: ClaimVerdict, block: Block) -> dict[str, Any]:
+def _claim(found: ClaimVerdict, block: Block) -> Line:
     final = block.resolved(found)
     verdict = final.verdict
     ran = sum(each.estimate is not None for each in found.components)
     number = len(found.components)
-    return {
-        "id": found.claim.id,
-        "text": found.claim.text,
-        "verdict": verdict,
-        "style": verdict.split(" ")[0] if verdict != "not run" else "notrun",
-        "qualifier": final.qualifier,
-        "equal_flops": final.equal_flops,
-        "p": grids.p_value(found.p),
-        "reason": found.reason if found.verdict == "not run" else "",
-        "summary": f"{ran} of {number} contrast{'s' if number != 1 else ''} ran",
-        "components": [grids.component(each) for each in found.components],
-    }
+    style = verdict.split(" ")[0] if verdict != "not run" else "notrun"
+    more = Details(
+        summary=f"{found.claim.id}: {ran} of {number} contrast{'s' if number != 1 else ''} ran",
+        blocks=(
+            Grid(
+                caption=f"Contrasts of {found.claim.id}",
+                head=grids.COMPONENT_HEAD,
+                rows=tuple(grids.component(each, alpha=found.alpha) for each in found.components),
+            ),
+        ),
+    )
+    return Line(
+        cells=(
+            Cell(text=found.claim.id),
+            Cell(text=found.claim.text),
+            Cell(text=verdict, style=f"tag {style}"),
+            Cell(text=final.qualifier or (found.reason if found.verdict == "not run" else "")),
+            Cell(text=final.equal_flops),
+            Cell(text=grids.p_value(found.p)),
+        ),
+        more=more if found.components else None,
+    )
 
 
 def sharing(found: Sharing) -> str:

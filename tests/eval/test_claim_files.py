@@ -161,7 +161,7 @@ def test_a_wheel_carries_the_published_files(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for name in claim_files.published():
-        assert f"eval/published/{name}.yaml" in names
+        assert f"eval/papers/{name}.yaml" in names
 
 
 def test_binding_does_not_change_what_was_read():

@@ -206,9 +206,10 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
     hole = "" if state == "done" else state
     if state == "done":
         directory = RunDirectory(store.directory(run))
-        done = directory.done() or {}
-        place = directory.scores(str(done.get("scores")))
         try:
+            if (damage := directory.damage()) is not None:
+                raise CorruptError(f"{damage}; `study eval` scores it again")
+            place = directory.scores(str((directory.done() or {}).get("scores")))
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
             table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:

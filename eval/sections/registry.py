@@ -17,12 +17,16 @@ from eval.sections import (
     differences,
     downloads,
     holes,
+    leakage,
     ledger,
+    measures,
     mixers,
+    prompts,
     provenance,
     scores,
     scoring,
     tasks,
+    variance,
 )
 
 Make = Callable[[Material], Section | None]
@@ -32,6 +36,10 @@ SECTIONS: tuple[Make, ...] = (
     claims.section,
     differences.section,
     tasks.section,
+    measures.section,
+    variance.section,
+    prompts.section,
+    leakage.section,
     curves.section,
     mixers.section,
     ledger.section,

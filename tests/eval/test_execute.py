@@ -178,7 +178,12 @@ def test_an_external_directory_is_checked_and_scored(tree):
     [
         ({"digest": "sha256:0"}, "but the run names sha256:0"),
         ({"uri": "file://nowhere"}, "no directory 'nowhere'"),
-        ({"uri": "hf://someone/model", "digest": "commit:1"}, "legal: file://DIRECTORY"),
+        ({"uri": "hf://someone/model", "digest": "commit:1"}, "40 hexadecimal digits"),
+        ({"uri": "world://text", "digest": "world:1"}, "legal: file://DIRECTORY, hf://OWNER/NAME"),
+        (
+            {"uri": "hf://someone/model", "digest": f"commit:{'a' * 40}"},
+            "offline and has no copy",
+        ),
     ],
 )
 def test_a_wrong_external_is_named(tree, source, match):

@@ -12,11 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol
 
-from eval import downloads, table
-from eval.blocks import by_size
+from eval import downloads, registered, table
+from eval.blocks import Block, by_size
 from eval.claims import Claim
 from eval.panel import Panel, panels
-from eval.prose import Block
 from eval.table import Row, Table
 from study.run import Run
 from study.store import Store
@@ -88,7 +87,15 @@ def gather(
         panels=found,
         scores=table.build(found),
         claims=claims,
-        verdicts=tuple(by_size(found, claims)),
+        verdicts=tuple(
+            by_size(
+                found,
+                claims,
+                runs=sweep.runs,
+                store=store,
+                post_hoc=registered.post_hoc(claims, sweep.runs, store=store),
+            )
+        ),
         out_dir=Path(out_dir),
         budgets=budgets,
     )

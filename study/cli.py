@@ -284,17 +284,38 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
 @app.command()
 @ends_clearly
 def claims(
-    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+    target: Annotated[
+        str | None, typer.Argument(help="A sweep [default: the claims with the paper's numbers]")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--claims", help="Another claims file: a path, or the name of a paper."),
+    ] = None,
+    store: StoreAt = DEFAULT_STORE,
+    every: Every = False,
+    json: AsJson = False,
 ):
-    """Show each claim of a sweep: the runs it needs, whether they are declared, its verdict."""
+    """Show each claim: the paper's numbers, or of a sweep the verdict with effect and interval, the
+    runs it needs, and what more data would decide it.
+    """
+    from eval import claim_files
+
+    if target is None:
+        from eval import paper_table
+
+        paper_table.show(file or claim_files.DEFAULT, every=every, as_json=json)
+        return
     from eval import checklist
     from study import plan as plans
     from study.store import Store
 
     sweep = plans.load(target)
-    declared = tuple(getattr(sweep.module, "CLAIMS", ()))
+    declared = plans.claims(sweep) if file is None else claim_files.for_sweep(file, sweep)
     if not declared:
-        raise ValueError(f"{sweep.path} has no claims; legal: CLAIMS = paper_claims(...) in it")
+        raise ValueError(
+            f"{sweep.path} has no claims; legal: CLAIMS = claim_files.load(NAME) in it, or "
+            "--claims FILE"
+        )
     checklist.show(declared, sweep.runs, store=Store(store), every=every, as_json=json)
 
 
@@ -483,7 +504,7 @@ def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) 
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import display, environment, launch, ready
+    from study import declared, display, environment, launch, ready
     from study.execution import check_runs
     from study.store import Store
 
@@ -497,6 +518,7 @@ def _execute(
     if reason := environment.clash():
         raise ValueError(reason)
     store.check_writable()
+    declared.record_claims(sweep, store=store)
     count = workers or launch.default_workers(todo, execution=execution)
     execution = launch.with_threads(execution, threads=threads, workers=count)
     each = f"{execution.ranks} ranks x " if execution.ranks > 1 else ""

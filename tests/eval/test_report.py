@@ -15,7 +15,7 @@ import pytest
 
 from eval import columns, panel, table
 from eval.cells import Naming
-from eval.claims import paper_claims
+from eval.claim_files import paper_claims
 from eval.estimates import OwnRuns
 from eval.report import write
 from eval.show import show_scores

@@ -104,6 +104,10 @@ def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tre
     assert results["tasks"]["effect/plain"]["twins"]
     assert results["tasks"]["effect/plain"]["items"] == 8
     assert results["max_length"] == 64
+    assert results["convention"] == "study"
+    assert results["tasks"]["effect/plain"]["spanning"] == 0  # encoded apart
+    # eight questions in pairs that share their choices: each is read once for both of them
+    assert results["forward_positions"]["shared"] > results["forward_positions"]["own"] > 0
     own = [row for row in table.to_pylist() if row["template"] == "plain"]
     accuracy = sum(row["correct"] for row in own) / 8
     assert results["tasks"]["effect/plain"]["lm_eval"]["acc"] == pytest.approx(accuracy)

@@ -130,9 +130,12 @@ def test_agrees_with_the_oracle_whatever_the_batches(architecture, kind):
             expected[key] = oracle(exact, architecture, list(request.context), target)
             own[key] = oracle(single, architecture, list(request.context), target)
     for batch_tokens, order, contexts in [
-        (1, 1, "shared"), (90, 1, "shared"), (90, -1, "shared"), (100_000, -1, "shared"),
-        (1, 1, "apart"), (90, -1, "apart"), (100_000, 1, "apart"),
-    ]:  # fmt: skip
+        (1, 1, "shared"),
+        (90, -1, "shared"),
+        (100_000, 1, "shared"),
+        (90, 1, "apart"),
+        (100_000, -1, "apart"),
+    ]:
         options = {"batch_tokens": batch_tokens, "contexts": contexts, "max_length": 64}
         for model, reference in ((exact, expected), (single, own)):
             one = Subject(model=model, architecture=architecture, **options)

@@ -100,6 +100,7 @@ def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
     own = [_value(each, lm.scoring) for each in found]
     other = [_value(each, other_end(lm.scoring)) for each in found]
     columns |= {
+        "valid": all(map(math.isfinite, own)),
         "correct": credit(own, item.gold),
         "correct_other_end": credit(other, item.gold),
     }

@@ -5,6 +5,7 @@ of a cell as large as the item error, and a luck that the cells of one seed shar
 (marked slow) give the figures that LOG.md cites.
 """
 
+import functools
 import math
 from collections import Counter
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from eval import panel as panels
 from eval.claims import Claim, Contrast
 from eval.differences import matrices
 from eval.estimates import OwnRuns
+from eval.statistics import minimum_effect, resampling_counts
 from eval.verdicts import ALPHA, decide
 
 CELLS, ITEMS = 6, 60
@@ -22,6 +25,21 @@ NAMES = ("CD:FLM", "ND:PLM", "ED:PLM", "CD:A", "ND:A", "ED:A")
 MARGIN = 0.05
 SEED_SPREAD = 0.04
 """Of a cell's score over seeds; the item error of two tasks of 60 is .045 a cell."""
+
+
+@functools.lru_cache
+def _counts(size, replicates, seed):
+    return resampling_counts(np.arange(size), replicates=replicates, seed=seed)
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch):
+    """The bootstrap's draws depend on nothing that a round changes; most of the time goes there."""
+    monkeypatch.setattr(
+        panels,
+        "resampling_counts",
+        lambda groups, *, replicates, seed: _counts(len(groups), replicates, seed),
+    )
 
 
 def answers(rng, *, seeds, effects=(), spreads=SEED_SPREAD, tasks=2):
@@ -61,7 +79,7 @@ def claims(kind="greater"):
     )
 
 
-def panel(panel_of, key_of, rng, **options):
+def drawn_panel(panel_of, key_of, rng, **options):
     return panel_of(answers(rng, **options), [key_of(name) for name in NAMES])
 
 
@@ -90,7 +108,7 @@ def simulate(make, rounds, *, kind="positive"):
 def check_no_effect(panel_of, key_of, *, seeds, rounds, spreads=SEED_SPREAD, level=2 * ALPHA):
     rng = np.random.default_rng(seeds)
     decided, real, _, _ = simulate(
-        lambda: panel(panel_of, key_of, rng, seeds=seeds, spreads=spreads), rounds
+        lambda: drawn_panel(panel_of, key_of, rng, seeds=seeds, spreads=spreads), rounds
     )
     print(f"\nno effect, {seeds} seeds: any claim {decided}/{rounds}, any pair {real}/{rounds}")
     assert at_most(decided, rounds, level)
@@ -129,7 +147,7 @@ def test_fewer_than_three_seeds_never_decide(panel_of, key_of, seeds):
     """Not even an effect of forty points on every item."""
     rng = np.random.default_rng(7)
     decided, real, first, pair = simulate(
-        lambda: panel(panel_of, key_of, rng, seeds=seeds, effects=(0.4,)), 10
+        lambda: drawn_panel(panel_of, key_of, rng, seeds=seeds, effects=(0.4,)), 10
     )
     told = f"underpowered ({seeds} seed{'s' if seeds > 1 else ''})"
     assert (decided, real) == (0, 0)
@@ -141,7 +159,7 @@ def typical(panel_of, key_of, *, seeds, rng):
     """(standard error of the first pair, degrees) as the design has them, over thirty draws."""
     errors, degrees = [], 0.0
     for _ in range(30):
-        (matrix,) = matrices(panel(panel_of, key_of, rng, seeds=seeds), margin=None)
+        (matrix,) = matrices(drawn_panel(panel_of, key_of, rng, seeds=seeds), margin=None)
         errors.append(matrix.pairs[0].standard_error)
         degrees = matrix.pairs[0].degrees
     return math.sqrt(np.mean(np.square(errors))), degrees
@@ -149,15 +167,13 @@ def typical(panel_of, key_of, *, seeds, rng):
 
 def check_power(panel_of, key_of, *, rounds, slack):
     """An effect of the minimum detectable size, and one of twice that, at Holm's first step."""
-    from eval.statistics import minimum_effect
-
     rng = np.random.default_rng(11)
     error, degrees = typical(panel_of, key_of, seeds=5, rng=rng)
     effect = minimum_effect(error, degrees, alpha=ALPHA)
     found = larger = 0
     for _ in range(rounds):
         for size in (1, 2):
-            made = panel(panel_of, key_of, rng, seeds=5, effects=(size * effect,))
+            made = drawn_panel(panel_of, key_of, rng, seeds=5, effects=(size * effect,))
             (verdict,) = decide(claims("positive")[:1], OwnRuns({"s": made}, decided=1))
             found += size == 1 and verdict.verdict == "replicated"
             larger += size == 2 and verdict.verdict == "replicated"
@@ -180,7 +196,7 @@ def check_equivalence(panel_of, key_of, *, rounds):
     rng = np.random.default_rng(13)
     wrong = 0
     for _ in range(rounds):
-        made = panel(panel_of, key_of, rng, seeds=5, effects=(0.1,), spreads=0.005)
+        made = drawn_panel(panel_of, key_of, rng, seeds=5, effects=(0.1,), spreads=0.005)
         (matrix,) = matrices(made, margin=0.1)
         wrong += any(
             each.verdict == "smaller than the margin"

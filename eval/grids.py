@@ -20,12 +20,13 @@ from eval.verdicts import ComponentVerdict
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    """A share in percent; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
 def points(value: float | None) -> str:
     """A difference of two percentages, signed."""
-    return "–" if value is None else signed(100 * value, digits=1)
+    return "–" if value is None or not math.isfinite(value) else signed(100 * value, digits=1)
 
 
 def signed(value: float, *, digits: int) -> str:
@@ -266,7 +267,7 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
         own, other = panel.scores(), panel.scores(end="other")
         with_end = panel.runs[0].run.suite.scoring.end_of_sequence
         for index, key in enumerate(panel.cells):
-            pair = [float(np.nanmean(each[index])) for each in (own, other)]
+            pair = [_seeds_mean(each[index]) for each in (own, other)]
             scored, alone = pair if with_end else reversed(pair)
             lines.append(
                 line(
@@ -289,6 +290,11 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
         ),
         rows=tuple(lines),
     )
+
+
+def _seeds_mean(scores: np.ndarray) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def hole_grid(table: Table) -> Grid:

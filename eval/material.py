@@ -5,13 +5,14 @@ Owns no numbers: scores come from `eval.table`, verdicts from `eval.verdicts`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol
 
-from eval import registered, table
+from eval import downloads, registered, table
 from eval.blocks import Block, by_size
 from eval.claims import Claim
 from eval.panel import Panel, panels
@@ -50,6 +51,11 @@ class Material:
     verdicts: tuple[Block, ...]
     out_dir: Path
     budgets: Budgets = "refuse"
+
+    @functools.cached_property
+    def items(self) -> dict[str, bytes]:
+        """Files of every answer, by name."""
+        return downloads.items(self.panels)
 
     @property
     def runs(self) -> tuple[Run, ...]:

@@ -45,6 +45,7 @@ from study.options import (
 )
 
 if TYPE_CHECKING:
+    from eval.material import Budgets
     from study.execution import Execution
     from study.plan import Sweep
     from study.run import Run
@@ -195,7 +196,7 @@ def run(
     if code == 0 and hasattr(sweep.module, "REPORT") and not plans.split_target(target)[1]:
         path = _report_directory(sweep) / "report.html"
         if _changed_since(path, sweep, store):
-            path = _write_report(sweep, store, path.parent)
+            _write_report(sweep, store, path.parent)
         print(f"report: {path}")
     return code
 
@@ -233,12 +234,21 @@ def report(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option(help="Directory [default: reports/SWEEP]")] = None,
+    unequal_budgets: Annotated[
+        bool,
+        typer.Option(
+            "--unequal-budgets",
+            help="Let cells of unequal token budgets stand in one table, labelled.",
+        ),
+    ] = False,
 ):
-    """Write the report of a sweep as far as it is done: HTML, Markdown and CSV."""
+    """Write the report of a sweep as far as it is done: a page, tables, figures, every answer."""
     from study import plan as plans
 
     sweep = plans.load(target)
-    print(_write_report(sweep, store, out or _report_directory(sweep)))
+    budgets: Budgets = "label" if unequal_budgets else "refuse"
+    for path in _write_report(sweep, store, out or _report_directory(sweep), budgets=budgets):
+        print(path)
 
 
 @app.command()
@@ -528,11 +538,15 @@ def _report_directory(sweep: Sweep) -> Path:
     return Path("reports") / sweep.path.stem
 
 
-def _write_report(sweep: Sweep, store: Path, out: Path) -> Path:
-    from eval.report import write
+def _write_report(
+    sweep: Sweep, store: Path, out: Path, *, budgets: Budgets = "refuse"
+) -> list[Path]:
+    from eval.material import gather
+    from eval.report import files, publish
     from study.store import Store
 
-    return write(sweep, store=Store(store), out_dir=out)
+    content = files(gather(sweep, store=Store(store), out_dir=out, budgets=budgets))
+    return publish(content, out)
 
 
 def _changed_since(path: Path, sweep: Sweep, root: Path) -> bool:

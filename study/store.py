@@ -28,6 +28,7 @@ from study.decode import DecodeError, decode, encode
 from study.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.plan import differences
 from study.publish import (
+    MANIFEST,
     CorruptError,
     aside_name,
     is_aside,
@@ -36,6 +37,7 @@ from study.publish import (
     publish_file,
     verify,
 )
+from study.redaction import redact
 from study.run import Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
@@ -292,7 +294,7 @@ class RunDirectory:
 
     def fail(self, message: str) -> None:
         """Note why the run stopped; the next start removes the note."""
-        publish_file(self.path / "failed.json", _dump({"error": message}))
+        publish_file(self.path / "failed.json", _dump({"error": redact(message)}))
 
     def failure(self) -> str | None:
         entry = _json(self.path / "failed.json")
@@ -304,6 +306,21 @@ class RunDirectory:
     def scores(self, digest: str) -> Path:
         """Where the scores of this digest lie, whether or not they are there."""
         return self.path / "scores" / digest
+
+    def damage(self) -> str | None:
+        """What is wrong with the scores that the seal names: the file that is missing, cut or
+        changed. None where all is well, or no scores are named.
+        """
+        try:
+            named = (self.done() or {}).get("scores")
+            if named is not None:
+                place = self.scores(str(named))
+                # What was not published whole has nothing that it could be checked against.
+                if not place.is_dir() or (place / MANIFEST).exists():
+                    verify(place)
+        except CorruptError as error:
+            return str(error)
+        return None
 
     def published_scores(self) -> list[str]:
         """Digests under which scores were published."""

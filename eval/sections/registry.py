@@ -14,6 +14,8 @@ from eval.sections import (
     adaptation,
     claims,
     curves,
+    differences,
+    downloads,
     holes,
     ledger,
     mixers,
@@ -28,6 +30,7 @@ Make = Callable[[Material], Section | None]
 SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
+    differences.section,
     tasks.section,
     curves.section,
     mixers.section,
@@ -36,6 +39,7 @@ SECTIONS: tuple[Make, ...] = (
     scoring.section,
     holes.section,
     provenance.section,
+    downloads.section,
 )
 
 

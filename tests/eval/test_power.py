@@ -75,8 +75,10 @@ def test_an_equivalence_takes_more_than_a_difference():
 
 
 def test_a_wide_margin_needs_no_more():
-    found = more(contrast(margin=0.5), estimate(seed=0.02**2, item=0.01**2), alpha=ALPHA)
+    one = estimate(seed=0.02**2, item=0.01**2)
+    found = more(contrast(margin=0.5), one, alpha=ALPHA)
     assert found == More(seeds=3, items=1.0)
+    assert found.told(one).startswith("no more for the margin")
 
 
 def test_neither_alone():

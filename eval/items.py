@@ -6,6 +6,7 @@ of an item beyond these follows from the log-likelihoods kept here, without a mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any

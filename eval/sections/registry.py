@@ -12,6 +12,7 @@ from eval.material import Material
 from eval.section import Section
 from eval.sections import (
     adaptation,
+    calibration,
     claims,
     curves,
     holes,
@@ -28,6 +29,7 @@ Make = Callable[[Material], Section | None]
 SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
+    calibration.section,
     tasks.section,
     curves.section,
     mixers.section,

@@ -54,7 +54,10 @@ def layouts(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Layou
 
 def independent_items(panel: Panel) -> int:
     """Groups of items behind the suite's score."""
-    return sum(len(np.unique(each.groups)) for each in panel.headline)
+    return sum(
+        len(np.unique(each.groups[np.isfinite(each.correct).any(axis=(0, 1, 2))]))
+        for each in panel.headline
+    )
 
 
 def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End) -> float:
@@ -122,6 +125,7 @@ class OwnRuns:
                 note=note,
                 floor=floor,
                 over_tasks=over_tasks,
+                item_variance=item_variance,
             )
         error = math.sqrt(seed_variance + item_variance)
         return Estimate(
@@ -133,6 +137,7 @@ class OwnRuns:
             note=note,
             floor=floor,
             over_tasks=over_tasks,
+            item_variance=item_variance,
             minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided),
         )
 

@@ -24,13 +24,14 @@ import torch
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.tasks import TaskManager
 
-from eval import columns, items, suites
+from eval import columns, contamination, items, suites
 from eval.lm import StudyLM
 from eval.score import SCORER_VERSION
 from eval.subjects import Opened, external_directory, open_external, open_run
 from eval.suites import Prompts
 from kernels import backend
 from study import signals
+from study.conventions import convention, options
 from study.data.sources import Access
 from study.execution import Execution
 from study.run import Evaluation, External, run_id
@@ -87,7 +88,7 @@ def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation)
         "weights": opened.weights,
         "tokenizer": opened.tokenizer.digest,
         "tasks": suites.digest(prompts),
-        "scoring": asdict(run.suite.scoring),
+        "scoring": options(run.suite.scoring),
         "scorer": SCORER_VERSION,
         "max_length": opened.subject.max_length,
     }
@@ -137,6 +138,14 @@ def _evaluate(
             (aside / "results.json").write_text(text + "\n", encoding="utf-8")
 
         publish_directory(final, write)
+
+    def looked(documents: int) -> None:
+        watch(documents, 0)
+
+    for told in contamination.ensure(
+        run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
+    ):
+        loud(told)
     return {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
 
 
@@ -184,7 +193,9 @@ def _account(
         "suite": run.suite.name,
         "architecture": opened.subject.architecture,
         "scoring": asdict(run.suite.scoring),
+        "convention": convention(run.suite.scoring),
         "scorer_version": SCORER_VERSION,
+        "forward_positions": asdict(opened.subject.work),
         "max_length": opened.subject.max_length,
         "digests": {
             "weights": opened.weights,

@@ -6,7 +6,9 @@ of an item beyond these follows from the log-likelihoods kept here, without a mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,9 +142,11 @@ def _rolled(item: Item, lm: StudyLM) -> dict[str, Any]:
 
 
 def _value(found: Scored, scoring: Scoring) -> float:
-    return found.log_likelihood(scoring) if found.valid else float("-inf")
+    value = found.log_likelihood(scoring)
+    # Not a number: the end of sequence did not fit behind this target.
+    return value if found.valid and not math.isnan(value) else float("-inf")
 
 
 def other_end(scoring: Scoring) -> Scoring:
     """The same options with the end of sequence the other way round."""
-    return Scoring(end_of_sequence=not scoring.end_of_sequence, truncation=scoring.truncation)
+    return replace(scoring, end_of_sequence=not scoring.end_of_sequence)

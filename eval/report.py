@@ -36,6 +36,7 @@ def files(material: Material) -> dict[str, bytes]:
     for name, each in drawn.items():
         content[f"figures/{name}.svg"] = each.svg.encode()
         content[f"figures/{name}.pdf"] = each.pdf
+<<<<<<< HEAD
     if compared := calibration.of_sweep(material.sweep, store=material.store):
         content["calibration.csv"] = calibration.as_csv(compared).encode()
     return content | {
@@ -45,6 +46,19 @@ def files(material: Material) -> dict[str, bytes]:
         "report.md": markdown(report).encode(),
         PAGE: page.render(report).encode(),
     }
+=======
+    return (
+        content
+        | material.items
+        | {
+            "report.csv": material.scores.csv().encode(),
+            "sources.csv": source_csv(found).encode(),
+            "report.tex": latex(report).encode(),
+            "report.md": markdown(report).encode(),
+            PAGE: page.render(report).encode(),
+        }
+    )
+>>>>>>> main
 
 
 def publish(content: Mapping[str, bytes], out_dir: Path) -> list[Path]:

@@ -15,7 +15,8 @@ chose; a lineage that it did not search takes the rate of its last stages.
 from dataclasses import replace
 from pathlib import Path
 
-from eval.claims import Benchmark, paper_claims_on
+from eval import claim_files
+from eval.claims import Benchmark
 from study import microworld, rates
 from study.presets import small_training, world_suite_task
 from study.replication import Replication, Steps
@@ -25,13 +26,17 @@ REPORT = {
     "title": "Every claim in small: three seeds, two budgets, two suites",
     "banner": "toy scale: evidence about the pipeline, not about language models",
 }
-CLAIMS = paper_claims_on(
-    eai=Benchmark(suite="single", margin=0.05), t0=Benchmark(suite="prompts", margin=0.05)
-)
+SUITES = {
+    "eai": Benchmark(suite="single", margin=0.05),
+    "t0": Benchmark(suite="prompts", margin=0.05),
+}
+CLAIMS = (*claim_files.load("wang2022", SUITES), *claim_files.load("redllm2025", SUITES))
 SHARED = ("effect", "cause", "similar")
 MORE = ("ending", "referent", "last_word")
 PROMPT = "plain"
 STEPS = Steps(budgets=(586, 1172), unfinetuned=0, lm_from=530, lm=780, non_causal=390, pruned=390)
+# half the demo's: 24 finetunings a seed take most of the time
+FINETUNING_STEPS = 146
 CHOSEN = rates.load(Path(__file__).with_name("demo_rates.json"))
 
 
@@ -75,7 +80,7 @@ def runs():
             pretraining=small_training(1.0, steps=STEPS.budgets[-1], batch_size=scale.batch_size),
             finetuning=small_training(
                 1.0,
-                steps=scale.finetune_steps,
+                steps=FINETUNING_STEPS,
                 batch_size=scale.finetune_batch_size,
                 dropout=0.1,
             ),

@@ -13,8 +13,8 @@ CAPTION = (
     "padding: what the rows held, as counted in training; with document masking span corruption "
     "gives every document its own sentinels, so its rows hold more than the plain length. FLOPs "
     "are training FLOPs by formula, forward and backward; an encoder-decoder of equal depth has "
-    "more parameters than a decoder and spends other FLOPs on the same tokens, and span corruption has "
-    "loss on fewer of them."
+    "more parameters than a decoder and spends other FLOPs on the same tokens, and span corruption "
+    "has loss on fewer of them."
 )
 UNMATCHED = (
     " This plan has no cells matched by parameters, by FLOPs or by loss tokens unless two rows "

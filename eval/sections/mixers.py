@@ -38,8 +38,8 @@ def section(material: Material) -> Section | None:
         "forward and backward, one document as long as the row: all of it to predict in a causal "
         "decoder, else half of it read as a whole. Median of repeats on "
         f"{mixing.where(measured)}. Lines and exponents: least squares of log seconds on log "
-        "tokens over all lengths shown; the error is that of the fit, and a curve that bends towards "
-        "its asymptote shows in it."
+        "tokens over all lengths shown; the error is that of the fit, and a curve that bends "
+        "towards its asymptote shows in it."
     )
     return _titled(
         quality

@@ -15,6 +15,8 @@ from eval.sections import (
     calibration,
     claims,
     curves,
+    differences,
+    downloads,
     holes,
     ledger,
     mixers,
@@ -29,6 +31,7 @@ Make = Callable[[Material], Section | None]
 SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
+    differences.section,
     calibration.section,
     tasks.section,
     curves.section,
@@ -38,6 +41,7 @@ SECTIONS: tuple[Make, ...] = (
     scoring.section,
     holes.section,
     provenance.section,
+    downloads.section,
 )
 
 

@@ -12,6 +12,7 @@ from eval.material import Material
 from eval.section import Section
 from eval.sections import (
     adaptation,
+    calibration,
     claims,
     curves,
     differences,
@@ -31,6 +32,7 @@ SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
     differences.section,
+    calibration.section,
     tasks.section,
     curves.section,
     mixers.section,

@@ -37,7 +37,8 @@ class Row:
     unit: `accuracy` or `bits per byte`. value: median over templates, mean over seeds (and tasks).
     normalised: 0 at chance, 1 at perfect, per task, then the mean. lowest, highest: over templates.
     p: two-sided against chance; p_holm: over all cells and tasks of the stage; method: which test.
-    hole: why there is no value.
+    hole: why there is no value. over: of a suite with holes, how many of its data sets the mean is
+    over, such as `4 of 11 data sets`.
     """
 
     suite: str
@@ -71,6 +72,7 @@ class Row:
     ties: int = 0
     invalid: int = 0
     hole: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,8 @@ def _panel_rows(panel: Panel) -> list[Row]:
         if panel.headline:
             rows.append(_suite_row(panel, index, key))
         rows.extend(_task_row(panel, each, index, key) for each in panel.tasks)
-    return [*_adjusted(rows), *(_hole(panel, each) for each in panel.holes)]
+    holes = [_hole(panel, each) for each in panel.holes]
+    return [*_adjusted(rows), *holes, *_lacking(panel)]
 
 
 def _base(panel: Panel, key: CellKey, task: TaskScores | None, index: int) -> Row:
@@ -181,6 +184,7 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
         normalised_low=_moved(low, value, centre, slope),
         normalised_high=_moved(high, value, centre, slope),
         gold_nats_per_byte=_nats(panel.headline, index),
+        over=panel.coverage,
     )
 
 
@@ -212,7 +216,7 @@ def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
     # Seeds are fixed here, like templates: the test is about these models.
     correct = task.correct[index].reshape(-1, task.correct.shape[3]).T
     test = against_chance(correct, task.groups, chance=chance, twins=task.twins and chance == 0.5)
-    tested = task.task.metric == "rank"
+    tested = task.task.metric in ("rank", "rank_contexts", "rank_all")
     return replace(
         base,
         value=value,
@@ -291,18 +295,37 @@ def _finding(row: Row, p: float) -> Finding:
     return "above chance" if row.value > row.chance else "below chance: interference"
 
 
+def _lacking(panel: Panel) -> list[Row]:
+    """One row for each data set that the suite has no rows of, whatever the cell."""
+    blank = replace(_BLANK, suite=panel.suite, size=panel.size)
+    return [
+        replace(blank, task=each.name, hole=f"{each.reason} (wanted: {each.wanted})")
+        for each in panel.lacking
+    ]
+
+
 def _hole(panel: Panel, scored: ScoredRun) -> Row:
-    return Row(
+    return replace(
+        _BLANK,
         suite=panel.suite,
         size=panel.size,
         cell=scored.key.label,
         stage=stage_of(scored.key),
         tokens=scored.key.tokens,
-        task=SUITE,
-        role="headline",
-        metric="mean",
-        unit="accuracy",
-        seeds=0,
-        items=0,
         hole=f"seed {scored.seed}: {scored.hole}",
     )
+
+
+_BLANK = Row(
+    suite="",
+    size="",
+    cell="(every cell)",
+    stage="before finetuning",
+    tokens=0,
+    task=SUITE,
+    role="headline",
+    metric="mean",
+    unit="accuracy",
+    seeds=0,
+    items=0,
+)

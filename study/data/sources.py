@@ -11,6 +11,7 @@ import datetime
 import decimal
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from study.data import hub, pypi, readers
 from study.data.readers import Row
 from study.publish import sha256
 from study.run import Source
+
+# read when asked, where the libraries read them once at import
+_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +241,16 @@ def _hub(source: Source, *, access: Access) -> Iterator[Row]:
     return _streamed(source, access=access)
 
 
+def _offline(access: Access) -> str:
+    """Why no network is asked, in words to follow `offline`; empty where one may be."""
+    if access.offline:
+        return " (--offline)"
+    for name in _OFFLINE:
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            return f" ({name} is set)"
+    return ""
+
+
 def _streamed(source: Source, *, access: Access) -> Iterator[Row]:
     parts = source.uri.removeprefix("hf://").split("/")
     match parts:
@@ -252,10 +266,16 @@ def _streamed(source: Source, *, access: Access) -> Iterator[Row]:
                 "hf://DATASET/SPLIT"
             )
     commit = source.digest.removeprefix("commit:")
-    if access.offline:
+    if reason := _offline(access):
         raise ValueError(
             f"source {source.uri!r}: a hub data set without a copy in {access.cache}, and this "
-            "machine is offline"
+            f"machine is offline{reason}"
+        )
+    if Path(name).exists():
+        # `datasets` would read it in place of the hub's, whatever the commit
+        raise ValueError(
+            f"source {source.uri!r}: {Path(name).resolve()} has the data set's name and would be "
+            "read instead; legal: another working directory"
         )
     from datasets import load_dataset
 

@@ -101,21 +101,23 @@ def _counted(name: str, taken: Iterable[tuple[Trained, int]], *, store: Store) -
 
 
 def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]:
-    """Every trained run's validation losses, by the tokens that its whole lineage had seen."""
+    """Every trained run's validation losses, by the tokens and the training FLOPs of its whole
+    lineage.
+    """
     runs = tuple(runs)
     naming = Naming(runs)
     found = []
     for run in runs:
         if not isinstance(run, Trained):
             continue
-        before = sum(
-            cost.tokens(stage) * taken // stage.training.steps
-            for stage, taken in taken_steps(run, run.training.steps)[:-1]
-        )
+        earlier = taken_steps(run, run.training.steps)[:-1]
+        tokens = sum(cost.tokens(stage) * n // stage.training.steps for stage, n in earlier)
+        flops = sum(cost.flops(stage) * n // stage.training.steps for stage, n in earlier)
         events = read_curve(RunDirectory(store.directory(run)).events)
         points = tuple(
             CurvePoint(
-                tokens=before + cost.tokens(run) * event["step"] // run.training.steps,
+                tokens=tokens + cost.tokens(run) * event["step"] // run.training.steps,
+                flops=flops + cost.flops(run) * event["step"] // run.training.steps,
                 loss=event["loss"],
             )
             for event in events.validations

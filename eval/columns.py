@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("log_likelihoods", _FLOATS),
         ("end_log_likelihoods", _FLOATS),
         ("null_log_likelihoods", _FLOATS),
+        ("null_end_log_likelihoods", _FLOATS),
         ("tokens", _COUNTS),
         ("bytes", _COUNTS),
         ("gold", pa.int32()),
@@ -33,6 +34,7 @@ SCHEMA = pa.schema(
         # credit in [0, 1] under the suite's end-of-sequence option and under the other one
         ("correct", pa.float64()),
         ("correct_other_end", pa.float64()),
+        ("correct_without_context", pa.float64()),
         ("gold_nats_per_byte", pa.float64()),
         ("margin", pa.float64()),
         ("brier", pa.float64()),
@@ -41,11 +43,13 @@ SCHEMA = pa.schema(
         ("truncated", pa.int32()),
     ]
 )
-"""log_likelihoods are of the answers alone, in nats; the end of sequence stands apart, and
-null_log_likelihoods are those of the same answers after an empty context. prediction is -1 where
-nothing wins alone. gold_nats_per_byte counts the end of sequence if the suite scores it; margin
-(nats, gold over the best other choice) and brier do too. truncated counts tokens that the context
-lost. Columns that a metric does not have are null."""
+"""log_likelihoods are of the answers alone, in nats; the end of sequence stands apart.
+null_log_likelihoods and null_end_log_likelihoods are those of the same answers after an empty
+context, and correct_without_context is the credit for choosing by them. An item with a choice that
+could not be scored is not valid: nothing wins it, its credit is 0 and what follows from its scores
+is null. prediction is -1 where nothing wins alone. gold_nats_per_byte counts the end of sequence if
+the suite scores it; margin (nats, gold over the best other choice) and brier do too. truncated
+counts tokens that the context lost. Columns that a metric does not have are null."""
 
 
 def write(table: pa.Table, path: Path) -> None:

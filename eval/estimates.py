@@ -22,6 +22,10 @@ from eval.panel import End, Panel
 from eval.statistics import Residual, minimum_effect, residual
 from eval.verdicts import ALPHA, LEAST_SEEDS, Estimate
 
+LEAST_ITEMS = 10
+"""Independent items below which nothing is said of a contrast: the bootstrap of so few has no
+error to speak of (of one item it is zero)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -48,6 +52,30 @@ def layouts(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Layou
     return tuple(found)
 
 
+def independent_items(panel: Panel) -> int:
+    """Groups of items behind the suite's score."""
+    return sum(
+        len(np.unique(each.groups[np.isfinite(each.correct).any(axis=(0, 1, 2))]))
+        for each in panel.headline
+    )
+
+
+def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End) -> float:
+    """The item variance where no resample of the items differs: every score is at 0 or at 1, or the
+    cells answer alike. That is no certainty, so the cells count as independent and each share has
+    the variance by which Wilson's interval is made (z = 1.96: two successes and failures more).
+    """
+    z2 = float(stats.norm.ppf(0.975)) ** 2
+    variance = 0.0
+    for task in panel.headline:
+        trials = len(np.unique(task.groups))
+        shares = task.scores(end=end)[:, seeds].mean(axis=1)
+        moved = (shares * trials + z2 / 2) / (trials + z2)
+        own = moved * (1 - moved) / (trials + z2)
+        variance += float((weights**2)[weights != 0] @ own[weights != 0])
+    return variance / len(panel.headline) ** 2
+
+
 class OwnRuns:
     """An `eval.verdicts.Estimator` over panels of one model size, by suite."""
 
@@ -65,14 +93,24 @@ class OwnRuns:
         if isinstance(found, str):
             return found
         weights, constant, note = found
+        return self.weighed(panel, weights, constant=constant, note=note)
+
+    def weighed(
+        self, panel: Panel, weights: np.ndarray, *, constant: float = 0.0, note: str = ""
+    ) -> Estimate | str:
+        """The estimate of weights (C,) over the panel's cells, or in words why there is none."""
         scores = panel.scores(end=self.end)
         used = np.flatnonzero(weights)
+        if (items := independent_items(panel)) < LEAST_ITEMS:
+            return f"{items} independent items on {panel.suite}; it takes {LEAST_ITEMS}"
         complete = np.flatnonzero(np.isfinite(scores[used]).all(axis=0))
         if not complete.size:
             return "no seed has all of its cells"
         value = float(weights[used] @ scores[used][:, complete].mean(axis=1)) + constant
         replicates = panel.replicates(end=self.end)[:, used][:, :, complete].mean(axis=2)
         item_variance = float((replicates @ weights[used]).var(ddof=1))
+        if not item_variance > 0:
+            item_variance = _unvaried(panel, weights, complete, end=self.end)
         seed_variance, degrees = self._seed_error(panel, weights, complete)
         floor = self._at_chance(panel, used, complete)
         over_tasks = self._over_tasks(panel, weights, complete)

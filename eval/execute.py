@@ -31,10 +31,18 @@ from eval.subjects import Opened, external_directory, open_external, open_run
 from eval.suites import Prompts
 from kernels import backend
 from study import signals
+from study.conventions import convention, options
 from study.data.sources import Access
 from study.execution import Execution
 from study.run import Evaluation, External, run_id
-from study.store import RunDirectory, Store, loud, publish_directory
+from study.store import (
+    CorruptError,
+    RunDirectory,
+    Store,
+    loud,
+    publish_directory,
+    verify,
+)
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -64,11 +72,13 @@ def execute(
                     stop.check(f"scoring {run.slug!r}")
                     report({"event": "stage", "stage": "scoring", "done": done, "total": asked})
 
-                summary = _evaluate(run, directory, store=store, execution=execution, watch=watch)
+                summary = _evaluate(
+                    run, directory, store=store, execution=execution, watch=watch, warn=warn
+                )
             case _:
                 raise ValueError(f"{type(run).__name__}; legal: Evaluation, External")
         lease.check()
-        if directory.done() != summary:
+        if _sealed(directory, warn=warn) != summary:
             directory.seal(summary)
 
 
@@ -78,7 +88,7 @@ def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation)
         "weights": opened.weights,
         "tokenizer": opened.tokenizer.digest,
         "tasks": suites.digest(prompts),
-        "scoring": asdict(run.suite.scoring),
+        "scoring": options(run.suite.scoring),
         "scorer": SCORER_VERSION,
         "max_length": opened.subject.max_length,
     }
@@ -108,6 +118,7 @@ def _evaluate(
     store: Store,
     execution: Execution,
     watch: Callable[[int, int], None],
+    warn: Callable[[str], None],
 ) -> dict[str, Any]:
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=execution.offline)
     prompts = suites.build(run.suite, access=access)
@@ -115,7 +126,7 @@ def _evaluate(
     opened = replace(opened, subject=replace(opened.subject, watch=watch))
     digest = score_digest(opened, prompts=prompts, run=run)
     final = directory.scores(digest)
-    if not (final / "results.json").is_file():
+    if not _is_published(final, warn=warn):
         begun = time.monotonic()
         results, table = evaluate(opened, prompts=prompts, run=run)
         account = _account(run, opened, prompts=prompts, results=results, table=table)
@@ -128,6 +139,27 @@ def _evaluate(
 
         publish_directory(final, write)
     return {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
+
+
+def _sealed(directory: RunDirectory, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The seal, or None where there is none that can be read."""
+    try:
+        return directory.done()
+    except CorruptError as error:
+        warn(f"the seal is written again: {error}")
+        return None
+
+
+def _is_published(scores: Path, *, warn: Callable[[str], None]) -> bool:
+    """Whether these very scores are there, whole."""
+    if not scores.exists():
+        return False
+    try:
+        verify(scores)
+    except CorruptError as error:
+        warn(f"scores are made again: {error}")
+        return False
+    return True
 
 
 def _check(run: External, *, execution: Execution) -> dict[str, Any]:
@@ -153,7 +185,9 @@ def _account(
         "suite": run.suite.name,
         "architecture": opened.subject.architecture,
         "scoring": asdict(run.suite.scoring),
+        "convention": convention(run.suite.scoring),
         "scorer_version": SCORER_VERSION,
+        "forward_positions": asdict(opened.subject.work),
         "max_length": opened.subject.max_length,
         "digests": {
             "weights": opened.weights,

@@ -1,56 +1,21 @@
-"""Tables of the report as plain cells: HTML and Markdown print the same ones.
+"""Tables of scores as plain cells, and how numbers are written in every table.
 
-Owns which columns a section has and how numbers are written.
+HTML, Markdown and LaTeX print the same ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from eval.accounts import Adaptation, Cost, Provenance, Questions
+from eval.lineages import pairs
 from eval.panel import Panel
-from eval.table import Row, Table
+from eval.section import Cell, Grid, Head, Line, line
+from eval.sources import of_row
+from eval.table import SUITE, Row, Table
 from eval.verdicts import ComponentVerdict
-from study.ledger import Total
-
-Kind = Literal["", "n", "w", "c"]
-Head = tuple[tuple[str, Kind], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """text as it is read; style: a class of the page."""
-
-    text: str
-    style: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One row of cells."""
-
-    cells: tuple[Cell, ...]
-    style: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """head: (name, kind) a column: "n" a number, "w" never wrapped, "c" a contrast."""
-
-    head: Head
-    rows: tuple[Line, ...]
-
-
-def line(*cells: str | Cell, style: str = "") -> Line:
-    return Line(
-        cells=tuple(Cell(text=each) if isinstance(each, str) else each for each in cells),
-        style=style,
-    )
 
 
 def percent(value: float | None) -> str:
@@ -93,10 +58,6 @@ def scientific(number: float) -> str:
     return f"{number / 10**power:.2f}e{power}"
 
 
-def _own(panel: Panel, rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.suite == panel.suite and row.size == panel.size]
-
-
 _ORDER = ("before finetuning", "after finetuning", "before finetuning, off-objective")
 _FOUND = {
     "above chance": "above",
@@ -107,10 +68,70 @@ _FOUND = {
 _SHORT = dict(zip(_ORDER, ("before", "after", "before (off-obj.)"), strict=True))
 
 
-def suite_grid(panel: Panel, table: Table) -> Grid:
+def headline_grid(rows: Sequence[Row], *, chance: float | None, caption: str) -> Grid:
+    """One lineage a line, before and after finetuning side by side; unadapted span-corruption
+    models, which were scored off-objective, are marked. rows: of one suite and size.
+    """
+    lines: list[Line] = []
+    found = pairs([row for row in rows if row.task == SUITE])
+    for place, pair in enumerate(found):
+        new = place > 0 and pair.tokens != found[place - 1].tokens
+        lines.append(
+            line(
+                pair.label,
+                count(pair.tokens) if pair.tokens else "not known",
+                *_scored(pair.before, holes=pair.holes, finetuned=False),
+                *_scored(pair.after, holes=pair.holes, finetuned=True),
+                style="block" if new else "",
+            )
+        )
+    stage: Head = (
+        (f"score, % (guessing: {percent(chance)})", "n"),
+        ("over chance", "n"),
+        ("its 95% interval", "n"),
+        ("seeds", "n"),
+    )
+    return Grid(
+        caption=caption,
+        head=(("lineage", "w"), ("tokens before finetuning", "n"), *stage, *stage),
+        groups=(("", 2), ("before finetuning", 4), ("after finetuning", 4)),
+        rows=tuple(lines),
+    )
+
+
+def _scored(row: Row | None, *, holes: Sequence[Row], finetuned: bool) -> tuple[Cell, ...]:
+    """Score, chance-normalised score, its interval, seeds that are there of those planned."""
+    own = [each for each in holes if (each.stage == _ORDER[1]) == finetuned]
+    if row is None:
+        if own:
+            told = "; ".join(dict.fromkeys(each.hole for each in own))
+            return (Cell(text=f"hole: {told}", style="hole"), *[Cell(text="–")] * 2, Cell(text="0"))
+        return (Cell(text="–"),) * 4
+    seeds = str(row.seeds) if not own else f"{row.seeds} of {row.seeds + len(own)}"
+    style = "off" if row.stage == _ORDER[2] else ""
+    return (
+        Cell(text=percent(row.value), style=style, href=of_row(row)),
+        Cell(text=over_chance(row.normalised), style=style),
+        Cell(text=_normal_interval(row), style=style),
+        Cell(text=seeds, style="hole" if own else ""),
+    )
+
+
+def over_chance(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else signed(value, digits=3)
+
+
+def _normal_interval(row: Row) -> str:
+    if row.normalised_low is None or row.normalised_high is None:
+        return "–"
+    return f"{over_chance(row.normalised_low)} to {over_chance(row.normalised_high)}"
+
+
+def suite_grid(rows: Sequence[Row], *, chance: float | None, caption: str) -> Grid:
     """Stage by stage, token budget by token budget; unadapted span-corruption models last."""
     rows = sorted(
-        _own(panel, table.suite_rows()), key=lambda row: (_ORDER.index(row.stage), row.tokens)
+        (row for row in rows if row.task == SUITE),
+        key=lambda row: (_ORDER.index(row.stage), row.tokens),
     )
     lines: list[Line] = []
     previous: tuple[str, int] | None = None
@@ -120,7 +141,11 @@ def suite_grid(panel: Panel, table: Table) -> Grid:
         previous = block
         if row.stage == _ORDER[2]:
             style = f"{style} off".strip()
-        score = Cell(text=row.hole, style="hole") if row.hole else Cell(text=percent(row.value))
+        score = (
+            Cell(text=row.hole, style="hole")
+            if row.hole
+            else Cell(text=percent(row.value), href=of_row(row))
+        )
         lines.append(
             line(
                 row.cell,
@@ -129,18 +154,19 @@ def suite_grid(panel: Panel, table: Table) -> Grid:
                 str(row.seeds),
                 score,
                 between(row.low, row.high),
-                "–" if row.normalised is None else signed(row.normalised, digits=3),
+                over_chance(row.normalised),
                 "–" if row.gold_nats_per_byte is None else f"{-row.gold_nats_per_byte:.3f}",
                 style=style,
             )
         )
     return Grid(
+        caption=caption,
         head=(
             ("lineage", "w"),
             ("finetuning", "w"),
             ("tokens before finetuning", "n"),
             ("seeds", "n"),
-            (f"score, % (guessing: {percent(panel.chance if panel.tasks else None)})", "n"),
+            (f"score, % (guessing: {percent(chance)})", "n"),
             ("95% interval", "n"),
             ("over chance (0 to 1)", "n"),
             ("gold answer, nats a byte (lower is better)", "n"),
@@ -149,22 +175,26 @@ def suite_grid(panel: Panel, table: Table) -> Grid:
     )
 
 
-def task_grid(panel: Panel, table: Table) -> Grid:
+def task_grid(rows: Sequence[Row], *, caption: str) -> Grid:
     """Accuracies with tests against guessing."""
     rows = sorted(
-        (row for row in _own(panel, table.task_rows()) if row.unit == "accuracy"),
+        (row for row in rows if row.task != SUITE and row.unit == "accuracy"),
         key=lambda row: (_ORDER.index(row.stage), row.tokens),
     )
     lines = [
         line(
             row.cell,
             _SHORT[row.stage],
+            count(row.tokens),
             row.task
             + ("" if row.role == "headline" else f" ({row.role})")
             + (" (greedy)" if row.metric == "greedy" else ""),
-            percent(row.value),
+            Cell(text=row.hole, style="hole")
+            if row.hole
+            else Cell(text=percent(row.value), href=of_row(row)),
             between(row.low, row.high),
             percent(row.chance),
+            over_chance(row.normalised),
             between(row.lowest, row.highest),
             p_value(row.p),
             p_value(row.p_holm),
@@ -174,13 +204,16 @@ def task_grid(panel: Panel, table: Table) -> Grid:
         for row in rows
     ]
     return Grid(
+        caption=caption,
         head=(
             ("lineage", "w"),
             ("finetuning", "w"),
+            ("tokens before finetuning", "n"),
             ("task", "w"),
             ("accuracy, %", "n"),
             ("95% interval", "n"),
             ("guessing", "n"),
+            ("over chance", "n"),
             ("over templates", "n"),
             ("p", "n"),
             ("p (Holm)", "n"),
@@ -196,9 +229,10 @@ def _finding_style(row: Row) -> str:
     return "below" if row.finding.startswith("below") else ""
 
 
-def bits_grid(panel: Panel, table: Table) -> Grid:
-    rows = [row for row in _own(panel, table.task_rows()) if row.unit == "bits per byte"]
+def bits_grid(rows: Sequence[Row], *, caption: str) -> Grid:
+    rows = [row for row in rows if row.unit == "bits per byte" and not row.hole]
     return Grid(
+        caption=caption,
         head=(
             ("lineage", "w"),
             ("finetuning", "w"),
@@ -244,6 +278,7 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
                 )
             )
     return Grid(
+        caption="Suite scores under both end-of-sequence options, %",
         head=(
             ("lineage", "w"),
             ("suite", ""),
@@ -257,6 +292,7 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
 
 def hole_grid(table: Table) -> Grid:
     return Grid(
+        caption="Planned scores that are not there",
         head=(("suite", ""), ("lineage", "w"), ("task", ""), ("finetuning", "w"), ("why", "")),
         rows=tuple(
             line(
@@ -303,153 +339,5 @@ def component(found: ComponentVerdict) -> Line:
             part
             for part in (basis, estimate.note, "all its cells at chance" if estimate.floor else "")
             if part
-        ),
-    )
-
-
-def cost_grid(costs: Sequence[Cost]) -> Grid:
-    ordered = sorted(costs, key=lambda each: each.tokens)
-    several = len({each.size for each in costs}) > 1
-    lines = []
-    for place, each in enumerate(ordered):
-        new = place > 0 and each.tokens != ordered[place - 1].tokens
-        lines.append(
-            line(
-                f"{each.size}: {each.cell}" if several else each.cell,
-                count(each.parameters),
-                count(each.tokens),
-                count(each.content),
-                count(each.loss_tokens),
-                scientific(each.flops),
-                f"{each.relative:.2f}",
-                style="block" if new else "",
-            )
-        )
-    return Grid(
-        head=(
-            ("lineage", "w"),
-            ("parameters", "n"),
-            ("tokens seen", "n"),
-            ("not padding", "n"),
-            ("loss tokens", "n"),
-            ("training FLOPs", "n"),
-            ("FLOPs over the cheapest of equal tokens", "n"),
-        ),
-        rows=tuple(lines),
-    )
-
-
-def total_grid(totals: Sequence[Total]) -> Grid:
-    return Grid(
-        head=(
-            ("stage", ""),
-            ("cell", "w"),
-            ("runs", "n"),
-            ("done", "n"),
-            ("parameters", "n"),
-            ("tokens", "n"),
-            ("loss tokens", "n"),
-            ("training FLOPs", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.stage,
-                each.cell,
-                str(each.runs),
-                str(each.done),
-                count(each.parameters),
-                count(each.tokens),
-                count(each.loss_tokens),
-                "–" if each.flops is None else scientific(each.flops),
-            )
-            for each in totals
-        ),
-    )
-
-
-def adaptation_grid(found: Sequence[Adaptation]) -> Grid:
-    return Grid(
-        head=(
-            ("lineage", "w"),
-            ("seed", "n"),
-            ("tensors", ""),
-            ("optimiser state", ""),
-            ("schedule", ""),
-            ("first loss", "n"),
-            ("last loss", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.cell,
-                str(each.seed),
-                each.actions,
-                each.optimizer_state,
-                each.schedule,
-                _loss(each.first_loss),
-                _loss(each.last_loss),
-            )
-            for each in found
-        ),
-    )
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def question_grid(found: Sequence[Questions]) -> Grid:
-    return Grid(
-        head=(
-            ("suite", ""),
-            ("task", "w"),
-            ("template", ""),
-            ("items", "n"),
-            ("twins", ""),
-            ("skipped", ""),
-            ("truncated, a cell", "n"),
-            ("ties, a cell", "n"),
-            ("guessing, declared", "n"),
-            ("guessing, from the choices", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.suite,
-                each.task,
-                each.template or "–",
-                count(each.items),
-                "yes" if each.twins else "no",
-                each.skipped,
-                each.truncated,
-                each.ties,
-                percent(each.declared_chance),
-                percent(each.chance_of_choices),
-            )
-            for each in found
-        ),
-    )
-
-
-def run_grid(found: Sequence[Provenance]) -> Grid:
-    return Grid(
-        head=(
-            ("run", "w"),
-            ("kind", ""),
-            ("cell", "w"),
-            ("id", "w"),
-            ("state", ""),
-            ("digest", "w"),
-            ("commit", ""),
-        ),
-        rows=tuple(
-            line(
-                each.slug,
-                each.kind,
-                each.cell,
-                each.id,
-                each.state if each.state == "done" else Cell(text=each.state, style="hole"),
-                each.digest,
-                each.commits,
-            )
-            for each in found
         ),
     )

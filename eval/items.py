@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,6 @@ from eval.score import Scored
 from eval.suites import Item, Prompts
 from study.run import Scoring
 
-RANKED = ("rank", "rank_contexts", "rank_all")
-
 
 def collect(prompts: Sequence[Prompts], *, lm: StudyLM, run: str) -> pa.Table:
     """The rows of a suite that `lm` has scored. Asks it for the null contexts, which are few."""
@@ -35,7 +34,7 @@ def _null_scores(prompts: Sequence[Prompts], lm: StudyLM) -> dict[str, Scored]:
     answers = dict.fromkeys(
         answer
         for each in prompts
-        if each.task.metric in RANKED
+        if each.task.metric != "rolling"
         for item in each.items
         for answer in item.continuations
     )
@@ -64,19 +63,23 @@ def _rows(
         }
         match prompts.task.metric:
             case "rank" | "rank_contexts" | "rank_all":
-                yield (
-                    shared
-                    | _ranked(item, lm)
-                    | {
-                        "null_log_likelihoods": [
-                            null[answer].target_log_likelihood for answer in item.continuations
-                        ]
-                    }
-                )
+                without = [null[answer] for answer in item.continuations]
+                chosen = item.credit([_value(each, lm.scoring) for each in without])
+                yield shared | _ranked(item, lm) | _null(without, chosen)
             case "greedy":
-                yield shared | _greedy(item, lm)
+                without = [null[answer] for answer in item.continuations]
+                chosen = float(any(each.greedy(lm.scoring) for each in without))
+                yield shared | _greedy(item, lm) | _null(without, chosen)
             case "rolling":
                 yield shared | _rolled(item, lm)
+
+
+def _null(found: Sequence[Scored], chosen: float) -> dict[str, Any]:
+    return {
+        "null_log_likelihoods": [each.target_log_likelihood for each in found],
+        "null_end_log_likelihoods": [each.end_log_likelihood for each in found],
+        "correct_without_context": chosen,
+    }
 
 
 def _scores(item: Item, lm: StudyLM) -> tuple[list[Scored], dict[str, Any]]:
@@ -97,30 +100,24 @@ def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
     found, columns = _scores(item, lm)
     own = [_value(each, lm.scoring) for each in found]
     other = [_value(each, other_end(lm.scoring)) for each in found]
+    columns |= {"correct": item.credit(own), "correct_other_end": item.credit(other)}
+    if not columns["valid"]:
+        return columns | {"prediction": None if item.golds else -1, "tie": False}
     parts = [_decision(values, gold) for values, gold in item.decisions(own)]
     golds = [values[gold] for values, gold in item.decisions(own)]
     sizes = [size[gold] for size, gold in item.decisions(columns["bytes"])]
-    columns |= {
+    return columns | {
         "prediction": None if item.golds else parts[0]["prediction"],
-        "correct": item.credit(own),
-        "correct_other_end": item.credit(other),
+        "gold_nats_per_byte": sum(golds) / sum(sizes),
+        "margin": min(each["margin"] for each in parts),
+        "brier": float(np.mean([each["brier"] for each in parts])),
         "tie": any(each["tie"] for each in parts),
-        "gold_nats_per_byte": None,
-        "margin": None,
-        "brier": None,
     }
-    if columns["valid"]:
-        columns |= {
-            "gold_nats_per_byte": sum(golds) / sum(sizes),
-            "margin": min(each["margin"] for each in parts),
-            "brier": float(np.mean([each["brier"] for each in parts])),
-        }
-    return columns
 
 
 def _decision(values: Sequence[float], gold: int) -> dict[str, Any]:
     best = max(values)
-    winners = [index for index, value in enumerate(values) if value == best and math.isfinite(best)]
+    winners = [index for index, value in enumerate(values) if value == best]
     rest = max(value for index, value in enumerate(values) if index != gold)
     chances = softmax(np.array(values))
     return {
@@ -160,9 +157,11 @@ def _rolled(item: Item, lm: StudyLM) -> dict[str, Any]:
 
 
 def _value(found: Scored, scoring: Scoring) -> float:
-    return found.log_likelihood(scoring) if found.valid else float("-inf")
+    value = found.log_likelihood(scoring)
+    # Not a number: the end of sequence did not fit behind this target.
+    return value if found.valid and not math.isnan(value) else float("-inf")
 
 
 def other_end(scoring: Scoring) -> Scoring:
     """The same options with the end of sequence the other way round."""
-    return Scoring(end_of_sequence=not scoring.end_of_sequence, truncation=scoring.truncation)
+    return replace(scoring, end_of_sequence=not scoring.end_of_sequence)

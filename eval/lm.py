@@ -7,14 +7,17 @@ module:
     study lm-eval run --model study --model_args run=runs/DIRECTORY --tasks TASK
 
 `model_args`: `run`, a run's directory (its last checkpoint) or a directory with config.json,
-model.safetensors and tokenizer.json; `end_of_sequence` (False), `truncation` (left), `max_length`,
-`batch_tokens`, `device`.
+model.safetensors and tokenizer.json, of this project or another; `convention`, whose scoring
+options to begin with (`study`, `lm_eval`, `paper`: see `study.conventions`), and any single one of
+them (`end_of_sequence`, False but for the convention `paper`, `truncation`, `encoding`, …);
+`max_length`, `batch_tokens`, `device`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from eval.encode import Encoded, encode, encode_pairs
 from eval.score import Request, Scored, Subject, greedy, score
+from study.conventions import CONVENTIONS, STUDY
 from study.data.tokenizer import PAD, Tokenizer
 from study.run import Scoring
 
@@ -33,11 +38,7 @@ DEFAULT_MAX_NEW_TOKENS = 64
 
 
 class StudyLM(LM):
-    """One model under one scoring rule.
-
-    Contexts and continuations are tokenised apart. Spaces at the end of a context move to its
-    continuation, as in lm-eval's own models; the prompts of `eval.suites` have none.
-    """
+    """One model under one scoring rule; `eval.encode` says how texts become its tokens."""
 
     def __init__(self, subject: Subject, *, tokenizer: Tokenizer, scoring: Scoring) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class StudyLM(LM):
         self.tokenizer = tokenizer
         self.scoring = scoring
         self._device = subject.device
-        self._scored: dict[tuple[str, str], Scored] = {}
+        self._scored: dict[tuple[str, str], tuple[Scored, Encoded]] = {}
         self._rolled: dict[str, tuple[float, int]] = {}
 
     @classmethod
@@ -62,7 +63,8 @@ class StudyLM(LM):
     ) -> StudyLM:
         from eval.subjects import open_directory
 
-        legal = ("run", "end_of_sequence", "truncation", "max_length", "batch_tokens", "device")
+        single = tuple(each.name for each in fields(Scoring))
+        legal = ("run", "convention", *single, "max_length", "batch_tokens", "device")
         unknown = sorted(set(arg_dict) - set(legal))
         if unknown or "run" not in arg_dict:
             raise ValueError(
@@ -77,15 +79,21 @@ class StudyLM(LM):
             device=_device(arg_dict.get("device"), (additional_config or {}).get("device")),
             **options,
         )
-        scoring = Scoring(
-            end_of_sequence=bool(arg_dict.get("end_of_sequence", False)),
-            truncation=arg_dict.get("truncation", "left"),
-        )
+        name = arg_dict.get("convention", "study")
+        if name not in CONVENTIONS:
+            raise ValueError(f"convention={name}; legal: {', '.join(CONVENTIONS)}")
+        # lm-eval's own tasks never ask for an end of sequence.
+        begun = CONVENTIONS[name] if name != "study" else replace(STUDY, end_of_sequence=False)
+        scoring = replace(begun, **{each: arg_dict[each] for each in single if each in arg_dict})
         return cls(opened.subject, tokenizer=opened.tokenizer, scoring=scoring)
 
     def scored(self, context: str, continuation: str) -> Scored:
         """What `loglikelihood` found for this pair: both end-of-sequence answers, truncation."""
-        return self._scored[context, continuation]
+        return self._scored[context, continuation][0]
+
+    def encoded(self, context: str, continuation: str) -> Encoded:
+        """The tokens that were scored for this pair, and what became of its border."""
+        return self._scored[context, continuation][1]
 
     def rolled(self, text: str) -> tuple[float, int]:
         """What `loglikelihood_rolling` found for this document, and its tokens."""
@@ -98,7 +106,7 @@ class StudyLM(LM):
         self._scored.update(zip(new, self._score(new), strict=True))
         answers = []
         for request in requests:
-            found = self._scored[_texts(request)]
+            found = self._scored[_texts(request)][0]
             value = found.log_likelihood(self.scoring) if found.valid else float("-inf")
             answers.append((value, found.greedy(self.scoring)))
         return answers
@@ -106,23 +114,28 @@ class StudyLM(LM):
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Each document alone, each token once, without end of sequence.
 
-        A document of at most `max_length` tokens is scored after an empty context. A longer one
-        goes on in windows whose first half (already scored) is context, so every later token sees
-        at least half a window. An empty context is what language models of the causal decoder
-        train on; prefix and encoder-decoder models never train without one.
+        A document is score(previous window, next window), under every architecture: its first
+        window is scored after an empty context, and every later one after the tokens that come
+        before it, as many as `Scoring.windows` says. Under `half` a later token sees at least half
+        a window. An empty context is what language models of the causal decoder train on; prefix
+        and encoder-decoder models never train without one.
         """
         windows: list[Request] = []
         owners: list[int] = []
-        # lm-eval's windows hold one token more than asked for; the end of sequence is another.
-        room = self.subject.max_length - 2
-        for index, request in enumerate(requests):
-            tokens = self.tokenizer.encode(request.args[0])
+        room = self._window()
+        documents = encode(
+            [_texts(request)[0] for request in requests],
+            tokenizer=self.tokenizer,
+            scoring=self.scoring,
+        )
+        before = max(room // 2, 1) if self.scoring.windows == "half" else 1
+        for index, tokens in enumerate(documents):
             rolled = get_rolling_token_windows(
-                tokens, prefix_token=PAD, max_seq_len=room, context_len=max(room // 2, 1)
+                tokens, prefix_token=PAD, max_seq_len=room, context_len=before
             )
             for place, pair in enumerate(rolled):
                 context, target = make_disjoint_window(pair)
-                # The start token is the decoder's own, so the first window's context is empty.
+                # What stands for the empty context of a first window is the rule's business.
                 windows.append(Request(context=context if place else [], targets=[target]))
                 owners.append(index)
         totals, counts = [0.0] * len(requests), [0] * len(requests)
@@ -144,7 +157,11 @@ class StudyLM(LM):
         for index, request in enumerate(requests):
             groups.setdefault(_generation(_texts(request)[1]), []).append(index)
         for (until, new_tokens), members in groups.items():
-            contexts = [self.tokenizer.encode(requests[index].args[0]) for index in members]
+            contexts = encode(
+                [_texts(requests[index])[0] for index in members],
+                tokenizer=self.tokenizer,
+                scoring=self.scoring,
+            )
             grown = greedy(
                 self.subject,
                 contexts,
@@ -158,13 +175,23 @@ class StudyLM(LM):
                 answers[index] = _before(self.tokenizer.decode(tokens), until)
         return answers
 
-    def _score(self, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
-        encoded = self.tokenizer.encode_batch([part for pair in pairs for part in _moved(*pair)])
-        requests = [
-            Request(context=context, targets=[target])
-            for context, target in zip(encoded[::2], encoded[1::2], strict=True)
-        ]
-        return [found[0] for found in score(self.subject, requests, scoring=self.scoring)]
+    def _window(self) -> int:
+        """Tokens of a rolling window, of which lm-eval's hold one more than asked for."""
+        if self.scoring.length == "read":
+            return self.subject.max_length
+        # A decoder's limit has the end of sequence as well, and what is put before a context.
+        return self.subject.max_length - 2
+
+    def _score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Scored, Encoded]]:
+        encoded = encode_pairs(
+            pairs,
+            tokenizer=self.tokenizer,
+            architecture=self.subject.architecture,
+            scoring=self.scoring,
+        )
+        requests = [Request(context=each.context, targets=[each.target]) for each in encoded]
+        found = score(self.subject, requests, scoring=self.scoring)
+        return [(each[0], own) for each, own in zip(found, encoded, strict=True)]
 
 
 register_model("study")(StudyLM)
@@ -193,11 +220,6 @@ def _texts(request: Instance) -> tuple[Any, Any]:
     """The request's text, and what follows it or how to go on; None for rolling."""
     args: tuple[Any, ...] = request.args
     return args[0], args[1] if len(args) > 1 else None
-
-
-def _moved(context: str, continuation: str) -> tuple[str, str]:
-    stripped = context.rstrip(" ")
-    return stripped, context[len(stripped) :] + continuation
 
 
 def _generation(options: dict[str, Any]) -> tuple[tuple[str, ...], int]:

@@ -1,71 +1,86 @@
-"""The report as Markdown: the same grids and sentences as the page, without figures."""
+"""The report as Markdown: the same sections as the page; figures are links to their files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from eval.grids import Line
+from eval.section import (
+    Block,
+    Code,
+    Details,
+    Drawing,
+    Grid,
+    Heading,
+    Hole,
+    Lines,
+    Report,
+    Text,
+)
 
 
-def markdown(content: Mapping[str, Any]) -> str:
-    """Everything that `eval.page` shows in words and tables."""
-    parts: list[str] = [f"# {_text(content['title'])}"]
-    if content["banner"]:
-        parts.append(f"> **{_text(content['banner'])}**")
-    parts.append(_text(content["subtitle"]))
-    parts.append("\n".join(f"- {_text(each)}" for each in content["summary"]))
-    for part in content["parts"]:
-        parts.append(f"## Scores: {_text(part['name'])}")
-        parts.append(grid(part["suite_head"], part["suite_rows"]))
-        parts.append(f"Intervals: {_text(part['bars'])}.")
-        parts.append(grid(part["task_head"], part["task_rows"]))
-        parts.append(grid(part["bits_head"], part["bits_rows"]))
-    parts.append(f"## Claims\n\n{_text(content['claims_note'])}")
-    for block in content["claim_blocks"]:
-        if block["name"]:
-            parts.append(f"### {_text(block['name'])}")
-        head = (("claim", ""), ("text", ""), ("verdict", ""), ("note", ""), ("p (Holm)", "n"))
-        rows = [
-            (each["id"], each["text"], each["verdict"], each["qualifier"], each["p"])
-            for each in block["claims"]
-        ]
-        parts.append(_table(head, rows))
-        for each in block["claims"]:
-            if each["components"]:
-                parts.append(f"**{_text(each['id'])}**")
-                parts.append(grid(content["component_head"], each["components"]))
-    for title, name in (
-        ("Mixers: quality and cost", "point"),
-        ("Mixers: measured cost against length", "growth"),
-        ("Ledger", "cost"),
-        ("By stage and cell", "total"),
-        ("Adaptation", "adaptation"),
-        ("Both end-of-sequence options", "end"),
-        ("Questions", "question"),
-        ("Holes", "hole"),
-        ("Runs", "run"),
-    ):
-        if content[f"{name}_rows"]:
-            parts.append(f"## {title}")
-            parts.append(grid(content[f"{name}_head"], content[f"{name}_rows"]))
-    parts.append(_text(content["sharing"]))
-    parts.append("\n".join(f"- {_text(each)}" for each in content["provenance"]))
+def markdown(report: Report) -> str:
+    """Everything that the page shows, unfolded."""
+    parts: list[str] = [f"# {_text(report.title)}"]
+    if report.banner:
+        parts.append(f"> **{_text(report.banner)}**")
+    parts.append(_text(report.subtitle))
+    parts.append(_list(report.summary))
+    for section in report.sections:
+        parts.append(f"## {_text(section.title)}")
+        for block in section.blocks:
+            parts += _block(block)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def grid(head: Sequence[tuple[str, str]], rows: Sequence[Line]) -> str:
-    """A pipe table; empty without rows."""
-    return _table(head, [[cell.text for cell in row.cells] for row in rows]) if rows else ""
+def _block(block: Block) -> Iterator[str]:
+    match block:
+        case Text(text=text):
+            yield _text(text)
+        case Heading(text=text):
+            yield f"### {_text(text)}"
+        case Lines(items=items):
+            yield _list(items)
+        case Hole(text=text):
+            yield f"**hole**: {_text(text)}"
+        case Code(text=text):
+            yield "\n".join(f"    {line}" for line in text.splitlines())
+        case Drawing(name=name, title=title):
+            yield f"![{_text(title)}](figures/{name}.svg)"
+        case Grid():
+            yield from _grid(block)
+        case Details(summary=summary, blocks=blocks):
+            yield f"**{_text(summary)}**"
+            for each in blocks:
+                yield from _block(each)
 
 
-def _table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
+def _list(items: tuple[str, ...]) -> str:
+    return "\n".join(f"- {_text(each)}" for each in items)
+
+
+def _grid(grid: Grid) -> Iterator[str]:
+    """A pipe table, then what its rows unfold."""
+    if not grid.rows:
+        return
+    if grid.caption:
+        yield f"*{_text(grid.caption)}*"
+    heads = [name for name, _ in grid.head]
+    place = 0
+    for group, width in grid.groups:
+        if group:
+            heads[place : place + width] = [
+                f"{group}: {name}" for name in heads[place : place + width]
+            ]
+        place += width
     lines = [
-        "| " + " | ".join(_text(name) for name, _ in head) + " |",
-        "|" + "|".join(" ---: " if kind == "n" else " --- " for _, kind in head) + "|",
+        "| " + " | ".join(_text(name) for name in heads) + " |",
+        "|" + "|".join(" ---: " if kind == "n" else " --- " for _, kind in grid.head) + "|",
     ]
-    lines += ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    lines += ["| " + " | ".join(_text(cell.text) for cell in row.cells) + " |" for row in grid.rows]
+    yield "\n".join(lines)
+    for row in grid.rows:
+        if row.more is not None:
+            yield from _block(row.more)
 
 
 def _text(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures of the section on mixers, as inline SVG: accuracy against cost, seconds against length.
+"""Figures of the section on mixers: accuracy against cost, seconds against length.
 
 Owns their looks: the page's colour for an architecture, one marker a mixer.
 """
@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from eval.drawing import COLOURS, INK, OTHER, PAPER, figure_style, finish
 from eval.mixing import Growth, Point
-from eval.plots import COLOURS, NAMES, OTHER, as_svg, figure_style
+from eval.plots import NAMES
+from eval.section import Drawing
 
 MIXER_MARKERS = ("o", "s", "^", "D", "v")
 APART = 0.012
@@ -21,7 +23,7 @@ APART = 0.012
 AXES = (("training FLOPs", "flops"), ("parameters", "parameters"))
 
 
-def quality(found: Sequence[Point]) -> str | None:
+def quality(found: Sequence[Point]) -> Drawing | None:
     """One row a task, one column a cost; None where nothing is scored."""
     scored = [each for each in found if each.rows]
     tasks = list(dict.fromkeys(row.task for each in scored for row in each.rows))
@@ -46,12 +48,12 @@ def quality(found: Sequence[Point]) -> str | None:
                         marker=markers[each.mixer],
                         markersize=5.5,
                         color=COLOURS.get(each.architecture, OTHER),
-                        markerfacecolor="white" if "parameters" not in each.matched else None,
+                        markerfacecolor=PAPER if "parameters" not in each.matched else None,
                         elinewidth=1.0,
                         linestyle="none",
                     )
                     if row.chance is not None:
-                        axis.axhline(row.chance, color="black", lw=1.0, linestyle=(0, (4, 2)))
+                        axis.axhline(row.chance, color=INK, lw=1.0, linestyle=(0, (4, 2)))
                 axis.set_ylim(-0.03, 1.05)
                 axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             row_axes[0].set_title(task)
@@ -62,16 +64,22 @@ def quality(found: Sequence[Point]) -> str | None:
         handles = _legend(markers)
         handles += [
             Line2D([], [], color=OTHER, marker="o", ls="none", label="as many parameters"),
-            Line2D([], [], color=OTHER, marker="o", ls="none", mfc="white", label="other"),
-            Line2D([], [], color="black", linestyle=(0, (4, 2)), label="chance"),
+            Line2D([], [], color=OTHER, marker="o", ls="none", mfc=PAPER, label="other"),
+            Line2D([], [], color=INK, linestyle=(0, (4, 2)), label="chance"),
         ]
         figure.legend(
             handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8
         )
-        return as_svg(figure, "accuracy of each mixer against what it costs")
+        return finish(
+            figure,
+            name="mixers-quality",
+            title="Accuracy of each mixer against what it costs",
+            description="One row of panels a task; training FLOPs on the left, parameters on the "
+            "right. The numbers stand in the table below.",
+        )
 
 
-def growth(found: Sequence[Growth]) -> str | None:
+def growth(found: Sequence[Growth]) -> Drawing | None:
     """Seconds of one layer against length, both logarithmic, with the fitted lines."""
     if not found:
         return None
@@ -107,7 +115,13 @@ def growth(found: Sequence[Growth]) -> str | None:
             axis.set_xlabel("tokens of the row")
             axis.legend(frameon=False, fontsize=7.5, loc="upper left")
         axes[0].set_ylabel("seconds of one layer, forward and backward")
-        return as_svg(figure, "measured seconds of one layer against length")
+        return finish(
+            figure,
+            name="mixers-growth",
+            title="Measured seconds of one layer against length",
+            description="One panel an architecture, both axes logarithmic, with fitted lines. The "
+            "numbers stand in the table below.",
+        )
 
 
 def _told(growth: Growth) -> str:

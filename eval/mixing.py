@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.cells import CellKey, Naming
-from eval.grids import Cell, Grid, between, count, line, percent, scientific
+from eval.grids import between, count, percent, scientific
 from eval.panel import Panel
+from eval.section import Cell, Grid, line
 from eval.statistics import Exponent, exponent
 from eval.table import Row, Table
 from study import cost
@@ -154,6 +155,7 @@ def point_grid(found: Sequence[Point]) -> Grid:
     """What every cell costs, and its accuracy on every task."""
     tasks = list(dict.fromkeys(row.task for each in found for row in each.rows))
     return Grid(
+        caption="What every cell costs, and its accuracy on every task",
         head=(
             ("lineage", "w"),
             ("equals attention in", "w"),
@@ -189,6 +191,7 @@ def growth_grid(found: Sequence[Growth]) -> Grid:
     """Milliseconds at every length, and the exponent."""
     lengths = sorted({length for each in found for length in each.lengths})
     return Grid(
+        caption="Measured milliseconds of one layer by length",
         head=(
             ("lineage", "w"),
             ("mixer", "w"),

@@ -32,7 +32,16 @@ from study.run import Evaluation, External, Hole, SuiteTask
 from study.store import CorruptError, RunDirectory, State, Store, status
 
 End = Literal["own", "other"]
+Continuous = Literal["nats", "margin", "brier"]
 BOOTSTRAP_SEED = 20220412
+_COLUMNS = {
+    "own": "correct",
+    "other": "correct_other_end",
+    "nats": "gold_nats_per_byte",
+    "margin": "margin",
+    "brier": "brier",
+    "context_free": "correct_without_context",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,9 +66,12 @@ class ScoredRun:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TaskScores:
     """One data set. correct: (C, S, K, I) credit, NaN where there is none; other: the same under
-    the other end-of-sequence option; nats: gold nats per byte, likewise.
+    the other end-of-sequence option; nats: gold nats per byte, margin, brier, context_free (credit
+    after an empty context): likewise, None where nobody asked.
 
-    rolled: (2, C, S, I) log-likelihood and bytes of rolling tasks, else None. groups: (I,).
+    A cell and seed without one valid item has NaN credit: a broken model is a hole, not a score
+    below chance. rolled: (2, C, S, I) log-likelihood and bytes of rolling tasks, else None. groups:
+    (I,).
     """
 
     task: SuiteTask
@@ -70,14 +82,36 @@ class TaskScores:
     groups: np.ndarray
     twins: bool
     rolled: np.ndarray | None
+    margin: np.ndarray | None = None
+    brier: np.ndarray | None = None
+    context_free: np.ndarray | None = None
 
     def scores(self, *, end: End = "own") -> np.ndarray:
         """(C, S): the median over templates of the mean over items."""
-        return _median(_mean(self.correct if end == "own" else self.other, axis=3), axis=2)
+        return _median(_mean(self.values(end), axis=3), axis=2)
+
+    def values(self, name: End | Continuous) -> np.ndarray:
+        """(C, S, K, I); all NaN where nobody asked."""
+        found = {
+            "own": self.correct,
+            "other": self.other,
+            "nats": self.nats,
+            "margin": self.margin,
+            "brier": self.brier,
+        }[name]
+        return np.full(self.correct.shape, np.nan) if found is None else found
+
+    def continuous(self, name: Continuous) -> tuple[np.ndarray, np.ndarray]:
+        """(C, S) by the estimator of `scores`, and its replicates (R, C, S)."""
+        return _median(_mean(self.values(name), axis=3), axis=2), _bootstrap(self, name)
 
     def by_template(self) -> np.ndarray:
         """(C, S, K)."""
         return _mean(self.correct, axis=3)
+
+    def without_context(self) -> np.ndarray | None:
+        """(C, S, K): accuracy of the same answers ranked after an empty context."""
+        return None if self.context_free is None else _mean(self.context_free, axis=3)
 
     def bits_per_byte(self) -> tuple[np.ndarray, np.ndarray]:
         """(C, S), and its bootstrap standard error over documents."""
@@ -94,9 +128,9 @@ class TaskScores:
         return _bootstrap(self, end)
 
 
-@functools.lru_cache(maxsize=64)
-def _bootstrap(task: TaskScores, end: End) -> np.ndarray:
-    values = task.correct if end == "own" else task.other
+@functools.lru_cache(maxsize=256)
+def _bootstrap(task: TaskScores, name: End | Continuous) -> np.ndarray:
+    values = task.values(name)
     shape = values.shape
     flat = values.reshape(-1, shape[3])
     known = np.isfinite(flat)
@@ -190,9 +224,10 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
     hole = "" if state == "done" else state
     if state == "done":
         directory = RunDirectory(store.directory(run))
-        done = directory.done() or {}
-        place = directory.scores(str(done.get("scores")))
         try:
+            if (damage := directory.damage()) is not None:
+                raise CorruptError(f"{damage}; `study eval` scores it again")
+            place = directory.scores(str((directory.done() or {}).get("scores")))
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
             table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:
@@ -279,9 +314,8 @@ def _task(
     number = 1 + max((int(one["index"].max()) for one in tables if len(one["index"])), default=0)
     groups = np.arange(number)
     shape = (len(cells), len(seeds), len(templates), number)
-    sums = {name: np.zeros(shape) for name in ("correct", "correct_other_end")}
-    sums["gold_nats_per_byte"] = np.zeros(shape)
-    counts = np.zeros(shape)
+    sums = {name: np.zeros(shape) for name in _COLUMNS.values()}
+    counts, valid = np.zeros(shape), np.zeros(shape)
     rolled = np.zeros((2, len(cells), len(seeds), number))
     for scored, one in zip(runs, tables, strict=True):
         place = (cells.index(scored.key), seeds.index(scored.seed))
@@ -289,6 +323,7 @@ def _task(
         where = (*place, template, one["index"])
         groups[one["index"]] = one["group"]
         counts[where] += 1
+        valid[where] += one["valid"]
         for name, values in sums.items():
             values[where] += one[name]
         if task.metric == "rolling":
@@ -296,17 +331,25 @@ def _task(
             rolled[(1, *place, one["index"])] += one["size"]
     with np.errstate(invalid="ignore", divide="ignore"):
         means = {
-            name: np.where(counts > 0, values / counts, np.nan) for name, values in sums.items()
+            name: np.where(counts > 0, sums[column] / counts, np.nan)
+            for name, column in _COLUMNS.items()
         }
+    broken = valid.sum(axis=(2, 3)) == 0
+    for name in ("own", "other", "context_free"):
+        means[name][broken] = np.nan
+    ranked = task.metric not in ("greedy", "rolling")
     return TaskScores(
         task=task,
         templates=templates,
-        correct=means["correct"],
-        other=means["correct_other_end"],
-        nats=means["gold_nats_per_byte"],
+        correct=means["own"],
+        other=means["other"],
+        nats=means["nats"],
         groups=groups,
         twins=bool(tables) and all(bool(one["twins"].all()) for one in tables),
         rolled=rolled if task.metric == "rolling" else None,
+        margin=means["margin"] if ranked else None,
+        brier=means["brier"] if ranked else None,
+        context_free=None if task.metric == "rolling" else means["context_free"],
     )
 
 
@@ -315,15 +358,7 @@ def _columns(table: pa.Table | None, task: str) -> dict[str, np.ndarray]:
     own = table.filter(pc.field("task") == task)
     columns = {
         name: own[name].to_numpy()
-        for name in (
-            "template",
-            "index",
-            "group",
-            "twins",
-            "correct",
-            "correct_other_end",
-            "gold_nats_per_byte",
-        )
+        for name in ("template", "index", "group", "twins", "valid", *_COLUMNS.values())
     }
     columns["total"] = np.array([sum(each) for each in own["log_likelihoods"].to_pylist()])
     columns["size"] = np.array([sum(each) for each in own["bytes"].to_pylist()])

@@ -1,53 +1,37 @@
-"""Figures as inline SVG, drawn from the table and from learning curves.
+"""Figures of the scores and of the learning curves.
 
-Owns looks: one colour an architecture (Okabe and Ito's, told apart without red-green vision), one
-marker an objective, filled after finetuning and open before. Text stays text, so a page is read
-aloud, searched and scaled.
+Owns what they show: one colour an architecture, one marker an objective, filled after finetuning
+and open before. Style and files are `eval.drawing`'s.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from eval.table import Row, Table
+from eval.drawing import COLOURS, INK, OTHER, PAPER, figure_style, finish, slug
+from eval.lineages import Pair, pairs
+from eval.section import Drawing
+from eval.table import SUITE, Row
 
-COLOURS = {"CD": "#0072B2", "ND": "#D55E00", "ED": "#009E73"}
-OTHER = "#555555"
 MARKERS = {"FLM": "o", "PLM": "s", "MLM": "^"}
 NAMES = {"CD": "causal decoder", "ND": "non-causal decoder", "ED": "encoder-decoder"}
+OFF = "before finetuning, off-objective"
 OBJECTIVES = {"FLM": "full LM", "PLM": "prefix LM", "MLM": "span corruption"}
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "archstudy",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e3e3e3",
-    "grid.linewidth": 0.6,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """Validation loss (nats per loss token) after this many tokens of the lineage."""
+    """Validation loss (nats per loss token) after this much of the lineage's training."""
 
     tokens: int
+    flops: int
     loss: float
 
 
@@ -61,27 +45,24 @@ class LearningCurve:
     points: tuple[CurvePoint, ...]
 
 
-def headline(table: Table, *, suite: str, size: str) -> str | None:
-    """Cells before and after finetuning on the suite, chance-normalised; unadapted span-corruption
-    models before finetuning below, apart. None where nothing was scored.
+def headline(rows: Sequence[Row], *, where: str) -> Drawing | None:
+    """Cells before and after finetuning on a suite, chance-normalised; unadapted span-corruption
+    models before finetuning below, apart. rows: of one suite and size; where: names them. None
+    where nothing was scored.
     """
-    rows = [
-        row
-        for row in table.suite_rows()
-        if row.suite == suite and row.size == size and row.normalised is not None
-    ]
+    rows = [row for row in rows if row.task == SUITE and row.normalised is not None]
     if not rows:
         return None
-    main = [row for row in rows if row.stage != "before finetuning, off-objective"]
-    apart = [row for row in rows if row.stage == "before finetuning, off-objective"]
-    blocks = [block for block in (_lines(main), _lines(apart)) if block]
-    heights = [len(block) + 0.9 for block in blocks]
+    main = [row for row in rows if row.stage != OFF]
+    apart = [row for row in rows if row.stage == OFF]
+    parts = [block for block in (pairs(main), pairs(apart)) if block]
+    heights = [len(block) + 0.9 for block in parts]
     with figure_style():
         figure = Figure(figsize=(7.4, 0.34 * sum(heights) + 1.15))
-        axes = figure.subplots(len(blocks), 1, sharex=True, squeeze=False, height_ratios=heights)[
+        axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[
             :, 0
         ]
-        for axis, block, is_main in zip(axes, blocks, (bool(main), False), strict=False):
+        for axis, block, is_main in zip(axes, parts, (bool(main), False), strict=False):
             _draw_lines(axis, block)
             axis.set_title(
                 "on their own objective, or finetuned"
@@ -95,54 +76,66 @@ def headline(table: Table, *, suite: str, size: str) -> str | None:
         figure.legend(
             handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
         )
-        return as_svg(figure, "scores of each cell before and after finetuning")
+        return finish(
+            figure,
+            name=slug("headline", where),
+            title=f"Scores of each cell before and after finetuning: {where}",
+            description="One line a lineage; open marks before, filled marks after finetuning, "
+            "with 95% intervals. The numbers stand in the table below.",
+        )
 
 
-def families(table: Table, *, suite: str, size: str) -> str | None:
-    """Small multiples: each ranked or greedy task, every cell, with its chance line."""
+def families(rows: Sequence[Row], *, where: str) -> Drawing | None:
+    """Small multiples: each ranked or greedy task, every cell, with its chance line and the spread
+    over its templates.
+    """
     rows = [
         row
-        for row in table.task_rows()
-        if row.suite == suite
-        and row.size == size
-        and row.unit == "accuracy"
-        and row.stage != "before finetuning, off-objective"
+        for row in rows
+        if row.task != SUITE and not row.hole and row.unit == "accuracy" and row.stage != OFF
     ]
     tasks = list(dict.fromkeys(row.task for row in rows))
     if not tasks:
         return None
     columns = min(3, len(tasks))
-    lines = max(len(_lines([row for row in rows if row.task == task])) for task in tasks)
+    lines = max(len(pairs([row for row in rows if row.task == task])) for task in tasks)
     grid = -(-len(tasks) // columns)
     with figure_style():
-        figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.75))
+        figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.9))
         axes = figure.subplots(grid, columns, sharex=True, squeeze=False)
         for place, axis in enumerate(axes.flat):
             if place >= len(tasks):
                 axis.axis("off")
                 continue
             own = [row for row in rows if row.task == tasks[place]]
-            _draw_lines(axis, _lines(own), normalised=False, labels=place % columns == 0)
+            _draw_lines(axis, pairs(own), normalised=False, labels=place % columns == 0)
             role = own[0].role
             axis.set_title(tasks[place] + ("" if role == "headline" else f" ({role})"))
             if own[0].chance is not None:
-                axis.axvline(own[0].chance, color="black", linewidth=1.0, linestyle=(0, (4, 2)))
+                axis.axvline(own[0].chance, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
             axis.set_xlim(-0.02, 1.02)
             axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
             axis.tick_params(labelbottom=True)
         figure.legend(
-            handles=_legend(chance="chance"),
+            handles=_legend(chance="chance", spread="over prompt templates"),
             loc="outside lower center",
             ncols=4,
             frameon=False,
             fontsize=8,
         )
-        return as_svg(figure, "accuracy on each task")
+        return finish(
+            figure,
+            name=slug("tasks", where),
+            title=f"Accuracy on each task: {where}",
+            description="One panel a task, one line a lineage; a thin line is the 95% interval, a "
+            "wide pale one reaches from the worst to the best prompt template, the dashed line is "
+            "guessing. The numbers stand in the table below.",
+        )
 
 
-def curves(found: Sequence[LearningCurve]) -> str | None:
-    """Validation loss by tokens: one panel an objective, since losses of two objectives are no
-    common scale.
+def curves(found: Sequence[LearningCurve]) -> Drawing | None:
+    """Validation loss by tokens above and by training FLOPs below: one column an objective, since
+    losses of two objectives are no common scale.
     """
     kinds = [k for k in ("FLM", "PLM", "MLM", "MTF") if any(c.objective == k for c in found)]
     if not kinds:
@@ -150,69 +143,59 @@ def curves(found: Sequence[LearningCurve]) -> str | None:
     names = OBJECTIVES | {"MTF": "multitask finetuning"}
     with figure_style():
         figure = Figure(figsize=(2.75 * len(kinds) + 0.5, 3.3))
-        axes = figure.subplots(1, len(kinds), squeeze=False)[0]
+        axes = figure.subplots(2, len(kinds), squeeze=False, sharey="col")
         seen: dict[str, Line2D] = {}
-        for axis, kind in zip(axes, kinds, strict=True):
+        for (over_tokens, over_flops), kind in zip(axes.T, kinds, strict=True):
             own = [curve for curve in found if curve.objective == kind and curve.points]
             for curve in own:
                 colour, style = _curve_look(curve)
-                (line,) = axis.plot(
-                    [point.tokens / 1e6 for point in curve.points],
-                    [point.loss for point in curve.points],
-                    color=colour,
-                    linestyle=style,
-                    linewidth=1.2,
-                    marker=_marker(curve.label),
-                    markersize=2.6,
-                )
-                seen.setdefault(curve.label, line)
-            axis.set_title(names[kind])
-            axis.set_xlabel("tokens seen by the lineage, M")
-            # the first losses are ten times the last: on a plain scale the ends lie on each other
-            axis.set_yscale("log", base=2)
-            axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-        axes[0].set_ylabel("validation loss, nats per loss token (log)")
-        rows = -(-len(seen) // 3)
-        figure.set_size_inches(2.75 * len(kinds) + 0.5, 3.1 + 0.19 * rows)
+                losses = [point.loss for point in curve.points]
+                for axis, amounts in (
+                    (over_tokens, [point.tokens for point in curve.points]),
+                    (over_flops, [point.flops for point in curve.points]),
+                ):
+                    (line,) = axis.plot(
+                        amounts,
+                        losses,
+                        color=colour,
+                        linestyle=style,
+                        linewidth=1.2,
+                        marker=_marker(curve.label),
+                        markersize=2.6,
+                    )
+                    seen.setdefault(curve.label, line)
+            over_tokens.set_title(names[kind])
+            over_tokens.set_xlabel("tokens seen by the lineage")
+            over_flops.set_xlabel("training FLOPs of the lineage")
+            for axis in (over_tokens, over_flops):
+                axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+                # the first losses are ten times the last: on a plain scale the ends lie together
+                axis.set_yscale("log", base=2)
+                axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+        for axis in axes[:, 0]:
+            axis.set_ylabel("validation loss,\nnats per loss token (log)")
+        across = 3 if len(kinds) > 2 else 2
+        rows = -(-len(seen) // across)
+        figure.set_size_inches(2.75 * len(kinds) + 0.5, 5.2 + 0.19 * rows)
         figure.legend(
             handles=list(seen.values()),
             labels=list(seen),
             loc="outside lower center",
-            ncols=3 if len(kinds) > 2 else 2,
+            ncols=across,
             frameon=False,
             fontsize=8,
         )
-        return as_svg(figure, "validation loss by tokens seen, one panel an objective")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """One horizontal line of a dot plot: a pretraining lineage before and after finetuning."""
-
-    label: str
-    tokens: int
-    before: Row | None
-    after: Row | None
-
-
-def _lines(rows: Sequence[Row]) -> list[_Line]:
-    """By token budget, then as the plan has them."""
-    found: dict[tuple[int, str], dict[str, Row]] = {}
-    for row in rows:
-        parts = row.cell.split(" → ")
-        finetuned = row.stage == "after finetuning"
-        name = " → ".join(parts[:-1]) if finetuned else row.cell
-        if finetuned and parts[-1][:2] != parts[-2][:2]:
-            name += f" → {parts[-1]}"
-        found.setdefault((row.tokens, name), {})["after" if finetuned else "before"] = row
-    return [
-        _Line(label=name, tokens=tokens, before=pair.get("before"), after=pair.get("after"))
-        for (tokens, name), pair in sorted(found.items(), key=lambda each: each[0][0])
-    ]
+        return finish(
+            figure,
+            name="curves",
+            title="Validation loss by tokens seen and by training FLOPs",
+            description="One column of panels an objective: over tokens above, over training FLOPs "
+            "below. One line a run; dashed lines are adapted lineages.",
+        )
 
 
 def _draw_lines(
-    axis: Axes, lines: Sequence[_Line], *, normalised: bool = True, labels: bool = True
+    axis: Axes, lines: Sequence[Pair], *, normalised: bool = True, labels: bool = True
 ) -> None:
     for place, line in enumerate(lines):
         for row, filled, lift in ((line.before, False, -0.13), (line.after, True, 0.13)):
@@ -226,6 +209,15 @@ def _draw_lines(
             if value is None or low is None or high is None:
                 continue
             colour = COLOURS.get(_last_text_cell(line.label)[:2], OTHER)
+            if not normalised and row.lowest is not None and row.highest is not None:
+                axis.plot(
+                    [row.lowest, row.highest],
+                    [place + lift] * 2,
+                    color=colour,
+                    linewidth=4.5,
+                    alpha=0.22,
+                    solid_capstyle="butt",
+                )
             axis.plot([low, high], [place + lift] * 2, color=colour, linewidth=1.1, alpha=0.75)
             axis.plot(
                 [value],
@@ -233,13 +225,13 @@ def _draw_lines(
                 marker=_marker(line.label),
                 markersize=5.5,
                 color=colour,
-                markerfacecolor=colour if filled else "white",
+                markerfacecolor=colour if filled else PAPER,
                 linestyle="none",
             )
         if place and line.tokens != lines[place - 1].tokens:
             axis.axhline(place - 0.5, color="#999999", linewidth=0.8)
     if normalised:
-        axis.axvline(0, color="black", linewidth=1.0, linestyle=(0, (4, 2)))
+        axis.axvline(0, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
     axis.set_yticks(
         range(len(lines)),
         [f"{line.label}  ·  {tokens(line.tokens)}" for line in lines]
@@ -273,7 +265,7 @@ def _curve_look(curve: LearningCurve) -> tuple[str, str]:
     return COLOURS.get(curve.label.split(" → ")[-1][:2], OTHER), "--" if adapted else "-"
 
 
-def _legend(*, chance: str = "") -> list[Line2D]:
+def _legend(*, chance: str = "", spread: str = "") -> list[Line2D]:
     def mark(label: str, **look: object) -> Line2D:
         # matplotlib types each look by itself, not a dict of them
         return Line2D([], [], linestyle="none", label=label, **look)  # type: ignore[arg-type]
@@ -283,29 +275,11 @@ def _legend(*, chance: str = "") -> list[Line2D]:
         mark(f"{OBJECTIVES[key]}", marker=marker, color=OTHER) for key, marker in MARKERS.items()
     ]
     handles += [
-        mark("before finetuning", marker="o", color=OTHER, markerfacecolor="white"),
+        mark("before finetuning", marker="o", color=OTHER, markerfacecolor=PAPER),
         mark("after finetuning", marker="o", color=OTHER),
     ]
     if chance:
-        handles.append(Line2D([], [], color="black", linestyle=(0, (4, 2)), label=chance))
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), label=chance))
+    if spread:
+        handles.append(Line2D([], [], color=OTHER, linewidth=4.5, alpha=0.3, label=spread))
     return handles
-
-
-@contextmanager
-def figure_style() -> Iterator[None]:
-    # its stubs list the legal keys one by one
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        yield
-
-
-def as_svg(figure: Figure, title: str) -> str:
-    """The figure as an <svg> element with a name for readers that do not see it."""
-    figure.set_layout_engine("constrained")
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    # Two figures of one page must not share ids.
-    mark = re.sub(r"[^a-z]+", "-", title)
-    text = re.sub(r'(id="|href="#|url\(#)', rf"\1{mark}-", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

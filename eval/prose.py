@@ -1,13 +1,12 @@
 """The report's sentences: what the numbers are, and what they do not show.
 
-Owns every word that depends on a result; fixed captions stand in `eval.page`.
+Owns every word that depends on a result; fixed captions stand in `eval.sections`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from eval.accounts import Provenance
 from eval.claims import Claim
 from eval.estimates import layouts
 from eval.panel import Panel
+from eval.section import Cell, Details, Grid, Line
 from eval.table import Row, Table
 from eval.verdicts import LEAST_SEEDS, ClaimVerdict
 from study.ledger import Sharing
@@ -42,24 +42,6 @@ class Block:
     verdicts: tuple[ClaimVerdict, ...]
     other_end: tuple[ClaimVerdict, ...]
     spread: str
-
-
-def sections(*, adapted: bool, mixed: bool) -> list[tuple[str, str]]:
-    """(anchor, name) of every section that this report has."""
-    names = [
-        ("scores", "Scores"),
-        ("tasks", "Tasks"),
-        ("claims", "Claims"),
-        ("curves", "Learning curves"),
-        ("mixers", "Mixers"),
-        ("ledger", "Ledger"),
-        ("adaptation", "Adaptation"),
-        ("scoring", "Scoring"),
-        ("holes", "Holes"),
-        ("provenance", "Provenance"),
-    ]
-    there = {"adaptation": adapted, "mixers": mixed}
-    return [each for each in names if there.get(each[0], True)]
 
 
 def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:
@@ -177,29 +159,46 @@ def spread(panels: dict[str, Panel]) -> str:
     return "; ".join(parts)
 
 
-def claim_block(block: Block) -> dict[str, Any]:
-    return {
-        "name": block.name,
-        "spread": block.spread,
-        "claims": [_claim(each, block) for each in block.verdicts],
-    }
+def claim_grid(block: Block) -> Grid:
+    """One claim a line; its contrasts unfold under it."""
+    return Grid(
+        caption=f"Claims{f': {block.name}' if block.name else ''}",
+        head=(
+            ("claim", "w"),
+            ("what the paper says", "c"),
+            ("verdict here", "w"),
+            ("note", ""),
+            ("p (Holm)", "n"),
+        ),
+        rows=tuple(_claim(each, block) for each in block.verdicts),
+    )
 
 
-def _claim(found: ClaimVerdict, block: Block) -> dict[str, Any]:
+def _claim(found: ClaimVerdict, block: Block) -> Line:
     verdict, qualifier = _verdict(found, block)
     ran = sum(each.estimate is not None for each in found.components)
     number = len(found.components)
-    return {
-        "id": found.claim.id,
-        "text": found.claim.text,
-        "verdict": verdict,
-        "style": verdict.split(" ")[0] if verdict != "not run" else "notrun",
-        "qualifier": qualifier,
-        "p": grids.p_value(found.p),
-        "reason": found.reason if found.verdict == "not run" else "",
-        "summary": f"{ran} of {number} contrast{'s' if number != 1 else ''} ran",
-        "components": [grids.component(each) for each in found.components],
-    }
+    style = verdict.split(" ")[0] if verdict != "not run" else "notrun"
+    more = Details(
+        summary=f"{found.claim.id}: {ran} of {number} contrast{'s' if number != 1 else ''} ran",
+        blocks=(
+            Grid(
+                caption=f"Contrasts of {found.claim.id}",
+                head=grids.COMPONENT_HEAD,
+                rows=tuple(grids.component(each) for each in found.components),
+            ),
+        ),
+    )
+    return Line(
+        cells=(
+            Cell(text=found.claim.id),
+            Cell(text=found.claim.text),
+            Cell(text=verdict, style=f"tag {style}"),
+            Cell(text=qualifier or (found.reason if found.verdict == "not run" else "")),
+            Cell(text=grids.p_value(found.p)),
+        ),
+        more=more if found.components else None,
+    )
 
 
 def _verdict(found: ClaimVerdict, block: Block) -> tuple[str, str]:

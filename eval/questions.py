@@ -68,12 +68,12 @@ class Item:
 
 
 def credit(log_likelihoods: Sequence[float], gold: int) -> float:
-    """1 where the gold alone is likeliest; a tie at the top shares the point; minus infinity never
-    wins.
+    """1 where the gold alone is likeliest; a tie at the top shares the point. A choice that is not
+    finite could not be scored, so the item is invalid and nothing wins it, whatever the others are.
     """
-    best = max(log_likelihoods)
-    if best == float("-inf"):
+    if not all(math.isfinite(value) for value in log_likelihoods):
         return 0.0
+    best = max(log_likelihoods)
     winners = [index for index, value in enumerate(log_likelihoods) if value == best]
     return 1.0 / len(winners) if gold in winners else 0.0
 

@@ -1,51 +1,66 @@
 """The one scoring rule: the log-likelihood of each target given a context, under any architecture.
 
-Owns the rule's options and their documented meaning; knows nothing of tasks, text or files. It
-calls the same `layout` that training calls, so an off-by-one cannot exist in only one of them.
+Owns what the rule's options (`study.parts.Scoring`) mean for tokens; what they mean for text is
+`eval.encode`'s, and how positions are computed `eval.passes`'. Knows nothing of tasks or files. The
+passes call the same `layout` that training calls, so an off-by-one cannot exist in only one of
+them.
 
 The rule:
 
-- Context and target are tokenised apart (`study.prompts` owns the join), so no token spans the
-  border and the same target tokens are scored under every context.
-- The first decoder token is the pad id, which is T5's start token: an empty context is defined.
+- Token boundary: context and target are two lists of tokens, and every token of the target is
+  scored, the first one after the context's last. No token is in both.
+- The first decoder token is the start token (the pad id, as T5 has it; a foreign causal model's
+  beginning or, without one, end of sequence, under `start` `always`): an empty context is defined.
+  Under `start` `empty` a prefix token is the context where there is none; where the target begins
+  with that token, it is the context itself and is not scored (lm-eval's rule).
 - Every target is followed by an end of sequence in the forward pass. Its log-probability is kept
   apart and counts only if `Scoring.end_of_sequence`; one pass so answers both options, and both
-  truncate alike.
-- Context, target and end of sequence together have at most `max_length` tokens. A context that is
-  too long loses tokens on the side that `Scoring.truncation` names, and the item is marked.
-- An empty target, a target that alone is longer than `max_length`, or a log-likelihood that is not
+  truncate alike. Under `length` `read` it has no room of its own: where it does not fit it is not
+  computed, and not a number.
+- Truncation: `Scoring.length` says what has at most `max_length` tokens. A context that is too
+  long loses tokens on the side that `Scoring.truncation` names, and the item is marked; a target
+  never loses one.
+- An empty target, a target that alone is longer than the limit, or a log-likelihood that is not
   finite is invalid: log-likelihoods 0.0, greedy False, never a winner of a ranking.
 
-Axes: N target positions, V vocabulary.
+A context is computed once for all its targets, over all requests of a call (`eval.passes`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from study.layout import END_OF_SEQUENCE, Batch, Segment, layout
+from eval.passes import Found, Passes, Piece, Scorable, Scorer, StudyPasses, Work
+from study.layout import END_OF_SEQUENCE
 from study.run import Architecture, Scoring
+
+__all__ = [
+    "SCORER_VERSION", "Ids", "Request", "Scorable", "Scored", "Subject", "Work", "greedy", "score",
+]  # fmt: skip
 
 SCORER_VERSION = 1
 """Raised when the rule starts to compute something else; part of every score's digest."""
 
 
-@runtime_checkable
-class Scorable(Protocol):
-    """What the rule needs of a model; both model classes of `study.model` have it."""
+@dataclass(frozen=True, kw_only=True)
+class Ids:
+    """A model's special tokens as the rule needs them.
 
-    def hidden(self, batch: Batch) -> Tensor: ...
+    end: its end of sequence. prefix: what stands in for an empty context under `start` `empty`.
+    start: put before every context under `start` `always`; None where the model does so itself.
+    reads_nothing: an empty context can be read as it is.
+    """
 
-    def logits(self, hidden: Tensor) -> Tensor: ...
+    end: int = END_OF_SEQUENCE
+    prefix: int = END_OF_SEQUENCE
+    start: int | None = None
+    reads_nothing: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +76,9 @@ class Scored:
     """The score of one target, under both answers to the end-of-sequence option.
 
     target_log_likelihood: summed over the target's own tokens, in nats. end_log_likelihood: of the
-    end of sequence after it. greedy_target, greedy_end: each of those tokens was the most likely
-    one (ties count for the target). tokens: of the target alone. truncated: tokens that the context
-    lost. valid: see the module's last rule.
+    end of sequence after it; not a number where it was not computed. greedy_target, greedy_end:
+    each of those tokens was the most likely one (ties count for the target). tokens: of the target
+    alone. truncated: tokens that the context lost. valid: see the module's last rule.
     """
 
     target_log_likelihood: float
@@ -86,16 +101,21 @@ class Scored:
 class Subject:
     """A model as the rule sees it.
 
-    max_length: tokens of context, target and end of sequence together, for every architecture.
-    batch_tokens: padded tokens of one forward pass, both sides; changes results by rounding only.
-    watch: called before each forward pass with the pairs done and asked for; may raise to stop.
+    model: `Scorable`, or the passes of a model from elsewhere. max_length: see `Scoring.length`.
+    batch_tokens: padded positions of one forward pass, both sides; changes results by rounding
+    only. watch: called before each forward pass with the pairs done and asked for; may raise to
+    stop. ids: its special tokens. contexts: `shared`, or `apart` to compute a context anew for
+    every target, which changes results by rounding only. work: counts what was computed.
     """
 
-    model: Scorable
+    model: Scorable | Passes
     architecture: Architecture
     max_length: int
     batch_tokens: int
     watch: Callable[[int, int], None] = lambda done, asked: None
+    ids: Ids = Ids()
+    contexts: Literal["shared", "apart"] = "shared"
+    work: Work = field(default_factory=Work)
 
     def __post_init__(self) -> None:
         if self.max_length < 2:
@@ -107,19 +127,24 @@ class Subject:
     def device(self) -> torch.device:
         return getattr(self.model, "device", torch.device("cpu"))
 
-
-class _Piece(NamedTuple):
-    """One (context, target) as it is laid out."""
-
-    context: tuple[int, ...]
-    target: tuple[int, ...]
+    def scorer(self, *, asked: int) -> Scorer:
+        model = self.model
+        return Scorer(
+            passes=StudyPasses(model, self.architecture) if isinstance(model, Scorable) else model,
+            batch_tokens=self.batch_tokens,
+            share=self.contexts == "shared",
+            work=self.work,
+            tell=lambda done: self.watch(done, asked),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Cut:
-    """What the length limit made of one question; without a piece it cannot be scored."""
+    """What the length limit made of one question; without a piece it cannot be scored. tokens: of
+    the target, which come before an end of sequence in what is wanted.
+    """
 
-    piece: _Piece | None
+    piece: Piece | None
     tokens: int
     truncated: int
 
@@ -127,21 +152,17 @@ class _Cut:
 def score(subject: Subject, requests: Sequence[Request], *, scoring: Scoring) -> list[list[Scored]]:
     """One list per request, one score per target, in the order asked.
 
-    Equal (context, target) pairs are computed once. Batches are made of pairs of like length; their
-    make-up changes results by rounding only.
+    Equal (context, target) pairs are computed once, equal contexts are read once. A context that
+    was truncated differently for two targets is two contexts. Batches are made of pairs of like
+    length; their make-up changes results by rounding only, and other pairs never take part in a
+    pair's sums.
     """
     asked = [
-        [
-            _cut(request.context, target, scoring=scoring, max_length=subject.max_length)
-            for target in request.targets
-        ]
+        [_cut(subject, request.context, target, scoring=scoring) for target in request.targets]
         for request in requests
     ]
     pieces = {cut.piece for row in asked for cut in row if cut.piece is not None}
-    found: dict[_Piece, Scored] = {}
-    for batch in _batches(pieces, subject):
-        subject.watch(len(found), len(pieces))
-        found.update(zip(batch, _forward(subject, batch), strict=True))
+    found = dict(subject.scorer(asked=len(pieces)).found(pieces))
     return [[_scored(cut, found) for cut in row] for row in asked]
 
 
@@ -159,22 +180,27 @@ def greedy(
     the whole example out anew: slower than a cache, and by construction the rule of `score`.
     """
     room = subject.max_length - max_new_tokens - 1
-    cut = [_truncate(tuple(context), room, scoring)[0] for context in contexts]
+    begun = [_begin(subject, tuple(context), scoring=scoring) for context in contexts]
+    cut = [_truncate(context, room, scoring)[0] for context in begun]
     grown: list[list[int]] = [[] for _ in contexts]
     going_on = dict.fromkeys(range(len(contexts)))
+    scorer = subject.scorer(asked=len(contexts))
     for _ in range(max_new_tokens):
-        # Two contexts may have become equal, so a piece stands for all places that hold it.
-        places: dict[_Piece, list[int]] = {}
+        # Two contexts may have become equal, so a piece stands for all places that hold it. What
+        # follows the grown tokens is asked for in the place of an end of sequence.
+        places: dict[Piece, list[int]] = {}
         for index in going_on:
-            places.setdefault(_Piece(cut[index], tuple(grown[index])), []).append(index)
-        for batch in _batches(places, subject):
+            piece = Piece(cut[index], (*grown[index], subject.ids.end))
+            places.setdefault(piece, []).append(index)
+        for batch in scorer.wholes(places):
             subject.watch(len(contexts) - len(going_on), len(contexts))
-            log_probabilities, ends = _log_probabilities(subject, batch)
-            for piece, end in zip(batch, ends, strict=True):
-                # A piece's last position predicts what follows its target.
-                token = int(log_probabilities[end - 1].argmax())
+            last = np.cumsum([len(piece.wanted) for piece in batch]) - 1
+            with torch.inference_mode():
+                states = scorer.passes.whole(batch)[torch.from_numpy(last)]
+                tokens = scorer.passes.logits(states).argmax(-1).tolist()
+            for piece, token in zip(batch, tokens, strict=True):
                 for index in places[piece]:
-                    if token == END_OF_SEQUENCE:
+                    if token == subject.ids.end:
                         del going_on[index]
                     else:
                         grown[index].append(token)
@@ -185,14 +211,43 @@ def greedy(
     return grown
 
 
+def _begin(subject: Subject, context: tuple[int, ...], *, scoring: Scoring) -> tuple[int, ...]:
+    """The context with what stands before it, or for it where it is empty."""
+    ids = subject.ids
+    if not context and (scoring.start == "empty" or not ids.reads_nothing):
+        return (ids.prefix,)
+    if scoring.start == "always" and ids.start is not None:
+        return (ids.start, *context)
+    return context
+
+
 def _cut(
-    context: Sequence[int], target: Sequence[int], *, scoring: Scoring, max_length: int
+    subject: Subject, context: Sequence[int], target: Sequence[int], *, scoring: Scoring
 ) -> _Cut:
-    room = max_length - len(target) - 1
-    if not target or room < 0:
-        return _Cut(piece=None, tokens=len(target), truncated=0)
+    own = tuple(target)
+    if scoring.start == "empty" and not context and own[:1] == (subject.ids.prefix,):
+        own = own[1:]  # it is the context
+    begun = _begin(subject, tuple(context), scoring=scoring)
+    # What the rule puts first is no part of the context that can be cut off.
+    first = begun[: len(begun) - len(context)]
+    limit, split = subject.max_length, subject.architecture == "encoder_decoder"
+    match scoring.length:
+        case "total":
+            # A start token has the place of the end of sequence, which is never read.
+            spare = 0 if subject.ids.start is not None else len(first)
+            room = limit - len(own) - 1 - spare
+            wanted = (*own, subject.ids.end)
+            fits = room >= 0
+        case "read":
+            room = limit if split else limit + 1 - len(own)
+            room -= len(first)
+            fits = len(own) <= limit
+            ends = len(own) < limit if split else len(begun) + len(own) <= limit
+            wanted = (*own, subject.ids.end) if ends else own
+    if not own or not fits:
+        return _Cut(piece=None, tokens=len(own), truncated=0)
     kept, lost = _truncate(tuple(context), room, scoring)
-    return _Cut(piece=_Piece(kept, tuple(target)), tokens=len(target), truncated=lost)
+    return _Cut(piece=Piece((*first, *kept), wanted), tokens=len(own), truncated=lost)
 
 
 def _truncate(context: tuple[int, ...], room: int, scoring: Scoring) -> tuple[tuple[int, ...], int]:
@@ -203,91 +258,28 @@ def _truncate(context: tuple[int, ...], room: int, scoring: Scoring) -> tuple[tu
     return kept, lost
 
 
-def _batches(pieces: Iterable[_Piece], subject: Subject) -> Iterator[list[_Piece]]:
-    """Pieces of like length together, at most `batch_tokens` padded tokens each (one piece at
-    least).
-    """
-    ordered = sorted(pieces, key=lambda one: (len(one.context) + len(one.target), one))
-    batch: list[_Piece] = []
-    widths = (0, 0)
-    for piece in ordered:
-        split = subject.architecture == "encoder_decoder"
-        own = (
-            (len(piece.context), len(piece.target) + 1)
-            if split
-            else (0, len(piece.context) + len(piece.target) + 1)
-        )
-        grown = (max(widths[0], own[0]), max(widths[1], own[1]))
-        if batch and sum(grown) * (len(batch) + 1) > subject.batch_tokens:
-            yield batch
-            batch, grown = [], own
-        batch.append(piece)
-        widths = grown
-    if batch:
-        yield batch
-
-
-def _log_probabilities(
-    subject: Subject, batch: list[_Piece]
-) -> tuple[Float[Tensor, "N V"], list[int]]:
-    """Log-probabilities at every target position and at the end of sequence after it, piece after
-    piece, and the index one past each piece's last.
-    """
-    rows = [
-        (
-            Segment(
-                inputs=np.array(piece.context, dtype=np.int32),
-                targets=np.array((*piece.target, END_OF_SEQUENCE), dtype=np.int32),
-            ),
-        )
-        for piece in batch
-    ]
-    laid = layout(rows, architecture=subject.architecture).to(subject.device)
-    with torch.inference_mode():
-        hidden = subject.model.hidden(laid)[laid.loss_mask]  # (N, d_model): row by row, in order
-        # float64 costs little here and keeps long sums from drifting with the batch's make-up.
-        logits = subject.model.logits(hidden).double()
-        result = torch.log_softmax(logits, dim=-1)
-    ends = np.cumsum([len(piece.target) + 1 for piece in batch]).tolist()
-    return result, ends
-
-
-def _forward(subject: Subject, batch: list[_Piece]) -> list[Scored]:
-    log_probabilities, ends = _log_probabilities(subject, batch)
-    tokens = torch.tensor(
-        [token for piece in batch for token in (*piece.target, END_OF_SEQUENCE)],
-        device=log_probabilities.device,
-    )
-    own = log_probabilities.gather(-1, tokens[:, None])[:, 0].cpu().numpy()
-    best = own >= log_probabilities.amax(dim=-1).cpu().numpy()
-    results: list[Scored] = []
-    for begin, end in pairwise([0, *ends]):
-        last = end - 1
-        total = float(own[begin:last].sum())
-        results.append(
-            Scored(
-                target_log_likelihood=total,
-                end_log_likelihood=float(own[last]),
-                greedy_target=bool(best[begin:last].all()),
-                greedy_end=bool(best[last]),
-                tokens=last - begin,
-                truncated=0,
-                valid=math.isfinite(total + float(own[last])),
-            )
-        )
-    return results
-
-
-def _scored(cut: _Cut, found: Mapping[_Piece, Scored]) -> Scored:
+def _scored(cut: _Cut, found: Mapping[Piece, Found]) -> Scored:
     own = None if cut.piece is None else found[cut.piece]
-    if own is None or not own.valid:
-        return Scored(
-            target_log_likelihood=0.0,
-            end_log_likelihood=0.0,
-            greedy_target=False,
-            greedy_end=False,
-            tokens=cut.tokens,
-            truncated=cut.truncated,
-            valid=False,
-        )
-    return replace(own, truncated=cut.truncated)
+    if own is not None:
+        before, after = own.log_probabilities[: cut.tokens], own.log_probabilities[cut.tokens :]
+        total, end = float(before.sum()), float(after[0]) if len(after) else math.nan
+        # Without its end of sequence a target is as good as what the rule asks of it.
+        if math.isfinite(total) and (math.isfinite(end) or not len(after)):
+            return Scored(
+                target_log_likelihood=total,
+                end_log_likelihood=end,
+                greedy_target=bool(own.likeliest[: cut.tokens].all()),
+                greedy_end=bool(own.likeliest[cut.tokens :].all()),
+                tokens=cut.tokens,
+                truncated=cut.truncated,
+                valid=True,
+            )
+    return Scored(
+        target_log_likelihood=0.0,
+        end_log_likelihood=0.0,
+        greedy_target=False,
+        greedy_end=False,
+        tokens=cut.tokens,
+        truncated=cut.truncated,
+        valid=False,
+    )

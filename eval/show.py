@@ -1,6 +1,7 @@
 """What `study eval` prints: the scores of a plan as a table, or as JSON.
 
-Owns which columns are shown; the rows are the report's own (`eval.table`).
+Owns which columns are shown; the rows are the report's own (`eval.table`). Where a sweep declares
+PUBLISHED numbers, the table of differences follows (`eval.calibration`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from eval import table
+from eval import calibration, table
 from eval.panel import panels
 from eval.table import Row
 from study import display
@@ -23,6 +24,11 @@ def show_scores(sweep: Sweep, *, store: Store, as_json: bool) -> None:
         return
     columns = ("lineage", "stage", "task", "score", "95% interval", "chance", "items", "note")
     display.table(columns, [_line(row) for row in rows])
+    here = {run.slug for run in sweep.runs}  # of a plan of one checkpoint, not the others' holes
+    compared = [row for row in calibration.of_sweep(sweep, store=store) if row.checkpoint in here]
+    if compared:
+        print()
+        calibration.show(compared)
 
 
 def _line(row: Row) -> tuple[str, ...]:

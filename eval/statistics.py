@@ -96,6 +96,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def holm_levels(p_values: Sequence[float], *, alpha: float) -> list[float]:
+    """The level at which Holm's step-down tests each hypothesis, in the given order. Hypotheses
+    after the first that stands share its level.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    levels = [0.0] * len(p_values)
+    stopped: float | None = None
+    for place, index in enumerate(order):
+        level = alpha / (len(p_values) - place)
+        levels[index] = level if stopped is None else stopped
+        if stopped is None and p_values[index] >= level:
+            stopped = level
+    return levels
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChanceTest:
     """Two-sided test of a family's accuracy against guessing."""

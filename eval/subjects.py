@@ -10,11 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from eval.score import Subject
+from eval.score import Ids, Subject
 from eval.weights import digest_of_names, is_weights
 from study.checkpoint import read_model
 from study.data.shards import file_digest
@@ -79,8 +78,8 @@ def open_directory(
     if run_directory is None:
         return _open(
             directory,
-            tokenizer=_own_tokenizer(directory),
-            max_length=max_length or EXTERNAL_LENGTH,
+            tokenizer=None,
+            max_length=max_length,
             device=device,
             batch_tokens=batch_tokens,
         )
@@ -127,25 +126,22 @@ def external_directory(run: External, *, execution: Execution) -> Path:
 
 
 def directory_digest(directory: Path) -> str:
-    """sha256 (hex) over weights, shape and tokenizer.json: how an `External` names a directory by
-    content.
+    """sha256 (hex) over weights, shape, tokenizer.json and, where it is there,
+    tokenizer_config.json: how an `External` names a directory by content.
     """
     tokenizer = directory / "tokenizer.json"
     if not tokenizer.is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
-    return hashlib.sha256(
-        f"{_weights_digest(directory)}\n{file_digest(tokenizer)}".encode()
-    ).hexdigest()
+    parts = [_weights_digest(directory), file_digest(tokenizer)]
+    # It names the special tokens.
+    settings = directory / "tokenizer_config.json"
+    parts += [file_digest(settings)] if settings.is_file() else []
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def open_external(run: External, *, execution: Execution) -> Opened:
     directory = external_directory(run, execution=execution)
-    opened = _open(
-        directory,
-        tokenizer=_own_tokenizer(directory),
-        max_length=EXTERNAL_LENGTH,
-        device=execution.device,
-    )
+    opened = _open(directory, tokenizer=None, max_length=None, device=execution.device)
     if opened.subject.architecture != run.architecture:
         raise ValueError(
             f"External {run.slug!r} declares {run.architecture}, but {directory} holds a "
@@ -157,14 +153,50 @@ def open_external(run: External, *, execution: Execution) -> Opened:
 def _open(
     directory: Path,
     *,
-    tokenizer: Tokenizer,
-    max_length: int,
+    tokenizer: Tokenizer | None,
+    max_length: int | None,
     device: str,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Opened:
+    """tokenizer: None is the directory's own. max_length: None is what its model can read."""
+    if tokenizer is None and not (directory / "tokenizer.json").is_file():
+        raise ValueError(f"{directory} holds no tokenizer.json")
     weights = _weights_digest(directory)
-    model, architecture = _model(directory)
-    size = model.get_input_embeddings().weight.shape[0]
+    model, architecture, ids, length = None, None, Ids(), EXTERNAL_LENGTH
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    match config.get("model_type"):
+        case "study_decoder" | "study_encoder_decoder":
+            model = read_model(directory)
+            assert isinstance(model.config, StudyConfig)
+            architecture = model.config.model.architecture
+            if model.config.basis:
+                length = min(length, model.config.basis**2 - 1)
+            tokenizer = tokenizer or _own_tokenizer(directory)
+            size = model.get_input_embeddings().weight.shape[0]
+            model = model.to(torch.device(device)).eval()
+        case "t5" if _is_ours(directory):
+            from study.t5 import import_t5
+
+            model, architecture = import_t5(directory, dropout=0.0), "encoder_decoder"
+            tokenizer = tokenizer or _t5_tokenizer(directory)
+            size = model.get_input_embeddings().weight.shape[0]
+            model = model.to(torch.device(device)).eval()
+        case _:
+            from eval import foreign
+
+            architecture = _foreign_architecture(directory)
+            model = foreign.load_model(directory, architecture=architecture, device=device)
+            tokenizer = foreign.load_tokenizer(directory)
+            # A causal model has no start token of its own; an encoder cannot read nothing.
+            decoder = architecture != "encoder_decoder"
+            ids = Ids(
+                end=tokenizer.eos,
+                prefix=tokenizer.prefix,
+                start=tokenizer.prefix if decoder else None,
+                reads_nothing=decoder,
+            )
+            length = foreign.longest(model.model.config, directory, default=EXTERNAL_LENGTH)
+            size = model.model.get_input_embeddings().weight.shape[0]
     if tokenizer.vocab_size > size:
         raise ValueError(
             f"{directory} has {size} embeddings, but its tokenizer has {tokenizer.vocab_size} "
@@ -172,32 +204,54 @@ def _open(
         )
     return Opened(
         subject=Subject(
-            model=model.to(torch.device(device)).eval(),
+            model=model,
             architecture=architecture,
-            max_length=max_length,
+            max_length=max_length or length,
             batch_tokens=batch_tokens,
+            ids=ids,
         ),
         tokenizer=tokenizer,
         weights=weights,
     )
 
 
-def _model(directory: Path) -> tuple[Any, Architecture]:
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    kind = config.get("model_type")
-    match kind:
-        case "study_decoder" | "study_encoder_decoder":
-            model = read_model(directory)
-            assert isinstance(model.config, StudyConfig)
-            return model, model.config.model.architecture
-        case "t5":
-            from study.t5 import import_t5
+def _is_ours(directory: Path) -> bool:
+    """Whether a T5 is one that the project's own encoder-decoder computes; another (ReLU, other
+    ids) is a model from elsewhere.
+    """
+    from transformers import T5Config
 
-            return import_t5(directory, dropout=0.0), "encoder_decoder"
-        case _:
-            raise ValueError(
-                f"{directory} holds a {kind!r}; legal: study_decoder, study_encoder_decoder, t5"
-            )
+    from study.t5 import model_from_config
+
+    try:
+        model_from_config(T5Config.from_json_file(directory / "config.json"))
+    except ValueError:
+        return False
+    return True
+
+
+def _foreign_architecture(directory: Path) -> Architecture:
+    """By transformers' own lists, the sequence-to-sequence models first: some are on both."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
+
+    try:
+        config = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(f"{directory}: its config.json is no model's here: {error}") from error
+    if config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+        return "encoder_decoder"
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return "causal_decoder"
+    raise ValueError(
+        f"{directory} holds a {config.model_type!r}; legal: the study's own models, T5, and what "
+        "transformers has as a causal or a sequence-to-sequence language model"
+    )
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -217,7 +271,7 @@ def _tokenizer(corpus: Corpus, store: Store) -> Tokenizer:
 
 
 def _own_tokenizer(directory: Path) -> Tokenizer:
-    """A tokenizer.json in the study's id layout, or one (T5's) that `extend` leaves as it is."""
+    """A tokenizer.json in the study's id layout."""
     path = directory / "tokenizer.json"
     if not path.is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
@@ -231,3 +285,14 @@ def _own_tokenizer(directory: Path) -> Tokenizer:
                 "Legal: pad 0, end of sequence 1"
             )
     return tokenizer
+
+
+def _t5_tokenizer(directory: Path) -> Tokenizer:
+    """T5's tokenizer.json, which has the study's layout, with what it adds to an input."""
+    from tokenizers import Tokenizer as Fast
+
+    from eval.foreign import ForeignTokenizer
+
+    own = _own_tokenizer(directory)
+    fast = Fast.from_file(str(directory / "tokenizer.json"))
+    return ForeignTokenizer(fast, end=own.eos, prefix=own.eos)

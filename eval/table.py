@@ -3,9 +3,9 @@
 Owns the rows; HTML, Markdown and CSV print them and add nothing. A hole (a planned score that is
 not there) is a row too.
 
-Intervals are 95%. With three seeds or more they are Student's t over seeds and items together. With
-fewer they are Wilson's over items alone, at the number of independent items that the bootstrap
-finds: they say nothing about another seed.
+Intervals are 95% (`eval.intervals`). With three seeds or more they are Student's t over seeds and
+items together, the seeds' variance pooled over the cells of a stage. With fewer they are over items
+alone. Wilson's interval over items stands beside both: it says nothing about another seed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy import stats
 
+from eval import intervals
 from eval.cells import CellKey
-from eval.panel import Panel, ScoredRun, TaskScores
-from eval.statistics import against_chance, effective_trials, holm, wilson
-from eval.verdicts import LEAST_SEEDS
+from eval.panel import Continuous, Panel, ScoredRun, TaskScores
+from eval.statistics import against_chance, holm
 
 SUITE = "(suite)"
 Stage = Literal["before finetuning", "before finetuning, off-objective", "after finetuning"]
@@ -35,10 +34,13 @@ class Row:
     """One cell on one task, or on the whole suite (task `(suite)`).
 
     unit: `accuracy` or `bits per byte`. value: median over templates, mean over seeds (and tasks).
-    normalised: 0 at chance, 1 at perfect, per task, then the mean. lowest, highest: over templates.
-    p: two-sided against chance; p_holm: over all cells and tasks of the stage; method: which test.
-    hole: why there is no value. over: of a suite with holes, how many of its data sets the mean is
-    over, such as `4 of 11 data sets`.
+    wilson_low, wilson_high: over items alone, whatever `interval` rests on. normalised: 0 at
+    chance, 1 at perfect, per task, then the mean; None where chance is 1. lowest, highest: over
+    templates. p: two-sided against chance; p_holm: over all cells and tasks of the stage; method:
+    which test; no test where items were invalid. gold_nats_per_byte, margin (nats), brier: by the
+    estimator of `value`; they move where accuracy sits at chance. hole: why there is no value.
+    over: of a suite with holes, how many of its data sets the mean is over, such as `4 of 11 data
+    sets`.
     """
 
     suite: str
@@ -56,6 +58,8 @@ class Row:
     low: float | None = None
     high: float | None = None
     interval: str = ""
+    wilson_low: float | None = None
+    wilson_high: float | None = None
     chance: float | None = None
     normalised: float | None = None
     normalised_low: float | None = None
@@ -67,6 +71,14 @@ class Row:
     method: str = ""
     finding: Finding = ""
     gold_nats_per_byte: float | None = None
+    gold_nats_per_byte_low: float | None = None
+    gold_nats_per_byte_high: float | None = None
+    margin: float | None = None
+    margin_low: float | None = None
+    margin_high: float | None = None
+    brier: float | None = None
+    brier_low: float | None = None
+    brier_high: float | None = None
     skipped: int = 0
     truncated: int = 0
     ties: int = 0
@@ -103,6 +115,13 @@ class Table:
 def build(panels: Sequence[Panel]) -> Table:
     """The table of every panel."""
     return Table(rows=tuple(row for panel in panels for row in _panel_rows(panel)))
+
+
+def suite_rows(panel: Panel) -> tuple[Row, ...]:
+    """The suite's score of each cell, without the panel's holes."""
+    if not panel.headline:
+        return ()
+    return tuple(_suite_row(panel, index, key) for index, key in enumerate(panel.cells))
 
 
 def stage_of(key: CellKey) -> Stage:
@@ -158,34 +177,86 @@ def _count(runs: Sequence[ScoredRun], task: TaskScores | None, name: str) -> int
     return total
 
 
+_CONTINUOUS: tuple[tuple[Continuous, str], ...] = (
+    ("nats", "gold_nats_per_byte"),
+    ("margin", "margin"),
+    ("brier", "brier"),
+)
+
+
 def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
     base = _base(panel, key, None, index)
-    values = np.stack([each.scores()[index] for each in panel.headline])  # (tasks, S)
+    values = np.stack([each.scores() for each in panel.headline])  # (tasks, C, S)
     drawn = np.stack([each.bootstrap()[:, index] for each in panel.headline])  # (tasks, R, S)
     chances = np.array([each.task.chance for each in panel.headline])
-    groups = sum(len(np.unique(each.groups)) for each in panel.headline)
-    everyone = np.stack([each.scores() for each in panel.headline]).mean(axis=0)  # (C, S)
-    value, low, high, interval = _interval(
-        values.mean(axis=0), drawn.mean(axis=0), everyone=everyone, trials=groups
+    groups = sum(_groups(each) for each in panel.headline)
+    stage = same_stage(panel, key)
+    found = intervals.share(
+        values[:, index].mean(axis=0),
+        drawn.mean(axis=0),
+        stage=values.mean(axis=0)[stage],
+        trials=groups,
     )
-    # The same affine map takes scores, replicates and all cells to chance-normalised ones.
-    scale = 1 / (1 - chances)
-    normal = ((values - chances[:, None]) * scale[:, None]).mean(axis=0)
-    slope = float(scale.mean())
-    centre = float(np.nanmean(normal)) if value is not None else None
+    if found.value is None:
+        return replace(base, hole="no valid item of some task")
+    low, high = intervals.over_items(
+        values[:, index].mean(axis=0), drawn.mean(axis=0), trials=groups
+    )
+    normal = None
+    slope = math.nan
+    if (chances < 1).all():
+        # The same affine map takes scores, replicates and all cells to chance-normalised ones.
+        scale = 1 / (1 - chances)
+        slope = float(scale.mean())
+        normal = float(
+            np.nanmean(((values[:, index] - chances[:, None]) * scale[:, None]).mean(axis=0))
+        )
     return replace(
         base,
-        value=value,
-        low=low,
-        high=high,
-        interval=interval,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        interval=found.basis,
+        wilson_low=low,
+        wilson_high=high,
         chance=panel.chance,
-        normalised=centre,
-        normalised_low=_moved(low, value, centre, slope),
-        normalised_high=_moved(high, value, centre, slope),
-        gold_nats_per_byte=_nats(panel.headline, index),
+        normalised=normal,
+        normalised_low=_moved(found.low, found.value, normal, slope),
+        normalised_high=_moved(found.high, found.value, normal, slope),
         over=panel.coverage,
+        **_continuous(panel.headline, index, stage=stage),
     )
+
+
+def same_stage(panel: Panel, key: CellKey) -> list[int]:
+    """The cells whose seeds vary alike, by assumption: those finetuned, or those not."""
+    return [i for i, each in enumerate(panel.cells) if each.finetuned == key.finetuned]
+
+
+def _groups(task: TaskScores) -> int:
+    """Groups of items that anybody has answered."""
+    return len(np.unique(task.groups[np.isfinite(task.correct).any(axis=(0, 1, 2))]))
+
+
+def _continuous(
+    tasks: Sequence[TaskScores], index: int, *, stage: Sequence[int]
+) -> dict[str, float | None]:
+    """The mean over tasks of what every one of them has."""
+    columns: dict[str, float | None] = {}
+    for name, column in _CONTINUOUS:
+        found = [each.continuous(name) for each in tasks if np.isfinite(each.values(name)).any()]
+        if not found or (name != "nats" and len(found) < len(tasks)):
+            continue
+        values = np.mean([value for value, _ in found], axis=0)
+        drawn = np.mean([each[:, index] for _, each in found], axis=0)
+        one = intervals.mean(
+            values[index],
+            drawn,
+            stage=values[list(stage)],
+            trials=sum(_groups(each) for each in tasks),
+        )
+        columns |= {column: one.value, f"{column}_low": one.low, f"{column}_high": one.high}
+    return columns
 
 
 def _moved(
@@ -200,39 +271,46 @@ def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
     base = _base(panel, key, task, index)
     if task.rolled is not None:
         return _rolling_row(base, task, index)
-    scores = task.scores()
-    value, low, high, interval = _interval(
-        scores[index],
-        task.bootstrap()[:, index],
-        everyone=scores,
-        trials=len(np.unique(task.groups)),
-    )
-    if value is None:
-        return replace(base, hole="no items")
+    scores, drawn = task.scores(), task.bootstrap()[:, index]
+    stage = same_stage(panel, key)
+    found = intervals.share(scores[index], drawn, stage=scores[stage], trials=_groups(task))
+    if found.value is None:
+        return replace(base, hole="no valid item" if base.invalid else "no items")
+    low, high = intervals.over_items(scores[index], drawn, trials=_groups(task))
     chance = task.task.chance
     slope = 1 / (1 - chance) if chance < 1 else math.nan
-    centre = (value - chance) * slope
-    templates = np.nanmean(task.by_template()[index], axis=0)
-    # Seeds are fixed here, like templates: the test is about these models.
-    correct = task.correct[index].reshape(-1, task.correct.shape[3]).T
-    test = against_chance(correct, task.groups, chance=chance, twins=task.twins and chance == 0.5)
-    tested = task.task.metric in ("rank", "rank_contexts", "rank_all")
+    centre = (found.value - chance) * slope if chance < 1 else None
+    templates = task.by_template()[index]
+    templates = np.array([np.nanmean(each) for each in templates.T if np.isfinite(each).any()])
     return replace(
         base,
-        value=value,
-        low=low,
-        high=high,
-        interval=interval,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        interval=found.basis,
+        wilson_low=low,
+        wilson_high=high,
         chance=chance,
         normalised=centre,
-        normalised_low=_moved(low, value, centre, slope),
-        normalised_high=_moved(high, value, centre, slope),
-        lowest=float(np.nanmin(templates)),
-        highest=float(np.nanmax(templates)),
-        p=test.p if tested else None,
-        method=test.method if tested else "",
-        gold_nats_per_byte=_nats((task,), index),
+        normalised_low=_moved(found.low, found.value, centre, slope),
+        normalised_high=_moved(found.high, found.value, centre, slope),
+        lowest=float(templates.min()),
+        highest=float(templates.max()),
+        **_tested(task, index, invalid=base.invalid),
+        **_continuous((task,), index, stage=stage),
     )
+
+
+def _tested(task: TaskScores, index: int, *, invalid: int) -> dict[str, Any]:
+    """Seeds are fixed here, like templates: the test is about these models. Invalid items count as
+    wrong, so a test would call a broken model's zeros interference.
+    """
+    chance = task.task.chance
+    if task.task.metric == "greedy" or invalid or not 0 < chance < 1:
+        return {}
+    correct = task.correct[index].reshape(-1, task.correct.shape[3]).T
+    test = against_chance(correct, task.groups, chance=chance, twins=task.twins and chance == 0.5)
+    return {"p": test.p, "method": test.method}
 
 
 def _rolling_row(base: Row, task: TaskScores, index: int) -> Row:
@@ -241,6 +319,8 @@ def _rolling_row(base: Row, task: TaskScores, index: int) -> Row:
     if not known.any():
         return replace(base, hole="no documents")
     value = float(values[index][known].mean())
+    if base.items < 2:
+        return replace(base, value=value)
     error = float(np.sqrt((errors[index][known] ** 2).mean()))
     return replace(
         base,
@@ -249,34 +329,6 @@ def _rolling_row(base: Row, task: TaskScores, index: int) -> Row:
         high=value + 1.96 * error,
         interval="documents only",
     )
-
-
-def _nats(tasks: Sequence[TaskScores], index: int) -> float | None:
-    """The gold answer's mean log-likelihood per byte: moves where accuracy still sits at chance."""
-    values = np.concatenate([each.nats[index].reshape(-1) for each in tasks])
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
-
-
-def _interval(
-    own: np.ndarray, drawn: np.ndarray, *, everyone: np.ndarray, trials: int
-) -> tuple[float | None, float | None, float | None, str]:
-    """own: (S,) scores of the cell; drawn: (R, S) its replicates; everyone: (C, S)."""
-    known = np.isfinite(own)
-    if not known.any():
-        return None, None, None, ""
-    value = float(own[known].mean())
-    item_error = float(np.nanstd(drawn[:, known].mean(axis=1)))
-    seeds = int(known.sum())
-    whole = everyone[np.isfinite(everyone).all(axis=1)]
-    if seeds >= LEAST_SEEDS and len(whole):
-        variance = float(whole.var(axis=1, ddof=1).mean())
-        degrees = len(whole) * (whole.shape[1] - 1)
-        error = math.sqrt(variance / seeds + item_error**2)
-        if error > 0:
-            half = float(stats.t.ppf(0.975, degrees)) * error
-            return value, max(0.0, value - half), min(1.0, value + half), "seeds and items"
-    low, high = wilson(value, effective_trials(value, item_error, trials))
-    return value, low, high, "items only"
 
 
 def _adjusted(rows: list[Row]) -> list[Row]:

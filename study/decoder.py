@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from kernels.visibility import Visibility
+from study.continuation import Carried, Kept, caches, without_shared
 from study.pretrained import IGNORED, PAD, StudyDecoderConfig, StudyModel, real_tokens
 from study.stack import Stack
 
@@ -46,6 +47,35 @@ class DecoderForCausalLM(StudyModel):
         """Final, normed states of a laid-out batch."""
         mixing = self.decoder.mixing(batch.positions, batch.visibility)
         return self.decoder(self.embedding(batch.tokens), mixing)
+
+    @property
+    def carries(self) -> bool:
+        """Whether targets can go on from a context that was read once. A long convolution has no
+        incremental form and reads the whole text anew.
+        """
+        return self.config.mixer in ("attention", "ssd")
+
+    def read(self, batch: Batch) -> tuple[Float[Tensor, "B M"], Carried]:
+        """The states of every row's last column, and what later positions need of the row; rows end
+        in the last column (`study.continuation.flush_right`).
+        """
+        kept = Kept(layers=self.config.layers, mixer=self.config.mixer)
+        mixing = self.decoder.mixing(batch.positions, batch.visibility)
+        hidden = self.decoder(self.embedding(batch.tokens), mixing, caches=kept.caches)
+        return hidden[:, -1], kept.carried
+
+    def go_on(
+        self, batch: Batch, carried: Carried, rows: Int64[Tensor, " B"]
+    ) -> Float[Tensor, "B T M"]:
+        """States of positions (`study.continuation.own_half`) that follow what `read` has read: row
+        b goes on from the context `rows[b]`. What was carried can be gone on from again.
+        """
+        visibility, past = batch.visibility, batch.visibility.num_keys - batch.tokens.shape[1]
+        if self.config.mixer == "ssd":
+            visibility, past = without_shared(visibility, width=past), 0
+        mixing = self.decoder.mixing(batch.positions, visibility, past=past)
+        before = caches(carried, rows, mixer=self.config.mixer)
+        return self.decoder(self.embedding(batch.tokens), mixing, caches=before)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,11 +19,12 @@ from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from kernels.visibility import Visibility
+from study.continuation import Carried
 from study.pretrained import IGNORED, PAD, StudyEncoderDecoderConfig, StudyModel, real_tokens
 from study.stack import Crossing, Stack
 
 if TYPE_CHECKING:
-    from study.layout import Batch
+    from study.layout import Batch, SourceSide
 
 
 class EncoderDecoderForSeq2SeqLM(StudyModel):
@@ -45,19 +47,35 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
 
     def hidden(self, batch: Batch) -> Float[Tensor, "B T M"]:
         """The decoder's final, normed states of a laid-out batch."""
-        source = batch.source
-        if source is None:
-            raise ValueError(
-                "the batch has no source; legal: one laid out for architecture 'encoder_decoder'"
-            )
+        return self._write(batch, self.read(batch))
+
+    @property
+    def carries(self) -> bool:
+        """Whether targets can go on from a context that was read once: with every mixer."""
+        return True
+
+    def read(self, batch: Batch) -> Carried:
+        """Per layer the keys and values of every row's source, read once."""
+        source = _source(batch)
         reading = self.encoder.mixing(source.positions, source.visibility)
-        writing = self.decoder.mixing(batch.positions, batch.visibility)
-        crossing = self.decoder.crossing(source.cross)
         encoded = self.encoder(self.embedding(source.tokens), reading)
+        return tuple(self.decoder.memory(encoded))
+
+    def go_on(
+        self, batch: Batch, carried: Carried, rows: Int64[Tensor, " B"]
+    ) -> Float[Tensor, "B T M"]:
+        """The decoder's states where row b reads the source `rows[b]` of those that were read; the
+        batch's own source says which of its keys are seen.
+        """
+        return self._write(batch, _Chosen(carried, rows))
+
+    def _write(
+        self, batch: Batch, memory: Sequence[tuple[Tensor, Tensor]]
+    ) -> Float[Tensor, "B T M"]:
+        writing = self.decoder.mixing(batch.positions, batch.visibility)
+        crossing = self.decoder.crossing(_source(batch).cross)
         return self.decoder(
-            self.embedding(batch.tokens),
-            writing,
-            crossing=Crossing(mixing=crossing, memory=self.decoder.memory(encoded)),
+            self.embedding(batch.tokens), writing, crossing=Crossing(mixing=crossing, memory=memory)
         )
 
     def encode(
@@ -181,6 +199,30 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
             crossing=crossing,
             caches=self.caches(None if cache is None else cache.self_attention_cache),
         )
+
+
+class _Chosen(Sequence):
+    """Every layer's keys and values once for each target: copied when the layer asks for them, so
+    that only one layer's copies are there at a time.
+    """
+
+    def __init__(self, carried: Carried, rows: Int64[Tensor, " B"]) -> None:
+        self._carried, self._rows = carried, rows
+
+    def __len__(self) -> int:
+        return len(self._carried)
+
+    def __getitem__(self, layer: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        key, value = self._carried[layer]
+        return key.index_select(0, self._rows), value.index_select(0, self._rows)
+
+
+def _source(batch: Batch) -> SourceSide:
+    if batch.source is None:
+        raise ValueError(
+            "the batch has no source; legal: one laid out for architecture 'encoder_decoder'"
+        )
+    return batch.source
 
 
 class _EncoderCall:

@@ -1,7 +1,9 @@
 """The metrics of a run as an append-only file of JSON lines: the truth that every mirror copies.
 
 Owns the writer, which batches lines and never leaves a torn one in the middle, and the reader,
-which drops the steps that a resumed run computed again. No torch, so that a report can read curves.
+which drops the steps that a resumed run computed again. Both pass over what a disk or a power cut
+made of the file's end, loudly: it is less than a second's events, and no reason to lose a run. No
+torch, so that a report can read curves.
 
     {"event": "step", "step": 7, "loss": ...}        after the 7th update; loss before it
     {"event": "validation", "step": 7, "loss": ...}  nats per loss token on held-out data
@@ -13,12 +15,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.publish import patiently
+from study.store import loud
 
 FLUSH_SECONDS = 1.0
 
@@ -28,12 +31,15 @@ class EventLog:
     than the step's bookkeeping; `flush` is called before every save and on every way out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, warn: Callable[[str], None] = loud) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        self._end = _whole_lines(self._file)
-        os.ftruncate(self._file, self._end)
+        # Lines appended below a broken one would make it a broken line in the middle.
+        self._end = _good_lines(self._file)
+        if lost := os.fstat(self._file).st_size - self._end:
+            warn(f"{path}: the last {lost} bytes are no whole event and are cut off")
+            os.ftruncate(self._file, self._end)
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
 
@@ -86,11 +92,23 @@ class EventLog:
         self.close()
 
 
-def _whole_lines(file: int) -> int:
-    """Length of the file up to its last line end: a killed writer may have left half a line."""
-    size = os.fstat(file).st_size
+def _good_lines(file: int) -> int:
+    """Length of the file up to its last whole event: a killed writer may have left half a line, and
+    a disk that lost power zeros in place of some.
+    """
+    end = os.fstat(file).st_size
+    while end > 0:
+        line_end = _last_newline(file, end)
+        start = _last_newline(file, line_end - 1)
+        if line_end and _event(os.pread(file, line_end - 1 - start, start)) is not None:
+            return line_end
+        end = start
+    return 0
+
+
+def _last_newline(file: int, end: int) -> int:
+    """Where the text after the last newline before `end` begins."""
     block = 1 << 16
-    end = size
     while end > 0:
         start = max(end - block, 0)
         found = os.pread(file, end - start, start).rfind(b"\n")
@@ -98,6 +116,16 @@ def _whole_lines(file: int) -> int:
             return start + found + 1
         end = start
     return 0
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """The event of one line, or None where it is none."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    named = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return event if named else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,20 +137,22 @@ class Curve:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Every event as written, superseded ones included. A torn last line is left out; a torn line
-    elsewhere is an error, since no writer of ours makes one.
+    """Every event as written, superseded ones included. Half a line at the end is passed over,
+    since a writer may be at it; whole lines at the end that are no events are too, with a warning.
+    A broken line with events after it is an error, since no writer of ours makes one.
     """
     if not path.exists():
         return
-    lines = patiently(path.read_bytes).split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number} is not a JSON event: {line[:80]!r}") from error
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-            raise ValueError(f"{path}:{number} has no event name: {line[:80]!r}")
-        yield event
+    lines = patiently(path.read_bytes).split(b"\n")[:-1]
+    for number, line in enumerate(lines, start=1):
+        event = _event(line)
+        if event is not None:
+            yield event
+        elif any(_event(later) is not None for later in lines[number:]):
+            raise ValueError(f"{path}:{number} is no event, but events follow it: {line[:80]!r}")
+        else:
+            loud(f"{path}: {len(lines) - number + 1} lines from line {number} on are no events")
+            return
 
 
 def read_curve(path: Path) -> Curve:

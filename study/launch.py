@@ -27,7 +27,7 @@ from study.execution import Execution
 from study.plan import Sweep, all_kept_steps, children, descendants
 from study.run import Adapt, Evaluation, External, Finetune, Run, Trained, dependencies, run_id
 from study.signals import EXIT_CODE, STOPPING
-from study.store import RunDirectory, Store
+from study.store import RunDirectory, Store, loud
 from study.worker import ended, job, note_failure
 
 WORKER = (sys.executable, "-m", "study.cli", "worker")
@@ -75,12 +75,19 @@ class LaunchError(RuntimeError):
 
 def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
     """The runs that have something left to do, after a check that needs no worker: whose the
-    directories are. A finished parent whose checkpoint is asked for and missing computes it again.
+    directories are. A finished parent whose checkpoint is asked for and missing computes it again;
+    an evaluation whose published scores are damaged is scored again.
     """
     states = store.statuses(sweep.runs)
     for run in sweep.runs:
         store.check_owner(run)
     todo = {run_id(run) for run in sweep.runs if states[run_id(run)] != "done"}
+    for run in sweep.runs:
+        if isinstance(run, Evaluation) and run_id(run) not in todo:
+            damage = RunDirectory(store.directory(run)).damage()
+            if damage is not None:
+                loud(f"{run.slug!r} is scored again: {damage}")
+                todo.add(run_id(run))
     for run in reversed(sweep.runs):  # children first: an ancestor may have to go first in turn
         parent, step = start_of(run)
         if run_id(run) not in todo or parent is None or run_id(parent) in todo:

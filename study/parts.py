@@ -423,16 +423,60 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """The options of the one scoring rule that can change an answer.
+    """The options of the one scoring rule that can change an answer. `study.conventions` names the
+    combinations that mean this project's, lm-eval's and the paper's convention.
 
     end_of_sequence: the target ends in an end of sequence, which is scored (T0-Eval does, EAI-Eval
     does not).
     truncation: which side of a context that is too long is cut (counted in the result, never
     silent).
+    encoding: `apart` tokenises context and target each alone, so that a target has the same tokens
+    after every context. `joint` tokenises the two as one text and takes as the target what is left
+    after as many tokens as the context has alone (lm-eval's causal models); an encoder-decoder has
+    two texts and encodes apart always.
+    spaces: what stands at the end of a context: `move` takes spaces, `move_whitespace` any white
+    space (lm-eval's) over to the target's beginning, `keep` leaves it.
+    start: what an empty context means. `always`: the model's start token stands before every
+    context, and alone before a target without one. `empty`: a prefix token (beginning of sequence,
+    or the end where there is none) is the context where there is none, and nothing stands before
+    another (lm-eval's). The models of this study put their start token in front of either, as their
+    `forward` does; an encoder reads the prefix token.
+    special_tokens: `none`, or what the `tokenizer` itself adds: to context and joint text, or to an
+    encoder's text (lm-eval's). Never to a target.
+    length: what `max_length` limits: the `total` of context, target and end of sequence, or what is
+    `read`, which a target's last token is not and which counts an encoder's and a decoder's side
+    apart (lm-eval's). An end of sequence then has no room of its own, and a target behind which it
+    does not fit is never the answer where it is scored.
+    windows: what a window of a long document has as its context: `half` of a window, or the last
+    `token` before it (lm-eval's).
     """
 
     end_of_sequence: bool
     truncation: Literal["left", "right"]
+    encoding: Literal["apart", "joint"] = "apart"
+    spaces: Literal["move", "move_whitespace", "keep"] = "move"
+    start: Literal["always", "empty"] = "always"
+    special_tokens: Literal["none", "tokenizer"] = "none"
+    length: Literal["total", "read"] = "total"
+    windows: Literal["half", "token"] = "half"
+
+    def __post_init__(self) -> None:
+        for name, declared in _LEGAL_SCORING.items():
+            if getattr(self, name) not in declared:
+                raise ValueError(
+                    f"Scoring.{name} is {getattr(self, name)!r}; legal: {', '.join(declared)}"
+                )
+
+
+_LEGAL_SCORING = {
+    "truncation": ("left", "right"),
+    "encoding": ("apart", "joint"),
+    "spaces": ("move", "move_whitespace", "keep"),
+    "start": ("always", "empty"),
+    "special_tokens": ("none", "tokenizer"),
+    "length": ("total", "read"),
+    "windows": ("half", "token"),
+}
 
 
 Metric = Literal["rank", "rank_contexts", "rank_all", "greedy", "rolling"]

@@ -21,6 +21,7 @@ from kernels import longconv
 from kernels.attention import prepare
 from kernels.visibility import Visibility
 from study.block_diagonal import projection
+from study.continuation import StatePassing
 from study.long_convolution import LongConvolution
 from study.mixers import Attention, KeyValues, Mixing
 from study.positions import (
@@ -119,7 +120,7 @@ class Layer(nn.Module):
         *,
         crossing: Mixing | None,
         memory: tuple[Tensor, Tensor] | None,
-        cache: KeyValues | None,
+        cache: KeyValues | StatePassing | None,
     ) -> Float[Tensor, "B T M"]:
         if self.positions is not None:
             visibility = mixing.visibility
@@ -137,14 +138,18 @@ class Layer(nn.Module):
             hidden = hidden + _drop(read, self.dropout, self.training)
         return hidden + _drop(self.mlp(self.mlp_norm(hidden)), self.dropout, self.training)
 
-    def _mix(self, hidden: Tensor, mixing: Mixing, cache: KeyValues | None) -> Tensor:
-        if self.attention is not None:
-            return self.attention(hidden, mixing, cache=cache)
+    def _mix(
+        self, hidden: Tensor, mixing: Mixing, cache: KeyValues | StatePassing | None
+    ) -> Tensor:
+        passing = cache if isinstance(cache, StatePassing) else None
+        if self.attention is not None and passing is None:
+            return self.attention(hidden, mixing, cache=cache)  # type: ignore[arg-type]
+        if self.state_space is not None and passing is cache:
+            return self.state_space(hidden, mixing, passing=passing)
         if cache is not None:
             raise ValueError("a key-value cache, and the mixer has none; legal: use_cache=False")
-        mixer = self.state_space if self.long_convolution is None else self.long_convolution
-        assert mixer is not None
-        return mixer(hidden, mixing)
+        assert self.long_convolution is not None
+        return self.long_convolution(hidden, mixing)
 
 
 def _attention(model: Model, dropout: float) -> Attention:
@@ -233,7 +238,7 @@ class Stack(nn.Module):
         mixing: Mixing,
         *,
         crossing: Crossing | None = None,
-        caches: Sequence[KeyValues] | None = None,
+        caches: Sequence[KeyValues | StatePassing] | None = None,
     ) -> Float[Tensor, "B T M"]:
         hidden = _drop(embedded, self.dropout, self.training)
         across = None if crossing is None else crossing.mixing

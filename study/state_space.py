@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kernels.ssd import ssd
+from kernels.visibility import Visibility
+from study.continuation import StatePassing
 from study.mixers import Mixing
 from study.run import Model
 from study.short_filter import short_filter
@@ -26,7 +28,11 @@ SHORT_TAPS = 4
 
 
 class StateSpace(nn.Module):
-    """One state-space mixer. dropout: of whole values, as in `study.mixers.Attention`."""
+    """One state-space mixer. dropout: of whole values, as in `study.mixers.Attention`.
+
+    `passing` hands a document's state over from one call to the next; all rows of a call that
+    leaves one end in its last column.
+    """
 
     def __init__(self, model: Model, *, dropout: float) -> None:
         super().__init__()
@@ -45,9 +51,14 @@ class StateSpace(nn.Module):
         self.skip = nn.Parameter(torch.empty(model.heads))
         self.state_norm = nn.Parameter(torch.empty(inner))
 
-    def forward(self, hidden: Float[Tensor, "B T M"], mixing: Mixing) -> Float[Tensor, "B T M"]:
+    def forward(
+        self, hidden: Float[Tensor, "B T M"], mixing: Mixing, *, passing: StatePassing | None = None
+    ) -> Float[Tensor, "B T M"]:
         drawn = [self.value(hidden), self.write(hidden), self.read(hidden)]
-        mixed = functional.silu(short_filter(torch.cat(drawn, -1), self.short, mixing.visibility))
+        joined = torch.cat(drawn, -1)
+        taps, state = (None, None) if passing is None or passing.before is None else passing.before
+        filtered = short_filter(joined, self.short, mixing.visibility, before=taps)
+        mixed = functional.silu(filtered)
         value, write, read = (
             part.unflatten(-1, (self.heads, -1))
             for part in mixed.split([each.shape[-1] for each in drawn], -1)
@@ -61,7 +72,18 @@ class StateSpace(nn.Module):
             step = functional.softplus(step.to(wide) + self.step_bias)
             decay = -self.log_decay.exp() * step
             inputs = (step[..., None] * value).to(value.dtype)
-            states, _ = ssd(inputs, decay, write, read, mixing.visibility)
+            states, last = ssd(inputs, decay, write, read, mixing.visibility, initial_state=state)
             states = (states + self.skip[:, None] * value).flatten(2)
+        if passing is not None and passing.before is None:
+            passing.after = _last_inputs(joined, mixing.visibility), last
         states = states * functional.silu(self.gate(hidden))
         return self.output(functional.rms_norm(states, states.shape[-1:], self.state_norm, 1e-6))
+
+
+def _last_inputs(joined: Float[Tensor, "B T C"], visibility: Visibility) -> Float[Tensor, "B O C"]:
+    """The last document's newest inputs of the short filter, zero where it had not begun."""
+    wanted = SHORT_TAPS - 1
+    newest = joined[:, -wanted:]
+    index = torch.arange(joined.shape[1], device=joined.device)[-wanted:]
+    newest = newest * (index >= visibility.start[:, -1:])[..., None]
+    return functional.pad(newest, (0, 0, wanted - newest.shape[1], 0))

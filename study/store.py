@@ -28,6 +28,7 @@ from study.decode import DecodeError, decode, encode
 from study.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.plan import differences
 from study.publish import (
+    MANIFEST,
     CorruptError,
     aside_name,
     is_aside,
@@ -304,6 +305,21 @@ class RunDirectory:
     def scores(self, digest: str) -> Path:
         """Where the scores of this digest lie, whether or not they are there."""
         return self.path / "scores" / digest
+
+    def damage(self) -> str | None:
+        """What is wrong with the scores that the seal names: the file that is missing, cut or
+        changed. None where all is well, or no scores are named.
+        """
+        try:
+            named = (self.done() or {}).get("scores")
+            if named is not None:
+                place = self.scores(str(named))
+                # What was not published whole has nothing that it could be checked against.
+                if not place.is_dir() or (place / MANIFEST).exists():
+                    verify(place)
+        except CorruptError as error:
+            return str(error)
+        return None
 
     def published_scores(self) -> list[str]:
         """Digests under which scores were published."""

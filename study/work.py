@@ -449,7 +449,7 @@ def _plan(run: Trained, desk: Desk) -> Plan:
 def _records(run: Trained, desk: Desk) -> Records:
     """A finished run's curve stands; it writes neither events nor a mirror of them."""
     return Records(
-        log=None if desk.todo.finished else EventLog(desk.directory.events),
+        log=None if desk.todo.finished else EventLog(desk.directory.events, warn=desk.warn),
         mirror=Mirror(
             run,
             mode="off" if desk.todo.finished else desk.execution.wandb,

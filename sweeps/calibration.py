@@ -2,8 +2,9 @@
 beside published numbers before any suite is trusted.
 
 `PUBLISHED` holds the numbers with their sources: only what could be read in a source is here, and
-an empty slot says what is missing. `study eval sweeps/calibration.py` scores; comparing is a
-reader's, since the sources differ in what they average (see each entry).
+an empty slot says what is missing. `study eval sweeps/calibration.py` scores and prints the
+differences, each with the 95% interval of our number; sources differ in what they average, so each
+entry says it, and ours are averaged alike.
 
 Checkpoints are directories below a --data-dir, as `google/t5-xl-lm-adapt` would be cloned; pickled
 weights are never read, so one without safetensors is converted first. `study pin
@@ -11,29 +12,15 @@ sweeps/calibration.py --data-dir DIR` writes each directory's digest. T5 v1.1 is
 today; a GPT-NeoX (Pythia) is declared, and its scoring refused by name until it can.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from eval.published import Published
 from study import eai, pins, t0
 from study.run import Architecture, Evaluation, External
 
 REPORT = {"title": "Public checkpoints on our suites"}
 CLAIMS = ()
 PINS = pins.load(Path(__file__).with_name("pins.toml"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """Accuracies in per cent by task of a suite; "(suite)" is the suite's own mean.
-
-    what: how the source averages. source: empty where nothing was found, and what says so.
-    """
-
-    suite: str
-    what: str
-    source: str
-    scores: dict[str, float]
-
 
 CHECKPOINTS: dict[str, tuple[Architecture, str]] = {
     # slug: architecture, the hub's name
@@ -48,7 +35,9 @@ PUBLISHED = {
     "t0_3b": (
         Published(
             suite="t0",
-            what="mean over prompts, where our score is the median; ANLI is the mean of its rounds",
+            what="mean over prompts; ANLI is the mean of its rounds",
+            prompts="mean",
+            means={"anli (mean)": ("anli_r1", "anli_r2", "anli_r3")},
             source="huggingface.co/hamishivi/hypertask_T0_3B, README (Ivison et al., "
             "arXiv 2212.10315)",
             scores={
@@ -69,12 +58,14 @@ PUBLISHED = {
             suite="t0",
             what="median over prompts, mean over the 11 data sets",
             source="Wang et al. 2022, arXiv 2204.05832, Table 8",
+            tasks=11,
             scores={"(suite)": 62.5},
         ),
         Published(
             suite="eai",
-            what="mean over the 31 tasks, of which our suite has 26",
+            what="mean over 31 tasks, one prompt each",
             source="Wang et al. 2022, arXiv 2204.05832, Table 8",
+            tasks=31,
             scores={"(suite)": 52.2},
         ),
     ),
@@ -83,12 +74,14 @@ PUBLISHED = {
             suite="t0",
             what="median over prompts, mean over the 11 data sets",
             source="Wang et al. 2022, arXiv 2204.05832, Table 8",
+            tasks=11,
             scores={"(suite)": 43.2},
         ),
         Published(
             suite="eai",
-            what="mean over the 31 tasks, of which our suite has 26",
+            what="mean over 31 tasks, one prompt each",
             source="Wang et al. 2022, arXiv 2204.05832, Table 8",
+            tasks=31,
             scores={"(suite)": 39.0},
         ),
     ),

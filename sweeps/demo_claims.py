@@ -32,6 +32,8 @@ SHARED = ("effect", "cause", "similar")
 MORE = ("ending", "referent", "last_word")
 PROMPT = "plain"
 STEPS = Steps(budgets=(586, 1172), unfinetuned=0, lm_from=530, lm=780, non_causal=390, pruned=390)
+# half the demo's: 24 finetunings a seed take most of the time
+FINETUNING_STEPS = 146
 CHOSEN = rates.load(Path(__file__).with_name("demo_rates.json"))
 
 
@@ -75,7 +77,7 @@ def runs():
             pretraining=small_training(1.0, steps=STEPS.budgets[-1], batch_size=scale.batch_size),
             finetuning=small_training(
                 1.0,
-                steps=scale.finetune_steps,
+                steps=FINETUNING_STEPS,
                 batch_size=scale.finetune_batch_size,
                 dropout=0.1,
             ),

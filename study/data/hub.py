@@ -1,7 +1,8 @@
 """A hub data set as a file in the cache: what a machine without a network reads instead.
 
-Owns the copy, its name and its rows, which are those of the stream, in its order. The stream itself
-is `sources`' affair.
+Owns the copy, its name, its check and its rows, which are those of the stream, in its order. The
+stream itself is `sources`' affair. A copy has no digest that a run could name (the hub's commit is
+that), so each page carries a checksum and is checked once a process before the first row is given.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def keep(rows: Iterable[Row], path: Path) -> None:
     waiting = iter(rows)
     try:
         first = pyarrow.Table.from_pylist(list(islice(waiting, ROWS)))
-        with pyarrow.parquet.ParquetWriter(aside, first.schema) as writer:
+        with pyarrow.parquet.ParquetWriter(aside, first.schema, write_page_checksum=True) as writer:
             writer.write_table(first)
             while batch := list(islice(waiting, ROWS)):
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=first.schema))
@@ -48,6 +49,27 @@ def keep(rows: Iterable[Row], path: Path) -> None:
         raise ValueError(f"{path.name}: rows that are not all of one form: {error}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+_checked: set[tuple[str, int, int, int]] = set()
+
+
+def check(path: Path) -> None:
+    """Raises ValueError naming the copy where it is cut short or a byte of it has changed."""
+    import pyarrow
+    import pyarrow.parquet
+
+    stat = path.stat()
+    key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    if key in _checked:
+        return
+    try:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            for _ in file.iter_batches():
+                pass
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    _checked.add(key)
 
 
 def read(path: Path) -> Iterator[Row]:

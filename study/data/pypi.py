@@ -9,6 +9,7 @@ included), so the archive comes by unearth, the index client of PDM, under pip's
 from __future__ import annotations
 
 import ast
+import atexit
 import hashlib
 import re
 import shutil
@@ -24,11 +25,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+from study.store import loud
+
 if TYPE_CHECKING:
     from unearth import Link, Package, PackageFinder
 
 _URI = re.compile(r"pypi://([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)/(.+)")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+ABSENT = "no such file inside"
+
+
+class DamagedError(ValueError):
+    """An archive that can't be read. The message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +64,32 @@ def member(uri: str, digest: str, *, cache: Path, offline: bool) -> Path:
     """The path of the member on this machine, its bytes checked against `digest` (sha256 hex).
 
     Archives that lie in the cache are tried first, so a machine without an index can be given one.
+    A damaged one is passed over, loudly, where an index can be asked instead. A cache that can't be
+    written is read, and what it lacks goes to a folder of this process.
     """
     release = Release.parse(uri)
     home = cache / "pypi" / f"{release.name}-{release.version}"
-    kept = home / digest / PurePosixPath(release.path).name
-    if kept.is_file() and _digest(kept) == digest:
-        return kept
-    found: dict[str, str] = {}
-    for archive in _archives(release, home / "archives", offline=offline):
-        taken = _take(archive, release, kept)
-        if taken == digest:
+    inside = PurePosixPath(digest) / PurePosixPath(release.path).name
+    places = [home, _scratch.get(home, home)]
+    for kept in (place / inside for place in places):
+        if kept.is_file() and _digest(kept) == digest:
             return kept
-        found[archive.name] = taken or "no such file inside"
+    own = _writable(home)
+    found: dict[str, str] = {}
+    for archive in _held(places):
+        try:
+            found[archive.name] = _take(archive, release, own / inside) or ABSENT
+        except DamagedError as error:
+            if offline:
+                raise
+            loud(f"{error}; the package index is asked")
+        if found.get(archive.name) == digest:
+            return own / inside
+    if not offline:
+        for archive in _downloaded(release, own / "archives", but=set(found)):
+            found[archive.name] = _take(archive, release, own / inside) or ABSENT
+            if found[archive.name] == digest:
+                return own / inside
     if not found:
         raise ValueError(
             f"source {uri!r}: no archive in {home / 'archives'}, and this machine is offline"
@@ -83,17 +107,36 @@ def is_kept(uri: str, digest: str, *, cache: Path) -> bool:
     return any(each.name.endswith(_ARCHIVES) for each in (home / "archives").glob("*"))
 
 
-def _archives(release: Release, folder: Path, *, offline: bool) -> Iterator[Path]:
-    """What the cache holds, then what an index holds: a wheel for any machine, then the source
-    distribution.
+_scratch: dict[Path, Path] = {}
+
+
+def _writable(home: Path) -> Path:
+    """`home`, or a folder of this process where the cache can't be written."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError as error:
+        if home not in _scratch:
+            loud(f"the cache {home} can't be written ({error.strerror}); going on without it")
+            folder = tempfile.mkdtemp(prefix="archstudy-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _scratch[home] = Path(folder)
+        return _scratch[home]
+
+
+def _held(places: list[Path]) -> list[Path]:
+    """The archives in these places."""
+    found = {each for place in places for each in (place / "archives").glob("*")}
+    return sorted(each for each in found if each.name.endswith(_ARCHIVES))
+
+
+def _downloaded(release: Release, folder: Path, *, but: set[str]) -> Iterator[Path]:
+    """What an index holds, `but` these names, downloaded into `folder`: a wheel for any machine,
+    then the source distribution.
     """
-    held = sorted(each for each in folder.glob("*") if each.name.endswith(_ARCHIVES))
-    yield from held
-    if offline:
-        return
-    names = {each.name for each in held}
-    for link_name, fetch in _links(release):
-        if link_name not in names:
+    for name, fetch in _links(release):
+        if name not in but:
             yield fetch(folder)
 
 
@@ -143,6 +186,8 @@ def _download(finder: PackageFinder, link: Link, folder: Path) -> Path:
             path = Path(finder.download(link, aside))
         except Exception as error:
             raise ValueError(f"{link.filename}: the download failed ({error})") from error
+        if not path.is_relative_to(aside):  # a file:// link is not downloaded: it is the user's own
+            path = Path(shutil.copyfile(path, Path(aside) / link.filename))
         return path.replace(folder / link.filename)
 
 
@@ -196,7 +241,7 @@ def _take(archive: Path, release: Release, target: Path) -> str | None:
                     aside.replace(target)
                 return digest
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{archive}: not a readable archive ({error}); remove it") from error
+        raise DamagedError(f"{archive}: not a readable archive ({error}); remove it") from error
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from study.data import hub, pypi, readers
 from study.data.readers import Row
 from study.publish import sha256
 from study.run import Source
+from study.store import loud
 
 # read when asked, where the libraries read them once at import
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -107,7 +108,7 @@ def fetch(source: Source, *, access: Access) -> str:
             return "built in"
         case "hf":
             copy = hub.copy_path(source, cache=access.cache)
-            if not copy.exists():
+            if not _is_whole(copy, source, access=access):
                 hub.keep(_streamed(source, access=access), copy)
             return str(copy)
         case _:
@@ -236,7 +237,7 @@ def _local(uri: str, name: str, digest: str, *, access: Access) -> Path:
 
 def _hub(source: Source, *, access: Access) -> Iterator[Row]:
     copy = hub.copy_path(source, cache=access.cache)
-    if copy.exists():
+    if _is_whole(copy, source, access=access):
         return hub.read(copy)
     return _streamed(source, access=access)
 
@@ -249,6 +250,25 @@ def _offline(access: Access) -> str:
         if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
             return f" ({name} is set)"
     return ""
+
+
+def _is_whole(copy: Path, source: Source, *, access: Access) -> bool:
+    """Whether there is a copy to read. A damaged one is passed over, loudly, where the hub can be
+    asked, and an error where it can't.
+    """
+    if not copy.exists():
+        return False
+    try:
+        hub.check(copy)
+    except ValueError as error:
+        if reason := _offline(access):
+            raise ValueError(
+                f"source {source.uri!r}: {error}, and this machine is offline{reason}; remove it, "
+                "and `study fetch` brings it again"
+            ) from error
+        loud(f"source {source.uri!r}: {error}; the hub is asked again")
+        return False
+    return True
 
 
 def _streamed(source: Source, *, access: Access) -> Iterator[Row]:

@@ -59,6 +59,10 @@ class Tokenizer:
         """Text of the ids; pad, end of sequence and sentinels are left out."""
         return self._fast.decode([int(each) for each in ids], skip_special_tokens=True)
 
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """As `decode`, of many rows at once."""
+        return self._fast.decode_batch(list(rows), skip_special_tokens=True)
+
     def sentinel(self, index: int) -> int:
         """The id of sentinel `index`; sentinel 0 is the last id of the vocabulary."""
         if not 0 <= index < self.num_sentinels:

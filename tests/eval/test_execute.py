@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from eval.execute import execute
 from eval.panel import read
 from eval.subjects import directory_digest, open_directory
 from study.execution import Execution
+from study.launch import remaining
+from study.plan import Sweep, close
 from study.presets import small_training, world, world_suite_task
 from study.run import (
     Corpus,
@@ -28,6 +31,7 @@ from study.run import (
     Suite,
     Text,
     TrainedBPE,
+    run_id,
 )
 from study.store import CorruptError, Store
 from study.work import corpus_path
@@ -233,3 +237,42 @@ def test_a_stop_in_the_middle_publishes_nothing(tree):
     assert store.existing(other).published_scores() == []
     execute(other, store=store, execution=execution)
     assert store.existing(other).done() is not None
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+FILES = ("items.parquet", "results.json", "manifest.json")
+DAMAGES = [(damage, name) for damage in (cut, flip) for name in FILES]
+DAMAGES += [(cut, "done.json"), *((Path.unlink, name) for name in FILES[:2])]
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"), DAMAGES, ids=[f"{damage.__name__} {name}" for damage, name in DAMAGES]
+)
+def test_damaged_scores_are_no_scores_and_are_made_again(tree, damage, name):
+    """One file at a time: a hole in every table until `study eval` has scored again."""
+    run, store, execution, _ = tree
+    execute(run, store=store, execution=execution)
+    sweep = Sweep(path=Path("made.py"), title="t", declared=(run,), runs=close([run]))
+    before = {run_id(each) for each in remaining(sweep, store=store)}
+    place, _, table = published(run, store)
+    damage((store.existing(run).path if name == "done.json" else place) / name)
+    found = read(run, naming=Naming([run]), store=store)
+    assert found.results is None
+    assert found.hole.startswith("scores unreadable")
+    assert name in found.hole
+    assert {run_id(each) for each in remaining(sweep, store=store)} == before | {run_id(run)}
+    told = []
+    execute(run, store=store, execution=execution, report=told.append)
+    assert any(name in each["message"] for each in told if each["event"] == "warning")
+    assert {run_id(each) for each in remaining(sweep, store=store)} == before
+    assert published(run, store)[2].equals(table)
+    assert read(run, naming=Naming([run]), store=store).hole == ""

@@ -93,7 +93,7 @@ def test_the_section_shows_costs_scores_and_exponents(tmp_path):
     assert "cells matched by parameters, by FLOPs" not in words
     text = (tmp_path / "out" / "report.md").read_text()
     assert "## Mixers: quality and cost" in text
-    assert "## Mixers: measured cost against length" in text
+    assert "### Measured cost against length" in text
 
 
 def test_without_measured_times_the_hole_names_the_command(tmp_path):

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 from html.parser import HTMLParser
 from types import ModuleType
 
@@ -223,7 +224,7 @@ class Checker(HTMLParser):
         if tag not in self.void:
             self.open.append(tag)
         for name, value in attrs:
-            if name in ("src", "href", "xlink:href") and not (value or "").startswith("#"):
+            if name in ("src", "href", "xlink:href") and re.match(r"[a-z]+:|/", value or ""):
                 self.outside.append(value)
             if name == "id":
                 self.ids.append(value)
@@ -244,7 +245,6 @@ def checked(path):
     checker.close()
     assert not checker.open
     assert not checker.outside
-    assert "script" not in checker.open
     assert len(checker.ids) == len(set(checker.ids))
     return " ".join(" ".join(checker.words).split())
 
@@ -358,7 +358,7 @@ def test_hostile_names_stay_text(tmp_path):
     sweep = sweep_of(runs, tmp_path, title=HOSTILE)
     path = write(sweep, store=store, out_dir=tmp_path / "out")
     assert HOSTILE in checked(path)
-    assert "<script" not in path.read_text()
+    assert path.read_text().count("<script") == 1
     assert "<script" not in (path.parent / "report.md").read_text()
 
 
@@ -420,7 +420,7 @@ def test_an_end_in_between_leaves_whole_files_and_the_next_start_writes_them(
     runs, store = study(1), Store(tmp_path / "runs")
     sweep, out = sweep_of(runs, tmp_path), tmp_path / "out"
     write(sweep, store=store, out_dir=out)
-    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    whole = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     real, calls = os.fsync, []
 
     def ends(handle):
@@ -433,18 +433,18 @@ def test_an_end_in_between_leaves_whole_files_and_the_next_start_writes_them(
     with pytest.raises(type(error)):
         write(sweep, store=store, out_dir=out)
     monkeypatch.setattr(os, "fsync", real)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
     write(sweep, store=store, out_dir=out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
 
 
 def test_nothing_is_written_before_everything_is_rendered(tmp_path, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eval.page.render", interrupted)
+    monkeypatch.setattr("eval.report.page.render", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(
             sweep_of(study(1), tmp_path), store=Store(tmp_path / "runs"), out_dir=tmp_path / "out"
         )
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()

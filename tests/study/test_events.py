@@ -31,15 +31,58 @@ def test_what_was_lost_is_gone_before_it_is_computed_again(tmp_path):
     assert [event["step"] for event in read_curve(path).steps] == [1]
 
 
-def test_a_torn_last_line_is_ignored_and_cut_by_the_next_writer(tmp_path):
+TORN = b'{"event":"step","step":2,"torn":"' + 100 * b"x"
+
+
+def test_a_torn_last_line_is_ignored_and_cut_by_the_next_writer(tmp_path, capfd):
     path = tmp_path / "events.jsonl"
     _log(path, ("step", {"step": 1, "loss": 1.0}))
     with path.open("ab") as file:
-        file.write(b'{"event":"step","step":2,"torn":"' + 100 * b"x")
+        file.write(TORN)
     assert [event["step"] for event in read_curve(path).steps] == [1]
+    assert capfd.readouterr().err == ""  # a writer may be at it this moment
     _log(path, ("step", {"step": 2, "loss": 2.0}))
+    assert f"the last {len(TORN)} bytes are no whole event and are cut" in capfd.readouterr().err
     assert [event["step"] for event in read_curve(path).steps] == [1, 2]
     assert path.read_bytes().endswith(b'"loss":2.0}\n')
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"\0" * 4096 + b"\n",
+        b'{"event":"step","st' + b"\0" * 100_000 + b"\n",
+        b"garbage\n[1]\n{}\n",
+        b'{"event":"step","step":2\n' + TORN,
+        b"\xff\xfe\n",
+    ],
+    ids=["zeros", "half a line, then zeros", "other lines", "broken and torn", "no UTF-8"],
+)
+def test_a_broken_tail_is_passed_over_loudly_and_cut_by_the_next_writer(tmp_path, capfd, tail):
+    """As a disk leaves it that lost power: a line end, but no event before it."""
+    path = tmp_path / "events.jsonl"
+    _log(path, ("step", {"step": 1, "loss": 1.0}))
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    assert [event["step"] for event in read_curve(path).steps] == [1]
+    assert "events.jsonl: " in (said := capfd.readouterr().err)
+    assert "from line 2 on are no events" in said
+    told = []
+    with EventLog(path, warn=told.append) as log:
+        log.write("step", step=2, loss=2.0)
+    assert len(told) == 1
+    assert f"the last {len(tail)} bytes" in told[0]
+    assert path.read_bytes()[: len(whole)] == whole
+    assert [event["step"] for event in read_curve(path).steps] == [1, 2]
+    assert capfd.readouterr().err == ""
+
+
+def test_an_undamaged_file_is_opened_without_a_word(tmp_path, capfd):
+    path = tmp_path / "events.jsonl"
+    for step in (1, 2):
+        _log(path, ("step", {"step": step, "padding": "x" * 200_000}))
+    assert len(list(read_events(path))) == 2
+    assert capfd.readouterr().err == ""
 
 
 def test_a_file_of_one_torn_line_is_empty(tmp_path):
@@ -53,7 +96,7 @@ def test_a_file_of_one_torn_line_is_empty(tmp_path):
 def test_a_broken_line_elsewhere_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "events.jsonl"
     path.write_text('{"event":"step","step":1}\ngarbage\n{"event":"step","step":2}\n')
-    with pytest.raises(ValueError, match=r"events\.jsonl:2 is not a JSON event"):
+    with pytest.raises(ValueError, match=r"events\.jsonl:2 is no event, but events follow"):
         read_curve(path)
 
 

@@ -1,0 +1,93 @@
+"""What the sections of one report are made from, read and computed once.
+
+Owns no numbers: scores come from `eval.table`, verdicts from `eval.verdicts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, Protocol
+
+from eval import table
+from eval.blocks import by_size
+from eval.claims import Claim
+from eval.panel import Panel, panels
+from eval.prose import Block
+from eval.table import Row, Table
+from study.run import Run
+from study.store import Store
+
+Budgets = Literal["refuse", "label"]
+"""Whether cells of unequal token budgets stand in one table: never, or labelled."""
+
+
+class SweepLike(Protocol):
+    """What a report needs of a plan (`study.plan.Sweep`)."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def runs(self) -> tuple[Run, ...]: ...
+    @property
+    def module(self) -> ModuleType | None: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """panels: scores as arrays, one a suite and model size; scores: the one table of them;
+    verdicts: the claims as each model size decides them. out_dir: where the page will lie.
+    """
+
+    sweep: SweepLike
+    store: Store
+    panels: tuple[Panel, ...]
+    scores: Table
+    claims: tuple[Claim, ...]
+    verdicts: tuple[Block, ...]
+    out_dir: Path
+    budgets: Budgets = "refuse"
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return self.sweep.runs
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """What the sweep says of its report: title, banner."""
+        return getattr(self.sweep.module, "REPORT", {})
+
+    def rows(self, panel: Panel) -> list[Row]:
+        """The table's rows of one panel."""
+        return own_rows(panel, self.scores.rows)
+
+    def name(self, panel: Panel) -> str:
+        """As a heading says it."""
+        return f"{panel.suite}, {panel.size}"
+
+
+def gather(
+    sweep: SweepLike, *, store: Store, out_dir: Path, budgets: Budgets = "refuse"
+) -> Material:
+    """Reads every published score of the plan."""
+    claims: tuple[Claim, ...] = tuple(getattr(sweep.module, "CLAIMS", ()))
+    found = tuple(panels(sweep.runs, store=store))
+    return Material(
+        sweep=sweep,
+        store=store,
+        panels=found,
+        scores=table.build(found),
+        claims=claims,
+        verdicts=tuple(by_size(found, claims)),
+        out_dir=Path(out_dir),
+        budgets=budgets,
+    )
+
+
+def own_rows(panel: Panel, rows: Sequence[Row]) -> list[Row]:
+    """The rows of one suite and size."""
+    return [row for row in rows if row.suite == panel.suite and row.size == panel.size]

@@ -1,0 +1,47 @@
+"""Which sections a report has, in the order of the page.
+
+A new section is a function of the `Material` in a module of its own and one entry here; it returns
+None where a plan has nothing for it. HTML, Markdown and LaTeX render all of them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eval.material import Material
+from eval.section import Section
+from eval.sections import (
+    adaptation,
+    claims,
+    curves,
+    differences,
+    holes,
+    ledger,
+    mixers,
+    provenance,
+    scores,
+    scoring,
+    tasks,
+)
+
+Make = Callable[[Material], Section | None]
+
+SECTIONS: tuple[Make, ...] = (
+    scores.section,
+    claims.section,
+    differences.section,
+    tasks.section,
+    curves.section,
+    mixers.section,
+    ledger.section,
+    adaptation.section,
+    scoring.section,
+    holes.section,
+    provenance.section,
+)
+
+
+def made(material: Material) -> tuple[Section, ...]:
+    """Those that this report has."""
+    found = (make(material) for make in SECTIONS)
+    return tuple(each for each in found if each is not None)

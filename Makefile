@@ -1,9 +1,9 @@
-# make demo | test | check | slow | aot | cluster-test | gpu | format. Every target sets up .venv first.
+# make demo | test | check | slow | aot | cluster-test | browser-test | gpu | format. Every target sets up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 CLUSTER_TESTS ?= tests/cluster
 
-.PHONY: setup demo test slow check aot cluster-test gpu sanitize format
+.PHONY: setup demo test slow check aot cluster-test browser-test gpu sanitize format
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make check   ruff, pyright, import-linter"
 	@echo "make aot     compile the Triton kernels for GPUs that need not be here"
 	@echo "make cluster-test   a real two-node SLURM on this machine, and what can go wrong on it"
+	@echo "make browser-test   the report's page in a headless Chromium, and its LaTeX through pdflatex"
 	@echo "make gpu     on a GPU: parity of the kernels, then their speed beside peers"
 
 setup: .venv/installed
@@ -26,10 +27,10 @@ demo: setup
 	$(BIN)/study run sweeps/demo.py
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow and not gpu and not cluster' -n 2
+	$(BIN)/python -m pytest -m 'not slow and not gpu and not cluster and not browser' -n 2
 
 slow: setup
-	$(BIN)/python -m pytest -m 'slow and not gpu and not cluster'
+	$(BIN)/python -m pytest -m 'slow and not gpu and not cluster and not browser'
 
 check: setup
 	$(BIN)/ruff check .
@@ -44,6 +45,11 @@ aot: setup
 cluster-test: setup
 	tests/cluster/install.sh
 	$(BIN)/python -m pytest $(CLUSTER_TESTS) -n 2 --dist loadfile
+
+# installs Debian's chromium, chromium-driver and texlive-latex where they are missing
+browser-test: setup
+	tests/browser/install.sh
+	$(BIN)/python -m pytest tests/browser
 
 gpu: setup
 	$(BIN)/python -m bench.gpu

@@ -19,9 +19,9 @@ import numpy as np
 
 LAMBADA = ("lambada",)
 
-# EAI-Eval. ANLI and PubMedQA have three answers; of MathQA's 4,475 validation
-# questions 4,360 have five answers, the others four; MultiRC asks for every answer of a question. LAMBADA, TriviaQA and WebQs
-# are open answers.
+# EAI-Eval. ANLI, CB and PubMedQA have three answers; of MathQA's 4,475 validation questions 4,360
+# have five answers and the others four; MultiRC asks for every answer of a question. LAMBADA,
+# TriviaQA and WebQs are open answers.
 CORRECTED: Mapping[str, float] = {
     "anli_r1": 1 / 3,
     "anli_r2": 1 / 3,

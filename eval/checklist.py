@@ -1,8 +1,8 @@
-"""What `study claims` prints: each claim, the runs it needs, whether the sweep has them, and its
-verdict.
+"""What `study claims` prints: each claim, its verdict with effect and interval, the runs it needs,
+and what more data would decide it. Without a sweep, the claims with the paper's own numbers.
 
 Owns the rows and their words. Needs come from `eval.needs`, verdicts from `eval.blocks`, and only
-where a score is there; otherwise a claim is `not run`. No torch.
+where a run is done; otherwise a claim is `not run`. No torch.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from eval.claims import Claim
+from eval.claims import Claim, digest
+from eval.compared import Compared, compared, effect, hangs_on
 from eval.needs import Needed, needed
 from study import display
-from study.run import Evaluation, Run, run_id
+from study.run import Evaluation, Run, Trained, run_id
 from study.store import State, Store
 
 NOT_RUN = "not run"
@@ -31,13 +33,23 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One claim at one model size. reason: why there is no verdict."""
+    """One claim at one model size. reason: why there is no verdict. equal_flops: the verdict at
+    equal training FLOPs, or why there is none. weakest: the contrast on which the verdict hangs.
+    """
 
     size: str
     claim: str
     text: str
+    source: str
+    digest: str
     verdict: str
+    qualifier: str
+    post_hoc: bool
+    p: float | None
+    equal_flops: str
     reason: str
+    weakest: Compared | None
+    components: tuple[Compared, ...]
     needs: tuple[Item, ...]
 
     @property
@@ -48,21 +60,26 @@ class Row:
 def rows(claims: Sequence[Claim], runs: Sequence[Run], *, store: Store) -> list[Row]:
     """The checklist of every claim at every model size of the plan."""
     states = store.statuses(runs)
-    found = needed(claims, runs)
     verdicts = _verdicts(claims, runs, states=states, store=store)
-    return [
-        Row(
-            size=size,
-            claim=claim.id,
-            text=claim.text,
-            verdict=verdicts.get((size, claim.id), (NOT_RUN, ""))[0],
-            reason=verdicts.get((size, claim.id), (NOT_RUN, claim.reason))[1],
-            needs=tuple(_item(each, states=states) for each in by_claim[claim.id]),
-        )
-        for size, by_claim in found.items()
-        for claim in claims
-        if claim.id in by_claim
-    ]
+    found = []
+    for size, by_claim in needed(claims, runs).items():
+        for claim in claims:
+            if claim.id not in by_claim:
+                continue
+            needs = tuple(_item(each, states=states) for each in by_claim[claim.id])
+            fields = verdicts.get((size, claim.id), _nothing(claim))
+            found.append(
+                Row(
+                    size=size,
+                    claim=claim.id,
+                    text=claim.text,
+                    source=claim.source,
+                    digest=digest((claim,)),
+                    needs=needs,
+                    **fields,
+                )
+            )
+    return found
 
 
 def _item(each: Needed, *, states: Mapping[str, State]) -> Item:
@@ -73,31 +90,61 @@ def _item(each: Needed, *, states: Mapping[str, State]) -> Item:
     )
 
 
+def _nothing(claim: Claim) -> dict[str, Any]:
+    return {
+        "verdict": NOT_RUN,
+        "qualifier": "",
+        "post_hoc": False,
+        "p": None,
+        "equal_flops": "not computed",
+        "reason": claim.reason,
+        "weakest": None,
+        "components": (),
+    }
+
+
 def _verdicts(
     claims: Sequence[Claim],
     runs: Sequence[Run],
     *,
     states: Mapping[str, State],
     store: Store,
-) -> dict[tuple[str, str], tuple[str, str]]:
-    """(size, claim) -> (verdict, why there is none); empty where nothing was scored."""
-    if not any(isinstance(run, Evaluation) and states[run_id(run)] == "done" for run in runs):
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """(size, claim) -> the row's fields that a verdict has; empty where nothing is done."""
+    kinds = (Evaluation, Trained)
+    if not any(isinstance(run, kinds) and states[run_id(run)] == "done" for run in runs):
         return {}
     from eval.blocks import by_size
     from eval.panel import panels
+    from eval.registered import post_hoc
 
+    late = post_hoc(claims, runs, store=store)
     found = {}
-    for block in by_size(panels(runs, store=store), tuple(claims)):
+    blocks = by_size(
+        panels(runs, store=store), tuple(claims), runs=runs, store=store, post_hoc=late
+    )
+    for block in blocks:
         for each in block.verdicts:
-            told = f"{each.verdict} ({each.qualifier})" if each.qualifier else each.verdict
-            found[block.name, each.claim.id] = (told, each.reason)
+            final = block.resolved(each)
+            made = {one: compared(one, alpha=each.alpha) for one in each.components}
+            weakest = hangs_on(each)
+            found[block.name, each.claim.id] = {
+                "verdict": final.verdict,
+                "qualifier": final.qualifier,
+                "post_hoc": each.claim.id in late,
+                "p": each.p,
+                "equal_flops": final.equal_flops,
+                "reason": each.reason if each.verdict == NOT_RUN else "",
+                "weakest": made[weakest] if weakest else None,
+                "components": tuple(made.values()),
+            }
     return found
 
 
 def show(
     claims: Sequence[Claim], runs: Sequence[Run], *, store: Store, every: bool, as_json: bool
 ) -> None:
-    """Print the checklist. every: each need with its runs instead of counts."""
+    """Print the checklist. every: each contrast, and each need with its runs, instead of counts."""
     found = rows(claims, runs, store=store)
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=1))
@@ -105,19 +152,14 @@ def show(
     if every:
         _every(found)
     else:
-        columns = ("size", "claim", "needs", "missing", "verdict", "")
-        lines = [
-            (
-                row.size,
-                row.claim,
-                str(len(row.needs)),
-                str(len(row.missing) or ""),
-                row.verdict,
-                row.text,
-            )
-            for row in found
-        ]
-        display.table(columns, lines)
+        head = ("size", "claim", "verdict", "effect [interval]", "needs", "missing", "")
+        display.table(head, [_short(row) for row in found])
+    undecided = [row for row in found if row.weakest and row.weakest.more]
+    if undecided:
+        print(f"\n{len(undecided)} claims need more to find an effect as large as their margin:")
+        for row in undecided:
+            assert row.weakest is not None
+            print(f"{row.size}: {row.claim}: {row.weakest.more}, for {row.weakest.name}")
     missing = dict.fromkeys(
         f"{row.size}: {row.claim}: {each}" for row in found for each in row.missing
     )
@@ -128,11 +170,33 @@ def show(
         print("\nno run is missing")
 
 
+def _short(row: Row) -> tuple[str, ...]:
+    return (
+        row.size,
+        row.claim,
+        _verdict(row),
+        effect(row.weakest) if row.weakest else "",
+        str(len(row.needs)),
+        str(len(row.missing) or ""),
+        row.text,
+    )
+
+
+def _verdict(row: Row) -> str:
+    return f"{row.verdict} ({row.qualifier})" if row.qualifier else row.verdict
+
+
 def _every(found: Sequence[Row]) -> None:
     for row in found:
-        print(f"{row.claim}  {row.text}  [{row.size}: {row.verdict}]")
+        print(f"{row.claim}  {row.text}  [{row.size}: {_verdict(row)}]")
         if row.verdict == NOT_RUN and row.reason:
             print(f"    {row.reason}")
+        elif row.verdict != NOT_RUN:
+            print(f"    at equal FLOPs: {row.equal_flops}")
+        for each in row.components:
+            parts = (effect(each), each.suite, each.verdict, each.note, each.more)
+            shown = " (shown, does not decide)" if each.part == "shown" else ""
+            print(f"    {each.name}{shown}: {'; '.join(part for part in parts if part)}")
         for each in row.needs:
             runs = ", ".join(f"{slug} ({state})" for slug, state in each.runs.items())
             print(f"    {each.what}: {runs or 'MISSING'}")

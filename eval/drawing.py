@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import matplotlib as mpl
 from markupsafe import escape
@@ -26,6 +27,10 @@ GRID = "#e3e3e3"
 PAPER = "#ffffff"
 POSITIVE = "#2166ac"
 NEGATIVE = "#b2182b"
+Layout = Literal["wide", "narrow"]
+NARROW = 3.75
+"""Inches: a telephone's 360 pixels."""
+
 VARIABLES = {
     INK: "--ink",
     OTHER: "--soft",
@@ -72,15 +77,32 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def finish(figure: Figure, *, name: str, title: str, description: str) -> Drawing:
-    """The figure in both forms. name: of its files, and unique in a report: two figures of one page
+def finish(
+    figure: Figure, *, name: str, title: str, description: str, narrow: Figure | None = None
+) -> Drawing:
+    """The figure in every form. name: of its files, and unique in a report: two figures of one page
     must not share ids.
     """
     figure.set_layout_engine("constrained")
-    svg, pdf = io.StringIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    pdf = io.BytesIO()
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None})
-    text = svg.getvalue()
+    return Drawing(
+        name=name,
+        title=title,
+        description=description,
+        svg=_svg(figure, name=name, title=title, description=description),
+        pdf=pdf.getvalue(),
+        narrow=_svg(narrow, name=f"{name}-narrow", title=title, description=description)
+        if narrow is not None
+        else "",
+    )
+
+
+def _svg(figure: Figure, *, name: str, title: str, description: str) -> str:
+    figure.set_layout_engine("constrained")
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
     opened = (
@@ -89,26 +111,17 @@ def finish(figure: Figure, *, name: str, title: str, description: str) -> Drawin
         f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-desc">{escape(description)}</desc>'
     )
-    return Drawing(
-        name=name,
-        title=title,
-        description=description,
-        svg=opened + text[text.index(">") + 1 :],
-        pdf=pdf.getvalue(),
-    )
+    return opened + text[text.index(">") + 1 :]
 
 
 def _attributes(svg: str) -> str:
     return svg[len("<svg") : svg.index(">")]
 
 
-def inline(drawing: Drawing) -> str:
-    """The figure for a page: its colours are the page's, its white ground is gone."""
+def inline(svg: str) -> str:
+    """A figure for a page: its colours are the page's, its white ground is gone."""
     text = re.sub(
-        rf'(<g id="{re.escape(drawing.name)}-patch_1">\s*<path [^>]*style="fill: )#ffffff',
-        r"\1none",
-        drawing.svg,
-        count=1,
+        r'(<g id="[^"]*patch_1">\s*<path [^>]*style="fill: )#ffffff', r"\1none", svg, count=1
     )
     for colour, variable in VARIABLES.items():
         text = re.sub(

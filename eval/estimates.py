@@ -125,6 +125,7 @@ class OwnRuns:
                 note=note,
                 floor=floor,
                 over_tasks=over_tasks,
+                item_variance=item_variance,
             )
         error = math.sqrt(seed_variance + item_variance)
         return Estimate(
@@ -136,6 +137,7 @@ class OwnRuns:
             note=note,
             floor=floor,
             over_tasks=over_tasks,
+            item_variance=item_variance,
             minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided),
         )
 

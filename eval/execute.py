@@ -24,7 +24,7 @@ import torch
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.tasks import TaskManager
 
-from eval import columns, items, suites
+from eval import columns, contamination, items, suites
 from eval.lm import StudyLM
 from eval.score import SCORER_VERSION
 from eval.subjects import Opened, external_directory, open_external, open_run
@@ -138,6 +138,14 @@ def _evaluate(
             (aside / "results.json").write_text(text + "\n", encoding="utf-8")
 
         publish_directory(final, write)
+
+    def looked(documents: int) -> None:
+        watch(documents, 0)
+
+    for told in contamination.ensure(
+        run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
+    ):
+        loud(told)
     return {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from eval.compared import amount, compared, interval, paper_number, size
 from eval.lineages import pairs
 from eval.panel import Panel
 from eval.section import Cell, Grid, Head, Line, line
@@ -19,12 +20,13 @@ from eval.verdicts import ComponentVerdict
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    """A share in percent; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
 def points(value: float | None) -> str:
     """A difference of two percentages, signed."""
-    return "–" if value is None else signed(100 * value, digits=1)
+    return "–" if value is None or not math.isfinite(value) else signed(100 * value, digits=1)
 
 
 def signed(value: float, *, digits: int) -> str:
@@ -265,7 +267,7 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
         own, other = panel.scores(), panel.scores(end="other")
         with_end = panel.runs[0].run.suite.scoring.end_of_sequence
         for index, key in enumerate(panel.cells):
-            pair = [float(np.nanmean(each[index])) for each in (own, other)]
+            pair = [_seeds_mean(each[index]) for each in (own, other)]
             scored, alone = pair if with_end else reversed(pair)
             lines.append(
                 line(
@@ -290,6 +292,11 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
     )
 
 
+def _seeds_mean(scores: np.ndarray) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else math.nan
+
+
 def hole_grid(table: Table) -> Grid:
     return Grid(
         caption="Planned scores that are not there",
@@ -306,34 +313,41 @@ def hole_grid(table: Table) -> Grid:
 COMPONENT_HEAD: Head = (
     ("contrast", "c"),
     ("suite", ""),
+    ("the paper's", "n"),
     ("difference, points", "n"),
     ("interval at the claim's level", "n"),
     ("margin", "n"),
     ("verdict", ""),
     ("detectable (80%)", "n"),
+    ("what would decide it", ""),
     ("over tasks, 95%", "n"),
     ("rests on", ""),
 )
 
 
-def component(found: ComponentVerdict) -> Line:
+def component(found: ComponentVerdict, *, alpha: float) -> Line:
+    """One contrast. alpha: its claim's level. Losses stand in nats, tokens to a loss as factors."""
     estimate, contrast = found.estimate, found.contrast
-    name = f"{contrast.name} ({contrast.kind.replace('_', ' ')})"
+    told = compared(found, alpha=alpha)
+    shown = " (shown, does not decide)" if contrast.part == "shown" else ""
+    name = f"{contrast.name} ({contrast.kind.replace('_', ' ')}){shown}"
+    margin = size(contrast.margin, contrast.measure)
+    paper = paper_number(told) or "–"
     if estimate is None:
         gap = Cell(text=found.missing, style="hole")
-        return line(
-            name, contrast.suite, gap, "–", percent(contrast.margin), "not run", "–", "–", ""
-        )
+        return line(name, contrast.suite, paper, gap, "–", margin, "not run", "–", "–", "–", "")
     over = estimate.over_tasks
     basis = f"{estimate.basis}, {estimate.seeds} seed{'s' if estimate.seeds != 1 else ''}"
     return line(
         name,
         contrast.suite,
-        points(estimate.value),
-        between(found.low, found.high, signed=True),
-        percent(contrast.margin),
+        paper,
+        amount(estimate.value, contrast.measure),
+        interval(told),
+        margin,
         found.verdict,
-        percent(estimate.minimum_effect),
+        size(estimate.minimum_effect, contrast.measure),
+        told.more or "–",
         "–" if over is None else between(*over, signed=True),
         "; ".join(
             part

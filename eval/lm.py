@@ -129,14 +129,15 @@ class StudyLM(LM):
             scoring=self.scoring,
         )
         before = max(room // 2, 1) if self.scoring.windows == "half" else 1
+        # Said, not left to the rule, so that a document's own first token is never taken for it.
+        first = [self.subject.ids.prefix] if self.scoring.start == "empty" else []
         for index, tokens in enumerate(documents):
             rolled = get_rolling_token_windows(
                 tokens, prefix_token=PAD, max_seq_len=room, context_len=before
             )
             for place, pair in enumerate(rolled):
                 context, target = make_disjoint_window(pair)
-                # What stands for the empty context of a first window is the rule's business.
-                windows.append(Request(context=context if place else [], targets=[target]))
+                windows.append(Request(context=context if place else first, targets=[target]))
                 owners.append(index)
         totals, counts = [0.0] * len(requests), [0] * len(requests)
         for index, found in zip(

@@ -5,17 +5,17 @@ Owns no numbers: scores come from `eval.table`, verdicts from `eval.verdicts`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, Protocol
 
-from eval import table
-from eval.blocks import by_size
+from eval import downloads, registered, table
+from eval.blocks import Block, by_size
 from eval.claims import Claim
 from eval.panel import Panel, panels
-from eval.prose import Block
 from eval.table import Row, Table
 from study.run import Run
 from study.store import Store
@@ -52,6 +52,11 @@ class Material:
     out_dir: Path
     budgets: Budgets = "refuse"
 
+    @functools.cached_property
+    def items(self) -> dict[str, bytes]:
+        """Files of every answer, by name."""
+        return downloads.items(self.panels)
+
     @property
     def runs(self) -> tuple[Run, ...]:
         return self.sweep.runs
@@ -82,7 +87,15 @@ def gather(
         panels=found,
         scores=table.build(found),
         claims=claims,
-        verdicts=tuple(by_size(found, claims)),
+        verdicts=tuple(
+            by_size(
+                found,
+                claims,
+                runs=sweep.runs,
+                store=store,
+                post_hoc=registered.post_hoc(claims, sweep.runs, store=store),
+            )
+        ),
         out_dir=Path(out_dir),
         budgets=budgets,
     )

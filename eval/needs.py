@@ -49,11 +49,26 @@ class Declared:
         return list({each.what: each for each in found}.values())
 
     def _of_contrast(self, contrast: Contrast) -> list[Needed]:
+        cells = [cell for cell, _ in contrast.weights if cell != CHANCE]
+        if contrast.measure != "score":
+            return [self._of_need(Need(cell=cell, evidence="curve")) for cell in cells]
+        if contrast.against:
+            suites = tuple(dict.fromkeys((contrast.suite, contrast.against)))
+            wanted = [Need(cell=cell, evidence="prompts", suites=suites) for cell in cells]
+            return [self._of_need(need) for need in wanted]
         suite = contrast.suite
-        what = {cell: f"{label(cell)} on {suite}" for cell, _ in contrast.weights if cell != CHANCE}
+        what = {cell: f"{label(cell)} on {suite}" for cell in cells}
         scores = {cell: self._scores.get((suite, cell), {}) for cell in what}
         if lacking := [cell for cell in what if not scores[cell]]:
             return [_missing(what[cell], f"no scores of {what[cell]}") for cell in lacking]
+        if contrast.matching == "flops":
+            every = {
+                cell: [run for each in scores[cell].values() for run in each] for cell in cells
+            }
+            return [
+                Needed(what=f"{what[cell]} at every budget", runs=tuple(every[cell]))
+                for cell in cells
+            ]
         found = matched(contrast, lambda cell: sorted(scores[cell]))
         if isinstance(found, str):
             name = f"{contrast.name} on {suite}"

@@ -33,7 +33,7 @@ def render(report: Report) -> str:
         css=Markup(_asset("page.css").replace("@dark", _asset("page-dark.css"))),
         script=Markup(script),
         script_hash=_policy_hash(script),
-        drawn=lambda drawing: Markup(inline(drawing)),
+        drawn=lambda svg: Markup(inline(svg)),
         sized=_sized,
     )
 

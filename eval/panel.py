@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval import columns
+from eval.alike import duplicates
 from eval.cells import CellKey, Naming, seed_of
 from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
@@ -271,10 +272,17 @@ def _panel(suite: str, size: str, group: Sequence[ScoredRun]) -> Panel:
     runs = [each for each in whole if _question(each) == asked]
     holes = [each for each in group if each.results is None]
     holes += [
-        replace(each, results=None, table=None, hole="other questions or scorer")
+        replace(each, results=None, table=None, hole=_unlike(each, runs[0]))
         for each in whole
         if _question(each) != asked
     ]
+    refused = duplicates(((each.key, each.seed), each.run) for each in runs)
+    holes += [
+        replace(each, results=None, table=None, hole=refused[each.key, each.seed])
+        for each in runs
+        if (each.key, each.seed) in refused
+    ]
+    runs = [each for each in runs if (each.key, each.seed) not in refused]
     cells = tuple(dict.fromkeys(each.key for each in runs))
     seeds = tuple(sorted({each.seed for each in runs}))
     tasks = runs[0].run.suite.tasks if runs else ()
@@ -300,6 +308,17 @@ def _question(scored: ScoredRun) -> str:
         results["scorer_version"],
     ]
     return json.dumps(form, sort_keys=True)
+
+
+def _unlike(scored: ScoredRun, asked: ScoredRun) -> str:
+    """Why a score cannot stand beside those that most runs have."""
+    own, others = (each.results or {} for each in (scored, asked))
+    if own["scorer_version"] != others["scorer_version"]:
+        return (
+            f"other questions or scorer: scorer version {own['scorer_version']}, "
+            f"not {others['scorer_version']}"
+        )
+    return "other questions or scorer"
 
 
 def _task(

@@ -9,19 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FuncFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from eval.drawing import COLOURS, INK, OTHER, PAPER, figure_style, finish, slug
+from eval.drawing import COLOURS, INK, NARROW, OTHER, PAPER, Layout, figure_style, finish, slug
 from eval.lineages import Pair, pairs
 from eval.section import Drawing
 from eval.table import SUITE, Row
 
 MARKERS = {"FLM": "o", "PLM": "s", "MLM": "^"}
 NAMES = {"CD": "causal decoder", "ND": "non-causal decoder", "ED": "encoder-decoder"}
+Labels = Literal["beside", "above", "none"]
 OFF = "before finetuning, off-objective"
 OBJECTIVES = {"FLM": "full LM", "PLM": "prefix LM", "MLM": "span corruption"}
 
@@ -53,36 +55,45 @@ def headline(rows: Sequence[Row], *, where: str) -> Drawing | None:
     rows = [row for row in rows if row.task == SUITE and row.normalised is not None]
     if not rows:
         return None
-    main = [row for row in rows if row.stage != OFF]
-    apart = [row for row in rows if row.stage == OFF]
-    parts = [block for block in (pairs(main), pairs(apart)) if block]
-    heights = [len(block) + 0.9 for block in parts]
     with figure_style():
-        figure = Figure(figsize=(7.4, 0.34 * sum(heights) + 1.15))
-        axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[
-            :, 0
-        ]
-        for axis, block, is_main in zip(axes, parts, (bool(main), False), strict=False):
-            _draw_lines(axis, block)
-            axis.set_title(
-                "on their own objective, or finetuned"
-                if is_main
-                else "off-objective: span-corruption models asked to continue text, untuned"
-            )
-        # A difference of a point must not fill the figure where nothing was learned.
-        low, high = axes[0].get_xlim()
-        axes[0].set_xlim(min(low, -0.15), max(high, 0.35))
-        axes[-1].set_xlabel("chance-normalised score (0 = chance, 1 = all right)")
-        figure.legend(
-            handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
-        )
         return finish(
-            figure,
+            _headline(rows, "wide"),
+            narrow=_headline(rows, "narrow"),
             name=slug("headline", where),
             title=f"Scores of each cell before and after finetuning: {where}",
             description="One line a lineage; open marks before, filled marks after finetuning, "
             "with 95% intervals. The numbers stand in the table below.",
         )
+
+
+def _headline(rows: Sequence[Row], layout: Layout) -> Figure:
+    main = [row for row in rows if row.stage != OFF]
+    apart = [row for row in rows if row.stage == OFF]
+    parts = [block for block in (pairs(main), pairs(apart)) if block]
+    heights = [len(block) + 0.9 for block in parts]
+    wide = layout == "wide"
+    size = (7.4, 0.34 * sum(heights) + 1.15) if wide else (NARROW, 0.46 * sum(heights) + 1.6)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, block, is_main in zip(axes, parts, (bool(main), False), strict=False):
+        _draw_lines(axis, block, labels="beside" if wide else "above")
+        off = "off-objective: span-corruption models asked to continue text, untuned"
+        if is_main:
+            axis.set_title("on their own objective, or finetuned")
+        else:
+            axis.set_title(off if wide else off.replace("models ", "models\n"))
+    # A difference of a point must not fill the figure where nothing was learned.
+    low, high = axes[0].get_xlim()
+    axes[0].set_xlim(min(low, -0.15), max(high, 0.35))
+    axes[-1].set_xlabel("chance-normalised score (0 = chance, 1 = all right)")
+    figure.legend(
+        handles=_legend(),
+        loc="outside lower center",
+        ncols=4 if wide else 2,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
 
 
 def families(rows: Sequence[Row], *, where: str) -> Drawing | None:
@@ -97,40 +108,53 @@ def families(rows: Sequence[Row], *, where: str) -> Drawing | None:
     tasks = list(dict.fromkeys(row.task for row in rows))
     if not tasks:
         return None
-    columns = min(3, len(tasks))
-    lines = max(len(pairs([row for row in rows if row.task == task])) for task in tasks)
-    grid = -(-len(tasks) // columns)
     with figure_style():
-        figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.9))
-        axes = figure.subplots(grid, columns, sharex=True, squeeze=False)
-        for place, axis in enumerate(axes.flat):
-            if place >= len(tasks):
-                axis.axis("off")
-                continue
-            own = [row for row in rows if row.task == tasks[place]]
-            _draw_lines(axis, pairs(own), normalised=False, labels=place % columns == 0)
-            role = own[0].role
-            axis.set_title(tasks[place] + ("" if role == "headline" else f" ({role})"))
-            if own[0].chance is not None:
-                axis.axvline(own[0].chance, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
-            axis.set_xlim(-0.02, 1.02)
-            axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-            axis.tick_params(labelbottom=True)
-        figure.legend(
-            handles=_legend(chance="chance", spread="over prompt templates"),
-            loc="outside lower center",
-            ncols=4,
-            frameon=False,
-            fontsize=8,
-        )
         return finish(
-            figure,
+            _families(rows, tasks, "wide"),
+            narrow=_families(rows, tasks, "narrow"),
             name=slug("tasks", where),
             title=f"Accuracy on each task: {where}",
             description="One panel a task, one line a lineage; a thin line is the 95% interval, a "
             "wide pale one reaches from the worst to the best prompt template, the dashed line is "
             "guessing. The numbers stand in the table below.",
         )
+
+
+def _families(rows: Sequence[Row], tasks: Sequence[str], layout: Layout) -> Figure:
+    wide = layout == "wide"
+    columns = min(3, len(tasks)) if wide else 1
+    lines = max(len(pairs([row for row in rows if row.task == task])) for task in tasks)
+    grid = -(-len(tasks) // columns)
+    figure = Figure(
+        figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.9)
+        if wide
+        else (NARROW, grid * (0.42 * lines + 0.65) + 1.3)
+    )
+    axes = figure.subplots(grid, columns, sharex=True, squeeze=False)
+    for place, axis in enumerate(axes.flat):
+        if place >= len(tasks):
+            axis.axis("off")
+            continue
+        own = [row for row in rows if row.task == tasks[place]]
+        labels: Labels = "above"
+        if wide:
+            labels = "beside" if place % columns == 0 else "none"
+        _draw_lines(axis, pairs(own), normalised=False, labels=labels)
+        role = own[0].role
+        axis.set_title(tasks[place] + ("" if role == "headline" else f" ({role})"))
+        if own[0].chance is not None:
+            axis.axvline(own[0].chance, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+        axis.tick_params(labelbottom=True)
+    figure.legend(
+        handles=_legend(chance="chance", spread="over prompt templates"),
+        loc="outside lower center",
+        ncols=4 if wide else 2,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
 
 
 def curves(found: Sequence[LearningCurve]) -> Drawing | None:
@@ -140,62 +164,80 @@ def curves(found: Sequence[LearningCurve]) -> Drawing | None:
     kinds = [k for k in ("FLM", "PLM", "MLM", "MTF") if any(c.objective == k for c in found)]
     if not kinds:
         return None
-    names = OBJECTIVES | {"MTF": "multitask finetuning"}
     with figure_style():
-        figure = Figure(figsize=(2.75 * len(kinds) + 0.5, 3.3))
-        axes = figure.subplots(2, len(kinds), squeeze=False, sharey="col")
-        seen: dict[str, Line2D] = {}
-        for (over_tokens, over_flops), kind in zip(axes.T, kinds, strict=True):
-            own = [curve for curve in found if curve.objective == kind and curve.points]
-            for curve in own:
-                colour, style = _curve_look(curve)
-                losses = [point.loss for point in curve.points]
-                for axis, amounts in (
-                    (over_tokens, [point.tokens for point in curve.points]),
-                    (over_flops, [point.flops for point in curve.points]),
-                ):
-                    (line,) = axis.plot(
-                        amounts,
-                        losses,
-                        color=colour,
-                        linestyle=style,
-                        linewidth=1.2,
-                        marker=_marker(curve.label),
-                        markersize=2.6,
-                    )
-                    seen.setdefault(curve.label, line)
-            over_tokens.set_title(names[kind])
-            over_tokens.set_xlabel("tokens seen by the lineage")
-            over_flops.set_xlabel("training FLOPs of the lineage")
-            for axis in (over_tokens, over_flops):
-                axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-                # the first losses are ten times the last: on a plain scale the ends lie together
-                axis.set_yscale("log", base=2)
-                axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-        for axis in axes[:, 0]:
-            axis.set_ylabel("validation loss,\nnats per loss token (log)")
-        across = 3 if len(kinds) > 2 else 2
-        rows = -(-len(seen) // across)
-        figure.set_size_inches(2.75 * len(kinds) + 0.5, 5.2 + 0.19 * rows)
-        figure.legend(
-            handles=list(seen.values()),
-            labels=list(seen),
-            loc="outside lower center",
-            ncols=across,
-            frameon=False,
-            fontsize=8,
-        )
         return finish(
-            figure,
+            _curves(found, kinds, "wide"),
+            narrow=_curves(found, kinds, "narrow"),
             name="curves",
             title="Validation loss by tokens seen and by training FLOPs",
-            description="One column of panels an objective: over tokens above, over training FLOPs "
-            "below. One line a run; dashed lines are adapted lineages.",
+            description="Two panels an objective: over tokens, and over training FLOPs. "
+            "One line a run; dashed lines are adapted lineages.",
         )
+
+
+def _curves(found: Sequence[LearningCurve], kinds: Sequence[str], layout: Layout) -> Figure:
+    names = OBJECTIVES | {"MTF": "multitask finetuning"}
+    labels = list(dict.fromkeys(curve.label for curve in found if curve.points))
+    wide = layout == "wide"
+    across = (3 if len(kinds) > 2 else 2) if wide else 1
+    legend = 0.19 * -(-len(labels) // across)
+    if wide:
+        figure = Figure(figsize=(2.75 * len(kinds) + 0.5, 5.2 + legend))
+        panels = figure.subplots(2, len(kinds), squeeze=False, sharey="col").T
+    else:
+        figure = Figure(figsize=(NARROW, 2.3 * len(kinds) + 0.3 + legend))
+        panels = figure.subplots(len(kinds), 2, squeeze=False, sharey="row")
+    seen: dict[str, Line2D] = {}
+    for pair, kind in zip(panels, kinds, strict=True):
+        for curve in found:
+            if curve.objective != kind:
+                continue
+            for axis, amounts in zip(
+                pair,
+                (
+                    [point.tokens for point in curve.points],
+                    [point.flops for point in curve.points],
+                ),
+                strict=True,
+            ):
+                seen.setdefault(curve.label, _curve(axis, curve, amounts))
+        pair[0].set_title(names[kind])
+        for axis, name in zip(pair, ("tokens seen", "training FLOPs"), strict=True):
+            axis.set_xlabel(f"{name} by the lineage" if wide else name)
+            axis.xaxis.set_major_locator(MaxNLocator(5 if wide else 3))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            # the first losses are ten times the last: on a plain scale the ends lie together
+            axis.set_yscale("log", base=2)
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    for axis in panels[0] if wide else panels[:, 0]:
+        axis.set_ylabel("validation loss,\nnats per loss token (log)")
+    figure.legend(
+        handles=list(seen.values()),
+        labels=list(seen),
+        loc="outside lower center",
+        ncols=across,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
+
+
+def _curve(axis: Axes, curve: LearningCurve, amounts: Sequence[int]) -> Line2D:
+    colour, style = _curve_look(curve)
+    (line,) = axis.plot(
+        amounts,
+        [point.loss for point in curve.points],
+        color=colour,
+        linestyle=style,
+        linewidth=1.2,
+        marker=_marker(curve.label),
+        markersize=2.6,
+    )
+    return line
 
 
 def _draw_lines(
-    axis: Axes, lines: Sequence[Pair], *, normalised: bool = True, labels: bool = True
+    axis: Axes, lines: Sequence[Pair], *, labels: Labels, normalised: bool = True
 ) -> None:
     for place, line in enumerate(lines):
         for row, filled, lift in ((line.before, False, -0.13), (line.after, True, 0.13)):
@@ -232,13 +274,23 @@ def _draw_lines(
             axis.axhline(place - 0.5, color="#999999", linewidth=0.8)
     if normalised:
         axis.axvline(0, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
-    axis.set_yticks(
-        range(len(lines)),
-        [f"{line.label}  ·  {tokens(line.tokens)}" for line in lines]
-        if labels
-        else [""] * len(lines),
-    )
-    axis.set_ylim(len(lines) - 0.4, -0.6)
+    named = [
+        f"{line.label}  ·  {tokens(line.tokens) if line.tokens else 'tokens not known'}"
+        for line in lines
+    ]
+    axis.set_yticks(range(len(lines)), named if labels == "beside" else [""] * len(lines))
+    if labels == "above":
+        for place, name in enumerate(named):
+            axis.text(
+                0.01,
+                place - 0.24,
+                name,
+                transform=axis.get_yaxis_transform(),
+                fontsize=7.5,
+                va="bottom",
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4},
+            )
+    axis.set_ylim(len(lines) - 0.4, -0.6 if labels != "above" else -0.85)
     axis.tick_params(axis="y", length=0)
 
 

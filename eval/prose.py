@@ -6,7 +6,7 @@ Owns every word that depends on a result; fixed captions stand in `eval.sections
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from eval.table import Row, Table
 from eval.verdicts import LEAST_SEEDS, ClaimVerdict
 from study.ledger import Sharing
 
+if TYPE_CHECKING:
+    from eval.blocks import Block
+
 TASK_NOTE = (
     "Every test against guessing is two-sided; p is adjusted by Holm over all cells and tasks of "
     "one stage, at 0.05. Below chance is reported as interference: something learned (in "
@@ -29,19 +32,6 @@ TASK_NOTE = (
     "signs of whole pairs. Seeds are averaged first, so a test is about the models that were "
     "trained, and not about another seed."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """The claims as one model size decides them, under both end-of-sequence options.
-
-    spread: what the seeds' own variance is.
-    """
-
-    name: str
-    verdicts: tuple[ClaimVerdict, ...]
-    other_end: tuple[ClaimVerdict, ...]
-    spread: str
 
 
 def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:
@@ -61,8 +51,9 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
     for block in blocks:
         counts: dict[str, int] = {}
         for each in block.verdicts:
-            verdict, qualifier = _verdict(each, block)
-            name = f"{verdict} at floor" if qualifier.startswith("at floor") else verdict
+            final = block.resolved(each)
+            at_floor = "at floor" in final.qualifier
+            name = f"{final.verdict} at floor" if at_floor else final.verdict
             counts[name] = counts.get(name, 0) + 1
         told = ", ".join(f"{number} {name}" for name, number in counts.items())
         lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {told}.")
@@ -134,8 +125,12 @@ def claims_note(claims: tuple[Claim, ...], digest: str) -> str:
         "underpowered; Holm runs over the claims that ran, one-sided at 0.025. Errors join the "
         "residual variance of the cell x seed layout with a paired bootstrap over items. A "
         "contradicted claim whose cells all sit at chance is marked: equal scores then say that "
-        "nothing was learned. Verdicts are of the token-matched view; no FLOP-matched view is "
-        "computed, so none can read view-dependent."
+        "nothing was learned. Verdicts are of the token-matched view. Beside it stands the view "
+        "at equal training FLOPs, where cells have the budgets to be read between; a verdict whose "
+        "sign it turns reads view-dependent, one that the other end-of-sequence option overturns "
+        "scorer-dependent. Parameters and loss tokens are not matched: their ratios stand beside "
+        "each comparison. A claim reads post hoc if it was not recorded in the store before what "
+        "decides it was there."
     )
 
 
@@ -168,6 +163,7 @@ def claim_grid(block: Block) -> Grid:
             ("what the paper says", "c"),
             ("verdict here", "w"),
             ("note", ""),
+            ("at equal FLOPs", ""),
             ("p (Holm)", "n"),
         ),
         rows=tuple(_claim(each, block) for each in block.verdicts),
@@ -175,7 +171,8 @@ def claim_grid(block: Block) -> Grid:
 
 
 def _claim(found: ClaimVerdict, block: Block) -> Line:
-    verdict, qualifier = _verdict(found, block)
+    final = block.resolved(found)
+    verdict = final.verdict
     ran = sum(each.estimate is not None for each in found.components)
     number = len(found.components)
     style = verdict.split(" ")[0] if verdict != "not run" else "notrun"
@@ -185,7 +182,7 @@ def _claim(found: ClaimVerdict, block: Block) -> Line:
             Grid(
                 caption=f"Contrasts of {found.claim.id}",
                 head=grids.COMPONENT_HEAD,
-                rows=tuple(grids.component(each) for each in found.components),
+                rows=tuple(grids.component(each, alpha=found.alpha) for each in found.components),
             ),
         ),
     )
@@ -194,20 +191,12 @@ def _claim(found: ClaimVerdict, block: Block) -> Line:
             Cell(text=found.claim.id),
             Cell(text=found.claim.text),
             Cell(text=verdict, style=f"tag {style}"),
-            Cell(text=qualifier or (found.reason if found.verdict == "not run" else "")),
+            Cell(text=final.qualifier or (found.reason if found.verdict == "not run" else "")),
+            Cell(text=final.equal_flops),
             Cell(text=grids.p_value(found.p)),
         ),
         more=more if found.components else None,
     )
-
-
-def _verdict(found: ClaimVerdict, block: Block) -> tuple[str, str]:
-    """(verdict, qualifier); one that another end-of-sequence option overturns is no verdict."""
-    other = next(each for each in block.other_end if each.claim.id == found.claim.id)
-    decided = {"replicated", "contradicted"}
-    if found.verdict != other.verdict and decided & {found.verdict, other.verdict}:
-        return "scorer-dependent", f"{found.verdict} as scored, {other.verdict} the other way round"
-    return found.verdict, found.qualifier
 
 
 def sharing(found: Sharing) -> str:

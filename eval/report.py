@@ -36,13 +36,17 @@ def files(material: Material) -> dict[str, bytes]:
     for name, each in drawn.items():
         content[f"figures/{name}.svg"] = each.svg.encode()
         content[f"figures/{name}.pdf"] = each.pdf
-    return content | {
-        "report.csv": material.scores.csv().encode(),
-        "sources.csv": source_csv(found).encode(),
-        "report.tex": latex(report).encode(),
-        "report.md": markdown(report).encode(),
-        PAGE: page.render(report).encode(),
-    }
+    return (
+        content
+        | material.items
+        | {
+            "report.csv": material.scores.csv().encode(),
+            "sources.csv": source_csv(found).encode(),
+            "report.tex": latex(report).encode(),
+            "report.md": markdown(report).encode(),
+            PAGE: page.render(report).encode(),
+        }
+    )
 
 
 def publish(content: Mapping[str, bytes], out_dir: Path) -> list[Path]:

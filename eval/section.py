@@ -87,7 +87,8 @@ class Code:
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
     """A figure: name of its files, what it shows in a few words, and what a reader who does not see
-    it should know of its form. svg: a whole <svg> element; pdf: a whole file.
+    it should know of its form. svg: a whole <svg> element; pdf: a whole file; narrow: the same
+    figure for a page of a telephone's width, or empty.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Drawing:
     description: str
     svg: str
     pdf: bytes
+    narrow: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

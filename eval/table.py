@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
@@ -35,7 +34,7 @@ class Row:
 
     unit: `accuracy` or `bits per byte`. value: median over templates, mean over seeds (and tasks).
     wilson_low, wilson_high: over items alone, whatever `interval` rests on. normalised: 0 at
-    chance, 1 at perfect, per task, then the mean; None where chance is 1. lowest, highest: over
+    chance, 1 at perfect, per task, then the mean. lowest, highest: over
     templates. p: two-sided against chance; p_holm: over all cells and tasks of the stage; method:
     which test; no test where items were invalid. gold_nats_per_byte, margin (nats), brier: by the
     estimator of `value`; they move where accuracy sits at chance. hole: why there is no value.
@@ -202,15 +201,12 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
     low, high = intervals.over_items(
         values[:, index].mean(axis=0), drawn.mean(axis=0), trials=groups
     )
-    normal = None
-    slope = math.nan
-    if (chances < 1).all():
-        # The same affine map takes scores, replicates and all cells to chance-normalised ones.
-        scale = 1 / (1 - chances)
-        slope = float(scale.mean())
-        normal = float(
-            np.nanmean(((values[:, index] - chances[:, None]) * scale[:, None]).mean(axis=0))
-        )
+    # The same affine map takes scores, replicates and all cells to chance-normalised ones.
+    scale = 1 / (1 - chances)
+    slope = float(scale.mean())
+    normal = float(
+        np.nanmean(((values[:, index] - chances[:, None]) * scale[:, None]).mean(axis=0))
+    )
     return replace(
         base,
         value=found.value,
@@ -278,8 +274,8 @@ def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
         return replace(base, hole="no valid item" if base.invalid else "no items")
     low, high = intervals.over_items(scores[index], drawn, trials=_groups(task))
     chance = task.task.chance
-    slope = 1 / (1 - chance) if chance < 1 else math.nan
-    centre = (found.value - chance) * slope if chance < 1 else None
+    slope = 1 / (1 - chance)  # a SuiteTask's chance is below 1
+    centre = (found.value - chance) * slope
     templates = task.by_template()[index]
     templates = np.array([np.nanmean(each) for each in templates.T if np.isfinite(each).any()])
     return replace(

@@ -31,7 +31,7 @@ ALPHA = 0.025
 LEAST_SEEDS = 3
 
 Decision = Literal["replicated", "contradicted", "underpowered"]
-Basis = Literal["seeds and items", "items only", "published, items only"]
+Basis = Literal["seeds and items", "seeds only", "items only", "published, items only"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Estimate:
     floor: every cell of it is at chance, so that a difference could not have shown.
     minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
     over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
+    item_variance: the part of the squared error that more items would lessen, if known.
     """
 
     value: float
@@ -54,6 +55,7 @@ class Estimate:
     floor: bool = False
     minimum_effect: float | None = None
     over_tasks: tuple[float, float] | None = None
+    item_variance: float | None = None
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two one-sided bounds at `alpha` each."""
@@ -81,6 +83,8 @@ class Estimate:
 
 Estimator = Callable[[Contrast], "Estimate | str"]
 """The estimate of a contrast, or in words why there is none (a missing cell, unequal budgets)."""
+
+Pairs = Sequence[tuple[Contrast, Estimate]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +115,13 @@ class ClaimVerdict:
     components: tuple[ComponentVerdict, ...]
 
     @property
+    def deciding(self) -> tuple[ComponentVerdict, ...]:
+        return tuple(each for each in self.components if each.contrast.part == "deciding")
+
+    @property
     def reason(self) -> str:
         """Why nothing ran."""
-        missing = dict.fromkeys(each.missing for each in self.components if each.missing)
+        missing = dict.fromkeys(each.missing for each in self.deciding if each.missing)
         return self.claim.reason or "; ".join(missing)
 
 
@@ -122,16 +130,11 @@ def decide(claims: Sequence[Claim], estimate: Estimator) -> tuple[ClaimVerdict, 
     found = {
         claim.id: tuple(estimate(contrast) for contrast in claim.components) for claim in claims
     }
-    ran = {
-        claim.id: [one for one in found[claim.id] if isinstance(one, Estimate)]
-        for claim in claims
-        if claim.components and all(isinstance(one, Estimate) for one in found[claim.id])
-    }
-    decidable = {name for name, estimates in ran.items() if all(_enough(one) for one in estimates)}
+    ran = {claim.id: _deciding(claim, found[claim.id]) for claim in claims}
     p_values = {
-        claim.id: min(_p_replicated(claim, ran[claim.id]), _p_contradicted(claim, ran[claim.id]))
-        for claim in claims
-        if claim.id in decidable
+        name: min(_p_replicated(pairs), _p_contradicted(pairs))
+        for name, pairs in ran.items()
+        if pairs and all(enough(one) for _, one in pairs)
     }
     levels, adjusted = _holm_levels(p_values)
     return tuple(
@@ -140,13 +143,25 @@ def decide(claims: Sequence[Claim], estimate: Estimator) -> tuple[ClaimVerdict, 
             found[claim.id],
             alpha=levels.get(claim.id, ALPHA),
             p=adjusted.get(claim.id),
-            ran=claim.id in ran,
+            pairs=ran[claim.id],
         )
         for claim in claims
     )
 
 
-def _enough(estimate: Estimate) -> bool:
+def _deciding(claim: Claim, found: tuple[Estimate | str, ...]) -> Pairs:
+    """The contrasts that decide, with their estimates; none where one of them has none."""
+    pairs = [
+        (contrast, one)
+        for contrast, one in zip(claim.components, found, strict=True)
+        if contrast.part == "deciding"
+    ]
+    whole = [(contrast, one) for contrast, one in pairs if isinstance(one, Estimate)]
+    return whole if len(whole) == len(pairs) else []
+
+
+def enough(estimate: Estimate) -> bool:
+    """Whether so many seeds may decide; a published table has none to ask for."""
     return estimate.basis == "published, items only" or estimate.seeds >= LEAST_SEEDS
 
 
@@ -180,20 +195,14 @@ def _quantile(probability: float, degrees: float) -> float:
     return float(stats.t.ppf(probability, degrees))
 
 
-def _p_replicated(claim: Claim, estimates: Sequence[Estimate]) -> float:
-    return max(
-        p_values(contrast, one)[0]
-        for contrast, one in zip(claim.components, estimates, strict=True)
-    )
+def _p_replicated(pairs: Pairs) -> float:
+    return max(p_values(contrast, one)[0] for contrast, one in pairs)
 
 
-def _p_contradicted(claim: Claim, estimates: Sequence[Estimate]) -> float:
+def _p_contradicted(pairs: Pairs) -> float:
     """Holm inside the claim: the smallest p times the number of contrasts."""
-    smallest = min(
-        _contradicting(contrast, one)
-        for contrast, one in zip(claim.components, estimates, strict=True)
-    )
-    return min(1.0, smallest * len(estimates))
+    smallest = min(_contradicting(contrast, one) for contrast, one in pairs)
+    return min(1.0, smallest * len(pairs))
 
 
 def _contradicting(contrast: Contrast, estimate: Estimate) -> float:
@@ -227,34 +236,35 @@ def _decide_one(
     *,
     alpha: float,
     p: float | None,
-    ran: bool,
+    pairs: Pairs,
 ) -> ClaimVerdict:
     components = tuple(
         _component(contrast, one, alpha)
         for contrast, one in zip(claim.components, found, strict=True)
     )
     verdict, qualifier = "not run", ""
-    estimates = [one for one in found if isinstance(one, Estimate)]
-    if ran:
-        fewest = min(one.seeds for one in estimates)
-        if all(_enough(one) for one in estimates):
-            verdict, qualifier = _conjunction(claim, estimates, alpha)
-        else:
-            verdict = f"underpowered ({fewest} seed{'s' if fewest != 1 else ''})"
+    if pairs and all(enough(one) for _, one in pairs):
+        verdict, qualifier = _conjunction(pairs, alpha)
+    elif pairs:
+        verdict = few(min(one.seeds for _, one in pairs))
     return ClaimVerdict(
         claim=claim, verdict=verdict, qualifier=qualifier, p=p, alpha=alpha, components=components
     )
 
 
-def _conjunction(claim: Claim, estimates: Sequence[Estimate], alpha: float) -> tuple[Decision, str]:
-    pairs = list(zip(claim.components, estimates, strict=True))
+def few(seeds: int) -> str:
+    """The verdict of too few seeds."""
+    return f"underpowered ({seeds} seed{'s' if seeds != 1 else ''})"
+
+
+def _conjunction(pairs: Pairs, alpha: float) -> tuple[Decision, str]:
     if all(decision(contrast, one, alpha) == "replicated" for contrast, one in pairs):
         small = [
             contrast.kind == "greater" and one.interval(alpha)[1] < contrast.margin
             for contrast, one in pairs
         ]
         return "replicated", "negligible" if any(small) else ""
-    if _p_contradicted(claim, estimates) < alpha:
+    if _p_contradicted(pairs) < alpha:
         reversed_ones = [
             contrast.kind in ("greater", "positive") and one.below(0.0) * len(pairs) < alpha
             for contrast, one in pairs
@@ -275,10 +285,5 @@ def _component(contrast: Contrast, found: Estimate | str, alpha: float) -> Compo
             contrast=contrast, estimate=None, low=None, high=None, verdict="not run", missing=found
         )
     low, high = found.interval(alpha)
-    seeds = found.seeds
-    verdict = (
-        decision(contrast, found, alpha)
-        if _enough(found)
-        else f"underpowered ({seeds} seed{'s' if seeds != 1 else ''})"
-    )
+    verdict = decision(contrast, found, alpha) if enough(found) else few(found.seeds)
     return ComponentVerdict(contrast=contrast, estimate=found, low=low, high=high, verdict=verdict)

@@ -45,6 +45,7 @@ from study.options import (
 )
 
 if TYPE_CHECKING:
+    from eval.material import Budgets
     from study.execution import Execution
     from study.plan import Sweep
     from study.run import Run
@@ -195,7 +196,7 @@ def run(
     if code == 0 and hasattr(sweep.module, "REPORT") and not plans.split_target(target)[1]:
         path = _report_directory(sweep) / "report.html"
         if _changed_since(path, sweep, store):
-            path = _write_report(sweep, store, path.parent)
+            _write_report(sweep, store, path.parent)
         print(f"report: {path}")
     return code
 
@@ -233,12 +234,21 @@ def report(
     target: Target,
     store: StoreAt = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option(help="Directory [default: reports/SWEEP]")] = None,
+    unequal_budgets: Annotated[
+        bool,
+        typer.Option(
+            "--unequal-budgets",
+            help="Let cells of unequal token budgets stand in one table, labelled.",
+        ),
+    ] = False,
 ):
-    """Write the report of a sweep as far as it is done: HTML, Markdown and CSV."""
+    """Write the report of a sweep as far as it is done: a page, tables, figures, every answer."""
     from study import plan as plans
 
     sweep = plans.load(target)
-    print(_write_report(sweep, store, out or _report_directory(sweep)))
+    budgets: Budgets = "label" if unequal_budgets else "refuse"
+    for path in _write_report(sweep, store, out or _report_directory(sweep), budgets=budgets):
+        print(path)
 
 
 @app.command()
@@ -295,17 +305,38 @@ def suites(
 @app.command()
 @ends_clearly
 def claims(
-    target: Target, store: StoreAt = DEFAULT_STORE, every: Every = False, json: AsJson = False
+    target: Annotated[
+        str | None, typer.Argument(help="A sweep [default: the claims with the paper's numbers]")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--claims", help="Another claims file: a path, or the name of a paper."),
+    ] = None,
+    store: StoreAt = DEFAULT_STORE,
+    every: Every = False,
+    json: AsJson = False,
 ):
-    """Show each claim of a sweep: the runs it needs, whether they are declared, its verdict."""
+    """Show each claim: the paper's numbers, or of a sweep the verdict with effect and interval, the
+    runs it needs, and what more data would decide it.
+    """
+    from eval import claim_files
+
+    if target is None:
+        from eval import paper_table
+
+        paper_table.show(file or claim_files.DEFAULT, every=every, as_json=json)
+        return
     from eval import checklist
     from study import plan as plans
     from study.store import Store
 
     sweep = plans.load(target)
-    declared = tuple(getattr(sweep.module, "CLAIMS", ()))
+    declared = plans.claims(sweep) if file is None else claim_files.for_sweep(file, sweep)
     if not declared:
-        raise ValueError(f"{sweep.path} has no claims; legal: CLAIMS = paper_claims(...) in it")
+        raise ValueError(
+            f"{sweep.path} has no claims; legal: CLAIMS = claim_files.load(NAME) in it, or "
+            "--claims FILE"
+        )
     checklist.show(declared, sweep.runs, store=Store(store), every=every, as_json=json)
 
 
@@ -494,7 +525,7 @@ def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) 
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import display, environment, launch, ready
+    from study import declared, display, environment, launch, ready
     from study.execution import check_runs
     from study.store import Store
 
@@ -508,6 +539,7 @@ def _execute(
     if reason := environment.clash():
         raise ValueError(reason)
     store.check_writable()
+    declared.record_claims(sweep, store=store)
     count = workers or launch.default_workers(todo, execution=execution)
     execution = launch.with_threads(execution, threads=threads, workers=count)
     each = f"{execution.ranks} ranks x " if execution.ranks > 1 else ""
@@ -527,11 +559,15 @@ def _report_directory(sweep: Sweep) -> Path:
     return Path("reports") / sweep.path.stem
 
 
-def _write_report(sweep: Sweep, store: Path, out: Path) -> Path:
-    from eval.report import write
+def _write_report(
+    sweep: Sweep, store: Path, out: Path, *, budgets: Budgets = "refuse"
+) -> list[Path]:
+    from eval.material import gather
+    from eval.report import files, publish
     from study.store import Store
 
-    return write(sweep, store=Store(store), out_dir=out)
+    content = files(gather(sweep, store=Store(store), out_dir=out, budgets=budgets))
+    return publish(content, out)
 
 
 def _changed_since(path: Path, sweep: Sweep, root: Path) -> bool:

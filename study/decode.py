@@ -5,7 +5,8 @@ Owns reading a run file and writing one. What may stand where follows from the d
 what would have been legal. Does not decide what a value means (`study.run` does).
 
     encode(run) -> YAML text;  decode(text, name=FILE) -> run;  validate(run): the same rules for a
-    value that a sweep built in Python.
+    value that a sweep built in Python;  decode_as(text, TYPE, name=FILE): the same rules for a file
+    of another kind, whose mappings need no tag since their place says what they are.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import math
 import re
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import yaml
 
@@ -30,6 +32,7 @@ Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 LARGEST_FILE = 4_000_000  # characters; a run is a few thousand
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
+_T = TypeVar("_T")
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
@@ -68,6 +71,18 @@ def decode(text: str, *, name: str = "run") -> Run:
     reader = _Reader(name=name)
     node = reader.compose(text)
     return reader.value(node, Union[tuple(KINDS.values())], "a run")  # noqa: UP007
+
+
+def decode_as(
+    text: str, declared: type[_T], *, name: str, check: Callable[[Any], None] = lambda value: None
+) -> _T:
+    """The value of a dataclass that `text` holds; a key `kind` is a field like any other.
+
+    check: called with every dataclass value as soon as it is read, children first and in the file's
+    order; a ValueError of it names the value's line.
+    """
+    reader = _Reader(name=name, legal=declared.__name__, tags="none", check=check)
+    return reader.value(reader.compose(text), declared, declared.__name__)
 
 
 @functools.cache
@@ -129,7 +144,12 @@ def _nearest(word: str, legal: typing.Iterable[str]) -> str:
 
 @dataclass(kw_only=True)
 class _Reader:
+    """tags: whether a mapping names its class under the key `kind`."""
+
     name: str
+    legal: str = "a run, as `study show` prints it"
+    tags: Literal["kind", "none"] = "kind"
+    check: Callable[[Any], None] = lambda value: None
 
     def fail(self, node: yaml.Node | yaml.Mark, message: str) -> DecodeError:
         mark = node.start_mark if isinstance(node, yaml.Node) else node
@@ -158,7 +178,7 @@ class _Reader:
         except RecursionError:
             raise DecodeError(f"{self.name}:1: nested too deeply") from None
         if node is None:
-            raise DecodeError(f"{self.name}:1: empty; legal: a run, as `study show` prints it")
+            raise DecodeError(f"{self.name}:1: empty; legal: {self.legal}")
         return node
 
     def value(self, node: yaml.Node, declared: Any, where: str) -> Any:
@@ -254,7 +274,7 @@ class _Reader:
         title = owner.__name__
         arguments: dict[str, Any] = {}
         for name, (key, child) in entries.items():
-            if name == "kind":
+            if name == "kind" and self.tags == "kind":
                 continue
             if name == "semantics" and title in KINDS:
                 self.check_semantics(child, owner)
@@ -266,9 +286,11 @@ class _Reader:
         if missing:
             raise self.fail(node, f"{title} lacks the key {missing[0]!r}; legal: all of {missing}")
         try:
-            return owner(**arguments)
+            made = owner(**arguments)
+            self.check(made)
         except ValueError as error:
             raise self.fail(node, str(error)) from None
+        return made
 
     def owner(
         self,
@@ -277,6 +299,9 @@ class _Reader:
         owners: dict[str, type],
         where: str,
     ) -> type:
+        if self.tags == "none":
+            (only,) = owners.values()  # a place that could hold two classes would need a tag
+            return only
         if "kind" not in entries:
             raise self.fail(node, f"{where} lacks the key 'kind'; legal: {', '.join(owners)}")
         kind = entries["kind"][1]

@@ -3,7 +3,8 @@
 `off` imports nothing. `offline` writes below the run's own directory; `online` sends the same. What
 is sent is the run's canonical form and its metrics; host details, console output, code and
 environment are switched off, and keys stay in the environment, where wandb itself looks for them.
-Any failure ends the mirror with one line, and training goes on.
+Any failure ends the mirror with one line, and training goes on; a network that says nothing is
+waited for once at each end, `WAIT_SECONDS` at most.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from study.redaction import redact, redacted
 from study.run import Trained, canonical, run_id
 
 MIRRORED = ("loss", "learning_rate", "grad_norm", "clipped_fraction", "tokens_per_second", "mfu")
+WAIT_SECONDS = 30.0
+"""wandb itself waits 90 seconds for a beginning and for ever for an end."""
 
 
 class Mirror:
-    """Where metrics go as well. Every method returns at once and raises nothing."""
+    """Where metrics go as well. No method raises anything, and none waits long."""
 
     def __init__(
         self,
@@ -47,9 +51,11 @@ class Mirror:
             resume="allow" if mode == "online" else None,
             mode=mode,
             dir=str(directory),
-            config=canonical(run),
+            config=redacted(canonical(run)),
             settings=wandb.Settings(
                 console="off",
+                init_timeout=WAIT_SECONDS,
+                finish_timeout=WAIT_SECONDS,
                 silent=True,
                 save_code=False,
                 disable_git=True,
@@ -80,4 +86,4 @@ class Mirror:
         except Exception as error:
             self._session = None
             with contextlib.suppress(OSError):
-                self._warn(f"wandb stopped mirroring ({type(error).__name__}: {error})")
+                self._warn(redact(f"wandb stopped mirroring ({type(error).__name__}: {error})"))

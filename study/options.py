@@ -98,6 +98,7 @@ def ends_clearly(command: Command) -> Command:
 def _complain(error: BaseException) -> int:
     from study.cluster.slurm import Unanswered
     from study.lease import LeaseHeld
+    from study.redaction import redact
     from study.signals import EXIT_CODE, Interrupted
 
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
@@ -109,7 +110,7 @@ def _complain(error: BaseException) -> int:
     silent = isinstance(error, Unanswered)
     expected = silent or isinstance(error, (ValueError, OSError, LeaseHeld))
     kind = "" if expected else f"{type(error).__name__}: "
-    print(f"error: {kind}{error}", file=sys.stderr)
+    print(redact(f"error: {kind}{error}"), file=sys.stderr)
     if not expected:
         print("(study --traceback COMMAND shows where)", file=sys.stderr)
     if isinstance(error, LeaseHeld):

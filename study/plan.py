@@ -98,6 +98,11 @@ def load_scored(target: str) -> Sweep:
     return sweep.only(scored)
 
 
+def claims(sweep: Sweep) -> tuple[Any, ...]:
+    """What the sweep's module declares as its claims, in their own form; a run file has none."""
+    return tuple(getattr(sweep.module, "CLAIMS", ()))
+
+
 def split_target(target: str) -> tuple[Path, str]:
     """`PATH[:SLUG]`; a slug may hold colons, as in `sweeps/demo.py:CD:FLM`."""
     for mark in (".py:", ".yaml:", ".yml:"):

@@ -37,6 +37,7 @@ from study.publish import (
     publish_file,
     verify,
 )
+from study.redaction import redact
 from study.run import Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
@@ -293,7 +294,7 @@ class RunDirectory:
 
     def fail(self, message: str) -> None:
         """Note why the run stopped; the next start removes the note."""
-        publish_file(self.path / "failed.json", _dump({"error": message}))
+        publish_file(self.path / "failed.json", _dump({"error": redact(message)}))
 
     def failure(self) -> str | None:
         entry = _json(self.path / "failed.json")

@@ -43,11 +43,13 @@ class Records:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.mirror.close()
-        if self.log is not None:
-            # The disk that was full in a save is full here too, and the save's error says more.
-            with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-                self.log.close()
+        try:
+            if self.log is not None:
+                # The disk that was full in a save is full here too; the save's error says more.
+                with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+                    self.log.close()
+        finally:
+            self.mirror.close()  # last, since a network may be waited for
 
     def resume(self, step: int) -> bool:
         """Supersede what earlier sessions wrote above `step`; False where there were none."""

@@ -39,6 +39,7 @@ from study.decode import decode, encode
 from study.execution import Execution
 from study.lease import LeaseHeld
 from study.ranks import GRACE_SECONDS, place
+from study.redaction import redact
 from study.run import Run, Trained, run_id
 from study.signals import EXIT_CODE, STOPPING, Interrupted
 from study.store import RunDirectory, Store
@@ -171,7 +172,7 @@ def _executed(work: Callable[[], None]) -> tuple[Outcome, str]:
         print(f"interrupted: {error}", file=sys.stderr)
         return "interrupted", str(error)
     except Exception as error:
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return "failed", _brief(error)
     return "done", ""
 
@@ -235,7 +236,7 @@ def note_failure(directory: RunDirectory, message: str) -> None:
 
 
 def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return redact(f"{type(error).__name__}: {error}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -15,7 +15,8 @@ chose; a lineage that it did not search takes the rate of its last stages.
 from dataclasses import replace
 from pathlib import Path
 
-from eval.claims import Benchmark, paper_claims_on
+from eval import claim_files
+from eval.claims import Benchmark
 from study import microworld, rates
 from study.presets import small_training, world_suite_task
 from study.replication import Replication, Steps
@@ -25,9 +26,11 @@ REPORT = {
     "title": "Every claim in small: three seeds, two budgets, two suites",
     "banner": "toy scale: evidence about the pipeline, not about language models",
 }
-CLAIMS = paper_claims_on(
-    eai=Benchmark(suite="single", margin=0.05), t0=Benchmark(suite="prompts", margin=0.05)
-)
+SUITES = {
+    "eai": Benchmark(suite="single", margin=0.05),
+    "t0": Benchmark(suite="prompts", margin=0.05),
+}
+CLAIMS = (*claim_files.load("wang2022", SUITES), *claim_files.load("redllm2025", SUITES))
 SHARED = ("effect", "cause", "similar")
 MORE = ("ending", "referent", "last_word")
 PROMPT = "plain"

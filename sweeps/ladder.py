@@ -28,7 +28,7 @@ Hub data sets at the commits of `sweeps/pins.toml`; `study pin` fills what is em
 from dataclasses import replace
 from pathlib import Path
 
-from eval.claims import Benchmark, Claim, Contrast, after, paper_claims_on
+from eval import claim_files
 from study import ladder, pins, rates
 from study.run import SpanCorruption
 
@@ -43,42 +43,10 @@ UNSEARCHED = set()
 REPORT = {"title": "A ladder of three sizes and three budgets"}
 
 
-def positions(cell, scheme):
-    first, *rest = after(cell)
-    return (f"{first} (positions {scheme})", *rest)
-
-
-def position_claim(name, text, weights):
-    told = " ".join(f"{weight:+g} {' → '.join(cell)}" for cell, weight in weights)
-    contrast = Contrast(name=told, suite="t0", weights=tuple(weights), kind="greater", margin=0.02)
-    return Claim(
-        id=name,
-        text=text,
-        kind="greater",
-        components=(contrast,),
-        sizes=(rates.size(SMALL.model),),
-    )
-
-
 CLAIMS = (
-    *paper_claims_on(
-        eai=Benchmark(suite="eai", margin=0.01), t0=Benchmark(suite="t0", margin=0.02)
-    ),
-    position_claim(
-        "P1",
-        "A non-causal decoder that knows the distance of later keys beats one that does not",
-        [(positions("ND:MLM", "t5_bias"), 1.0), (positions("ND:MLM", "t5_bias_paper"), -1.0)],
-    ),
-    position_claim(
-        "P2",
-        "The lead of ED:MLM over ND:MLM is smaller where both know that distance",
-        [
-            (positions("ED:MLM", "t5_bias_paper"), 1.0),
-            (positions("ND:MLM", "t5_bias_paper"), -1.0),
-            (positions("ED:MLM", "t5_bias"), -1.0),
-            (positions("ND:MLM", "t5_bias"), 1.0),
-        ],
-    ),
+    *claim_files.load("wang2022"),
+    *claim_files.load("redllm2025"),
+    *claim_files.load(HERE / "ladder_claims.yaml"),
 )
 
 

@@ -28,7 +28,7 @@ or AdamW under ZeRO 3 as another study.
 
 from pathlib import Path
 
-from eval.claims import Benchmark, paper_claims_on
+from eval import claim_files
 from study import eai, pins, t0
 from study.presets import (
     paper_decoder,
@@ -40,9 +40,7 @@ from study.replication import Replication, Steps
 from study.run import Corpus, Packing, PretrainedTokenizer, Prompted, Text
 
 REPORT = {"title": "Wang et al. 2022, as published"}
-CLAIMS = paper_claims_on(
-    eai=Benchmark(suite="eai", margin=0.01), t0=Benchmark(suite="t0", margin=0.02)
-)
+CLAIMS = claim_files.load("wang2022")
 PINS = pins.load(Path(__file__).with_name("pins.toml"))
 SEEDS = (0,)
 

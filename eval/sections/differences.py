@@ -16,6 +16,8 @@ CAPTION = (
     "and is it smaller than the margin (two one-sided tests)? With fewer than three seeds neither "
     "is decided. Cells of unequal token budgets or of different stages are in no block together."
 )
+LEAST_CELLS = 3
+"""A figure of one pair says less than its line in the table."""
 STYLES = {
     "real": "above",
     "smaller than the margin": "",
@@ -44,6 +46,10 @@ def section(material: Material) -> Section | None:
 
 
 def _part(matrix: Matrix) -> Iterator[Block]:
+    if len(matrix.cells) < LEAST_CELLS:
+        yield _grid(matrix)
+        yield Text(text=_told(matrix), style="caption")
+        return
     yield matrix_plots.differences(matrix)
     yield Text(text=_told(matrix), style="caption")
     yield Details(
@@ -62,14 +68,16 @@ def _told(matrix: Matrix) -> str:
         else "no claim names a margin"
     )
     found = (
-        f"{matrix.suite}, {matrix.size}, {matrix.stage}, {matrix.tokens:,} tokens before "
-        f"finetuning, {matrix.seeds} seed{'s' if matrix.seeds != 1 else ''}: "
-        f"{len(matrix.pairs)} pairs, {told or 'none estimated'}; {margin}."
+        f"{matrix.suite}, {matrix.size}, {matrix.stage}, at {matrix.tokens:,} tokens, "
+        f"{matrix.seeds} seed{'s' if matrix.seeds != 1 else ''}: "
+        f"{len(matrix.pairs)} pair{'s' if len(matrix.pairs) != 1 else ''}, "
+        f"{told or 'none estimated'}; {margin}."
     )
     if detectable:
+        ends = dict.fromkeys((percent(min(detectable)), percent(max(detectable))))
         found += (
-            f" A true difference of {percent(min(detectable))} to {percent(max(detectable))} "
-            f"points is found with power {matrix.power:.0%} at Holm's first step."
+            f" A true difference of {' to '.join(ends)} points is found with power "
+            f"{matrix.power:.0%} at Holm's first step."
         )
     return found
 

@@ -15,6 +15,7 @@ from eval.sections import (
     claims,
     curves,
     differences,
+    downloads,
     holes,
     ledger,
     mixers,
@@ -38,6 +39,7 @@ SECTIONS: tuple[Make, ...] = (
     scoring.section,
     holes.section,
     provenance.section,
+    downloads.section,
 )
 
 

@@ -42,6 +42,7 @@ def launch(
     json: AsJson = False,
 ):
     """Submit what is not done to SLURM, and exit."""
+    from study import declared
     from study import plan as plans
     from study.cluster import launch as launches
     from study.cluster import profile, tell
@@ -54,7 +55,11 @@ def launch(
         profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
     )
-    launched = launches.rehearse(order) if dry_run else launches.launch(order, slurm=Slurm())
+    if dry_run:
+        launched = launches.rehearse(order)
+    else:
+        declared.record_claims(order.sweep, store=order.store)
+        launched = launches.launch(order, slurm=Slurm())
     tell.show(launched, as_json=json)
 
 

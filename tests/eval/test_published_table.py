@@ -1,14 +1,18 @@
-"""The paper's own Table 8, decided by the rules: the verdicts that it must give."""
+"""The paper's own Table 8, decided by the rules: exactly the verdicts that it must give."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from eval.claims import CHANCE, Benchmark, Cell, Contrast, after, before, paper_claims_on
-from eval.verdicts import Estimate, decide
+from eval import claim_files, verdicts
+from eval.as_published import AsPublished
+from eval.claims import CHANCE, Benchmark, Cell, Contrast, after, before
+from eval.verdicts import ALPHA, Estimate, decide
 
 EAI, T0 = "EAI", "T0"
 ERROR = {EAI: 0.62, T0: 1.39}  # of a difference of two cells, percentage points, items only
+RANDOM = (32.8, 41.7)
 
 # (lineage, tokens before finetuning in B): (EAI, T0)
 PUBLISHED: dict[tuple[Cell, int], tuple[float, float | None]] = {
@@ -44,9 +48,15 @@ PUBLISHED: dict[tuple[Cell, int], tuple[float, float | None]] = {
     (after("CD:FLM", "ND:MLM"), 219): (52.3, 54.9),
 }
 
+NOT_RUN = {"C12", "C13", "C16", "C17", "C18"}
+REPLICATED = {"C3", "C4", "C9"}
+EVERY = {f"C{number}" for number in range(1, 19)}
 
-def published(contrast: Contrast) -> Estimate | str:
+
+def table(contrast: Contrast, errors=ERROR) -> Estimate | str:
     """Table 8 as an estimator: independent cells, item errors only."""
+    if contrast.measure != "score" or contrast.against or contrast.outside:
+        return "not in the table"
     column = (EAI, T0).index(contrast.suite)
     budgets = {
         cell: sorted(b for c, b in PUBLISHED if c == cell and PUBLISHED[c, b][column] is not None)
@@ -62,55 +72,156 @@ def published(contrast: Contrast) -> Estimate | str:
         budgets = dict.fromkeys(budgets, common)
     value = 0.0
     for cell, weight in contrast.weights:
-        row = (32.8, 41.7) if cell == CHANCE else PUBLISHED[cell, budgets[cell][contrast.budget]]
+        row = RANDOM if cell == CHANCE else PUBLISHED[cell, budgets[cell][contrast.budget]]
         number = row[column]
         assert number is not None
         value += weight * number
     constant = any(cell == CHANCE for cell, _ in contrast.weights)
     return Estimate(
         value=value,
-        standard_error=ERROR[contrast.suite] / (math.sqrt(2) if constant else 1),
+        standard_error=errors[contrast.suite] / (math.sqrt(2) if constant else 1),
         degrees=math.inf,
         seeds=1,
         basis="published, items only",
     )
 
 
-@pytest.fixture(scope="module")
-def verdicts():
-    claims = paper_claims_on(
-        eai=Benchmark(suite=EAI, margin=1.0), t0=Benchmark(suite=T0, margin=2.0)
+def claims(*, eai=1.0, t0=2.0):
+    """On the table's own scale, percentage points."""
+    return claim_files.load(
+        "wang2022",
+        {"eai": Benchmark(suite=EAI, margin=eai), "t0": Benchmark(suite=T0, margin=t0)},
     )
-    return {each.claim.id: each for each in decide(claims, published)}
 
 
-def test_three_claims_replicate_and_none_is_contradicted(verdicts):
-    found = {name: each.verdict for name, each in verdicts.items()}
-    not_run = {"C12", "C13", "C16", "C17", "C18"}
-    assert {name for name, one in found.items() if one == "not run"} == not_run
-    assert {name for name, one in found.items() if one == "replicated"} == {"C3", "C4", "C9"}
-    assert "contradicted" not in found.values()
+def told(found):
+    return {each.claim.id: each.verdict for each in found}
 
 
-def test_adjusted_p_of_c4(verdicts):
-    assert verdicts["C4"].p == pytest.approx(0.018, abs=0.001)
+def exactly_as_stated(found):
+    words = told(found)
+    return (
+        {name for name, one in words.items() if one == "not run"} == NOT_RUN
+        and {name for name, one in words.items() if one == "replicated"} == REPLICATED
+        and {name for name, one in words.items() if one == "underpowered"}
+        == EVERY - NOT_RUN - REPLICATED
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {each.claim.id: each for each in decide(claims(), table)}
+
+
+def test_every_verdict(found):
+    assert set(found) == EVERY
+    assert exactly_as_stated(found.values())
+
+
+def test_holm_runs_over_the_thirteen_that_can_be_run(found):
+    ran = sorted((each for each in found.values() if each.p is not None), key=lambda each: each.p)
+    assert len(ran) == 13
+    assert [each.claim.id for each in ran[:3]] == ["C3", "C9", "C4"]
+    for place, each in enumerate(ran[:4]):
+        assert each.alpha == pytest.approx(ALPHA / (13 - place))
+    # the rest share the level of the first that is not decided
+    assert {each.alpha for each in ran[3:]} == {ran[3].alpha}
+
+
+def test_adjusted_p_of_c4(found):
+    assert found["C4"].p == pytest.approx(0.018, abs=0.0006)
+
+
+def component(found, claim, name, suite):
+    (one,) = (
+        each
+        for each in found[claim].components
+        if each.contrast.name == name and each.contrast.suite == suite
+    )
+    return one
+
+
+# C5's first place on T0, C7 on EAI, C1's decoder above the encoder-decoder
+DECIDED = [
+    ("C5", "ED:MLM → ED:MTF > ND:MLM → ND:MTF", T0),
+    ("C7", "ED:MLM → ED:MTF > ED:PLM → ED:MTF", EAI),
+    ("C7", "ND:MLM → ND:MTF > ND:PLM → ND:MTF", EAI),
+    ("C7", "CD:FLM → CD:MTF > CD:MLM → CD:MTF", EAI),
+    ("C1", "ND:PLM > ED:PLM", EAI),
+]
+
+
+@pytest.mark.parametrize(("claim", "name", "suite"), DECIDED)
+def test_decided_components_of_undecided_conjunctions(found, claim, name, suite):
+    assert found[claim].verdict == "underpowered"
+    assert component(found, claim, name, suite).verdict == "replicated"
 
 
 @pytest.mark.parametrize(
     ("claim", "name", "suite"),
     [
-        ("C5", "ED:MLM → ED:MTF > ND:MLM → ND:MTF", T0),
-        ("C7", "ED:MLM → ED:MTF > ED:PLM → ED:MTF", EAI),
-        ("C7", "ND:MLM → ND:MTF > ND:PLM → ND:MTF", EAI),
-        ("C7", "CD:FLM → CD:MTF > CD:MLM → CD:MTF", EAI),
-        ("C1", "ND:PLM > ED:PLM", EAI),
+        ("C5", "ED:MLM → ED:MTF > ND:MLM → ND:MTF", EAI),  # a lead of 0.3 is noise
+        ("C5", "ND:MLM → ND:MTF > ND:PLM → ND:MTF", T0),
+        ("C7", "ND:MLM → ND:MTF > ND:PLM → ND:MTF", T0),
+        ("C7", "CD:FLM → CD:MTF > CD:MLM → CD:MTF", T0),
+        ("C1", "CD:FLM > ND:PLM", EAI),
     ],
 )
-def test_decided_components_of_undecided_conjunctions(verdicts, claim, name, suite):
-    assert verdicts[claim].verdict == "underpowered"
-    (component,) = (
-        each
-        for each in verdicts[claim].components
-        if each.contrast.name == name and each.contrast.suite == suite
+def test_what_holds_a_conjunction_back(found, claim, name, suite):
+    assert component(found, claim, name, suite).verdict == "underpowered"
+
+
+def test_no_component_is_contradicted(found):
+    seen = {one.verdict for each in found.values() for one in each.components}
+    assert seen == {"replicated", "underpowered", "not run"}
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda patch: decide(claims(), lambda one: table(one, {EAI: 1.24, T0: 2.78})),
+        lambda patch: decide(claims(), lambda one: table(one, {EAI: 0.155, T0: 0.35})),
+        lambda patch: decide(claims(eai=10.0, t0=20.0), table),
+    ],
+    ids=["errors twice as large", "errors a quarter", "margins ten times as wide"],
+)
+def test_a_planted_bug_turns_the_verdicts(monkeypatch, planted):
+    assert not exactly_as_stated(planted(monkeypatch))
+
+
+def test_holm_over_another_number_is_another_p(monkeypatch):
+    real = verdicts._holm_levels
+    monkeypatch.setattr(
+        verdicts,
+        "_holm_levels",
+        lambda p: real(p | {f"more {place}": 1.0 for place in range(5)}),
     )
-    assert component.verdict == "replicated"
+    (c4,) = (each for each in decide(claims(), table) if each.claim.id == "C4")
+    assert c4.p != pytest.approx(0.018, abs=0.0006)
+    assert c4.verdict == "underpowered"
+
+
+def test_the_file_s_own_numbers_are_the_table_s():
+    """Each `published` of a score, and the verdicts that `study claims` shows beside them."""
+    compared = 0
+    for claim in claims():
+        for each in claim.components:
+            value = table(each)
+            if isinstance(value, Estimate):
+                ((_, number),) = each.published
+                assert number == pytest.approx(value.value, abs=0.051), each.name
+                compared += 1
+            elif each.measure == "score":
+                assert not each.published
+    assert compared == 80
+    file = claim_files.read("wang2022")
+    assert exactly_as_stated(decide(claim_files.bind(file, {}), AsPublished(file=file)))
+
+
+def test_an_edited_number_is_seen():
+    file = claim_files.read("wang2022")
+    (c4,) = (each for each in file.claims if each.id == "C4")
+    lower = replace(c4, components=tuple(replace(x, published=0.5) for x in c4.components))
+    edited = replace(file, claims=tuple(lower if x is c4 else x for x in file.claims))
+    found = decide(claim_files.bind(edited, {}), AsPublished(file=edited))
+    assert not exactly_as_stated(found)

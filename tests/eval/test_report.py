@@ -15,7 +15,7 @@ import pytest
 
 from eval import columns, panel, table
 from eval.cells import Naming
-from eval.claims import paper_claims
+from eval.claim_files import paper_claims
 from eval.estimates import OwnRuns
 from eval.report import write
 from eval.show import show_scores
@@ -34,6 +34,7 @@ from study.run import (
     SpanCorruption,
     Suite,
     Text,
+    Trained,
     TrainedBPE,
     lineage,
     root,
@@ -123,18 +124,21 @@ def sweep_of(runs, tmp_path, *, title="a title", claims=True):
     return Sweep(path=tmp_path / "made.py", title=title, declared=runs, runs=runs, module=module)
 
 
-def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
-    """Scores as `eval.execute` publishes them, with this accuracy on every family."""
+def publish(run, store, accuracy, *, draw, other=None, weights="w", **changed):
+    """Scores as `eval.execute` publishes them, with this accuracy on every family. changed: items,
+    their number; tasks and scorer_version; columns, that replace those of every item.
+    """
+    items = changed.get("items", 2 * PAIRS)
     rows = []
     entries = {}
     for family in FAMILIES:
         for template in ("plain", "listed"):
-            hits = draw.random(2 * PAIRS) < accuracy
+            hits = draw.random(items) < accuracy
             entries[f"{family}/{template}"] = {
                 "task": family,
                 "template": template,
                 "metric": "rank",
-                "items": 2 * PAIRS,
+                "items": items,
                 "skipped": {"not_applicable": 2},
                 "twins": True,
                 "chance_of_choices": 0.5,
@@ -169,6 +173,7 @@ def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
                         "tie": False,
                         "valid": True,
                         "truncated": 0,
+                        **changed.get("columns", {}),
                     }
                 )
     directory = store.open(run)
@@ -177,10 +182,10 @@ def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
     columns.write(pa.Table.from_pylist(rows, schema=columns.SCHEMA), place / "items.parquet")
     results = {
         "scoring": {"end_of_sequence": True, "truncation": "left"},
-        "scorer_version": 1,
+        "scorer_version": changed.get("scorer_version", 1),
         "max_length": 128,
         "lm_eval": "0.4.13",
-        "digests": {"tasks": tasks, "tokenizer": "k", "weights": weights},
+        "digests": {"tasks": changed.get("tasks", "t"), "tokenizer": "k", "weights": weights},
         "tasks": entries,
     }
     (place / "results.json").write_text(json.dumps(results))
@@ -209,6 +214,21 @@ def publish_all(runs, store, *, skip=(), **options):
     for run in runs:
         if isinstance(run, Evaluation) and run.slug not in skip:
             publish(run, store, accuracy_of(run.run, draw), draw=draw, **options)
+
+
+def validate_all(runs, store):
+    """Losses of every training, as its loop logs them."""
+    draw = np.random.default_rng(1)
+    for run in runs:
+        if not isinstance(run, Trained):
+            continue
+        steps = [run.training.steps * part // 6 for part in range(1, 7)]
+        losses = 1 + 4 * np.exp(-np.arange(1, 7) / 2) + draw.normal(0, 0.02, 6)
+        lines = (
+            json.dumps({"event": "validation", "step": step, "loss": float(loss)})
+            for step, loss in zip(steps, losses, strict=True)
+        )
+        store.open(run).events.write_text("\n".join(lines) + "\n")
 
 
 class Checker(HTMLParser):

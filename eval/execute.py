@@ -209,6 +209,9 @@ def _account(
             "tasks": suites.digest(prompts),
         },
         "lm_eval": metadata.version("lm-eval"),
+        # what the suite's score is the mean of, and what it lacks
+        "headline": [task.name for task in run.suite.headline],
+        "holes": [asdict(hole) for hole in run.suite.holes],
         "tasks": {
             each.name: {
                 "task": each.task.name,

@@ -30,7 +30,7 @@ from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
 from eval.weights import digest_of_names
 from study.publish import MANIFEST
-from study.run import Evaluation, External, SuiteTask
+from study.run import Evaluation, External, Hole, SuiteTask
 from study.store import CorruptError, RunDirectory, State, Store, status
 
 End = Literal["own", "other"]
@@ -58,6 +58,11 @@ class ScoredRun:
     results: dict[str, Any] | None
     table: pa.Table | None
     hole: str = ""
+
+    @property
+    def lacking(self) -> tuple[Hole, ...]:
+        """Headline tasks of its suite that it does not score."""
+        return self.run.suite.holes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,6 +164,19 @@ class Panel:
             for each in self.tasks
             if each.task.role == "headline" and each.task.metric != "rolling"
         )
+
+    @property
+    def lacking(self) -> tuple[Hole, ...]:
+        """Headline tasks of the suite that are not scored: its score is over the others."""
+        return self.runs[0].run.suite.holes if self.runs else ()
+
+    @property
+    def coverage(self) -> str:
+        """`4 of 11 data sets` where the suite has holes, else empty."""
+        if not self.lacking:
+            return ""
+        scored = len(self.headline)
+        return f"{scored} of {scored + len(self.lacking)} data sets"
 
     @property
     def chance(self) -> float:

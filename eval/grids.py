@@ -20,12 +20,13 @@ from eval.verdicts import ComponentVerdict
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    """A share in percent; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
 def points(value: float | None) -> str:
     """A difference of two percentages, signed."""
-    return "–" if value is None else signed(100 * value, digits=1)
+    return "–" if value is None or not math.isfinite(value) else signed(100 * value, digits=1)
 
 
 def signed(value: float, *, digits: int) -> str:
@@ -105,8 +106,8 @@ def _scored(row: Row | None, *, holes: Sequence[Row], finetuned: bool) -> tuple[
     own = [each for each in holes if (each.stage == _ORDER[1]) == finetuned]
     if row is None:
         if own:
-            told = "; ".join(dict.fromkeys(each.hole for each in own))
-            return (Cell(text=f"hole: {told}", style="hole"), *[Cell(text="–")] * 2, Cell(text="0"))
+            seeds = f"0 of {len(own)}"
+            return (Cell(text=_why(own), style="hole"), *[Cell(text="–")] * 2, Cell(text=seeds))
         return (Cell(text="–"),) * 4
     seeds = str(row.seeds) if not own else f"{row.seeds} of {row.seeds + len(own)}"
     style = "off" if row.stage == _ORDER[2] else ""
@@ -116,6 +117,17 @@ def _scored(row: Row | None, *, holes: Sequence[Row], finetuned: bool) -> tuple[
         Cell(text=_normal_interval(row), style=style),
         Cell(text=seeds, style="hole" if own else ""),
     )
+
+
+LONGEST_WHY = 40
+"""Letters of a reason in a table of numbers; the whole stands in the section on holes."""
+
+
+def _why(holes: Sequence[Row]) -> str:
+    """Why a score is missing, its seeds together."""
+    reasons = dict.fromkeys(each.hole.partition(": ")[2] or each.hole for each in holes)
+    told = "; ".join(reasons)
+    return "hole: " + (told if len(told) <= LONGEST_WHY else told[:LONGEST_WHY].rstrip() + "…")
 
 
 def over_chance(value: float | None) -> str:
@@ -266,7 +278,7 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
         own, other = panel.scores(), panel.scores(end="other")
         with_end = panel.runs[0].run.suite.scoring.end_of_sequence
         for index, key in enumerate(panel.cells):
-            pair = [float(np.nanmean(each[index])) for each in (own, other)]
+            pair = [_seeds_mean(each[index]) for each in (own, other)]
             scored, alone = pair if with_end else reversed(pair)
             lines.append(
                 line(
@@ -289,6 +301,11 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
         ),
         rows=tuple(lines),
     )
+
+
+def _seeds_mean(scores: np.ndarray) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def hole_grid(table: Table) -> Grid:

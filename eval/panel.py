@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +24,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval import columns
+from eval.alike import duplicates
 from eval.cells import CellKey, Naming, seed_of
 from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
 from eval.weights import digest_of_names
 from study.publish import MANIFEST
-from study.run import Evaluation, External, SuiteTask
+from study.run import Evaluation, External, Hole, SuiteTask
 from study.store import CorruptError, RunDirectory, State, Store, status
 
 End = Literal["own", "other"]
@@ -56,6 +58,11 @@ class ScoredRun:
     results: dict[str, Any] | None
     table: pa.Table | None
     hole: str = ""
+
+    @property
+    def lacking(self) -> tuple[Hole, ...]:
+        """Headline tasks of its suite that it does not score."""
+        return self.run.suite.holes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,6 +166,19 @@ class Panel:
         )
 
     @property
+    def lacking(self) -> tuple[Hole, ...]:
+        """Headline tasks of the suite that are not scored: its score is over the others."""
+        return self.runs[0].run.suite.holes if self.runs else ()
+
+    @property
+    def coverage(self) -> str:
+        """`4 of 11 data sets` where the suite has holes, else empty."""
+        if not self.lacking:
+            return ""
+        scored = len(self.headline)
+        return f"{scored} of {scored + len(self.lacking)} data sets"
+
+    @property
     def chance(self) -> float:
         """Of the suite's score."""
         return float(np.mean([each.task.chance for each in self.headline]))
@@ -213,7 +233,7 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
             table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:
-            results, hole = None, f"scores unreadable: {error}"
+            results, hole = None, f"scores unreadable: {_within(error, place)}"
         if results is not None and _stale(run, results, store=store):
             results = table = None
             hole = "stale: the weights changed after they were scored"
@@ -227,6 +247,11 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
         table=table,
         hole=hole,
     )
+
+
+def _within(error: Exception, place: Path) -> str:
+    """An error in words that name no folder of this machine: a report is for others to read."""
+    return str(error).replace(f"{place}/", "")
 
 
 def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:
@@ -253,10 +278,17 @@ def _panel(suite: str, size: str, group: Sequence[ScoredRun]) -> Panel:
     runs = [each for each in whole if _question(each) == asked]
     holes = [each for each in group if each.results is None]
     holes += [
-        replace(each, results=None, table=None, hole="other questions or scorer")
+        replace(each, results=None, table=None, hole=_unlike(each, runs[0]))
         for each in whole
         if _question(each) != asked
     ]
+    refused = duplicates(((each.key, each.seed), each.run) for each in runs)
+    holes += [
+        replace(each, results=None, table=None, hole=refused[each.key, each.seed])
+        for each in runs
+        if (each.key, each.seed) in refused
+    ]
+    runs = [each for each in runs if (each.key, each.seed) not in refused]
     cells = tuple(dict.fromkeys(each.key for each in runs))
     seeds = tuple(sorted({each.seed for each in runs}))
     tasks = runs[0].run.suite.tasks if runs else ()
@@ -282,6 +314,17 @@ def _question(scored: ScoredRun) -> str:
         results["scorer_version"],
     ]
     return json.dumps(form, sort_keys=True)
+
+
+def _unlike(scored: ScoredRun, asked: ScoredRun) -> str:
+    """Why a score cannot stand beside those that most runs have."""
+    own, others = (each.results or {} for each in (scored, asked))
+    if own["scorer_version"] != others["scorer_version"]:
+        return (
+            f"other questions or scorer: scorer version {own['scorer_version']}, "
+            f"not {others['scorer_version']}"
+        )
+    return "other questions or scorer"
 
 
 def _task(

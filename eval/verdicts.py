@@ -44,6 +44,7 @@ class Estimate:
     minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
     over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
     item_variance: the part of the squared error that more items would lessen, if known.
+    remedy: what would decide it where neither seeds nor items would, in words.
     """
 
     value: float
@@ -56,6 +57,7 @@ class Estimate:
     minimum_effect: float | None = None
     over_tasks: tuple[float, float] | None = None
     item_variance: float | None = None
+    remedy: str = ""
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two one-sided bounds at `alpha` each."""

@@ -276,9 +276,30 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
 
         return directory_digest(found)
 
-    done = pins.pin(known, pins.unpinned(sweep.runs), commit=pins.hub_commit, sha256=digest)
+    holes = pins.wanted(sweep.runs, known)
+    names = (*pins.unpinned(sweep.runs), *holes)
+    done = pins.pin(known, names, commit=pins.hub_commit, sha256=digest)
     tables.show_pins(done, path=known.path, as_json=json)
-    return 2 if any(each.problem for each in done) else 0
+    # what a suite can do without stays a hole
+    return 2 if any(each.problem and each.name not in holes for each in done) else 0
+
+
+@app.command()
+@ends_clearly
+def suites(
+    mirror: Annotated[
+        Path | None, typer.Option(help="A local mirror of the data sets, in place of the hub.")
+    ] = None,
+    pin_file: Annotated[
+        Path | None,
+        typer.Option("--pins", help="[default: sweeps/pins.toml, or sweeps/mirror.toml]"),
+    ] = None,
+    json: AsJson = False,
+):
+    """Show each suite: its tasks, prompts, metric, baseline, and where its rows come from."""
+    from study import suite_list
+
+    suite_list.show(mirror=mirror, pin_file=pin_file, as_json=json)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from eval.material import Material
 from eval.section import Section
 from eval.sections import (
     adaptation,
+    calibration,
     claims,
     curves,
     differences,
@@ -35,6 +36,7 @@ SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
     differences.section,
+    calibration.section,
     tasks.section,
     measures.section,
     variance.section,

@@ -124,18 +124,21 @@ def sweep_of(runs, tmp_path, *, title="a title", claims=True):
     return Sweep(path=tmp_path / "made.py", title=title, declared=runs, runs=runs, module=module)
 
 
-def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
-    """Scores as `eval.execute` publishes them, with this accuracy on every family."""
+def publish(run, store, accuracy, *, draw, other=None, weights="w", **changed):
+    """Scores as `eval.execute` publishes them, with this accuracy on every family. changed: items,
+    their number; tasks and scorer_version; columns, that replace those of every item.
+    """
+    items = changed.get("items", 2 * PAIRS)
     rows = []
     entries = {}
     for family in FAMILIES:
         for template in ("plain", "listed"):
-            hits = draw.random(2 * PAIRS) < accuracy
+            hits = draw.random(items) < accuracy
             entries[f"{family}/{template}"] = {
                 "task": family,
                 "template": template,
                 "metric": "rank",
-                "items": 2 * PAIRS,
+                "items": items,
                 "skipped": {"not_applicable": 2},
                 "twins": True,
                 "chance_of_choices": 0.5,
@@ -170,6 +173,7 @@ def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
                         "tie": False,
                         "valid": True,
                         "truncated": 0,
+                        **changed.get("columns", {}),
                     }
                 )
     directory = store.open(run)
@@ -178,10 +182,10 @@ def publish(run, store, accuracy, *, other=None, tasks="t", weights="w", draw):
     columns.write(pa.Table.from_pylist(rows, schema=columns.SCHEMA), place / "items.parquet")
     results = {
         "scoring": {"end_of_sequence": True, "truncation": "left"},
-        "scorer_version": 1,
+        "scorer_version": changed.get("scorer_version", 1),
         "max_length": 128,
         "lm_eval": "0.4.13",
-        "digests": {"tasks": tasks, "tokenizer": "k", "weights": weights},
+        "digests": {"tasks": changed.get("tasks", "t"), "tokenizer": "k", "weights": weights},
         "tasks": entries,
     }
     (place / "results.json").write_text(json.dumps(results))

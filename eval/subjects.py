@@ -31,8 +31,7 @@ from study.run import (
     row_length,
     stages,
 )
-from study.store import RunDirectory, Store
-from study.work import corpus_path
+from study.store import RunDirectory, Store, corpus_path
 
 BATCH_TOKENS = 16_384
 EXTERNAL_LENGTH = 1024

@@ -33,8 +33,7 @@ from study.run import (
     TrainedBPE,
     run_id,
 )
-from study.store import CorruptError, Store
-from study.work import corpus_path
+from study.store import CorruptError, Store, corpus_path
 from study.work import execute as train
 
 

@@ -207,7 +207,9 @@ def _claim(found: ClaimVerdict, block: Block) -> Line:
 
 
 def _brief(text: str) -> str:
-    """The first of several reasons; all of them unfold below the claim."""
+    """The first of several long reasons; all of them unfold below the claim."""
+    if len(text) <= 60:
+        return text
     first, *rest = text.split("; ")
     return f"{first}; and {len(rest)} more" if rest else text
 

@@ -36,17 +36,8 @@ def files(material: Material) -> dict[str, bytes]:
     for name, each in drawn.items():
         content[f"figures/{name}.svg"] = each.svg.encode()
         content[f"figures/{name}.pdf"] = each.pdf
-<<<<<<< HEAD
     if compared := calibration.of_sweep(material.sweep, store=material.store):
         content["calibration.csv"] = calibration.as_csv(compared).encode()
-    return content | {
-        "report.csv": material.scores.csv().encode(),
-        "sources.csv": source_csv(found).encode(),
-        "report.tex": latex(report).encode(),
-        "report.md": markdown(report).encode(),
-        PAGE: page.render(report).encode(),
-    }
-=======
     return (
         content
         | material.items
@@ -58,7 +49,6 @@ def files(material: Material) -> dict[str, bytes]:
             PAGE: page.render(report).encode(),
         }
     )
->>>>>>> main
 
 
 def publish(content: Mapping[str, bytes], out_dir: Path) -> list[Path]:

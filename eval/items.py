@@ -19,7 +19,7 @@ from lm_eval.utils import softmax
 from eval.columns import SCHEMA
 from eval.lm import StudyLM
 from eval.score import Scored
-from eval.suites import Item, Prompts, credit
+from eval.suites import Item, Prompts
 from study.run import Scoring
 
 
@@ -62,13 +62,13 @@ def _rows(
             "key": item.key,
         }
         match prompts.task.metric:
-            case "rank":
+            case "rank" | "rank_contexts" | "rank_all":
                 without = [null[answer] for answer in item.continuations]
-                chosen = credit([_value(each, lm.scoring) for each in without], item.gold)
+                chosen = item.credit([_value(each, lm.scoring) for each in without])
                 yield shared | _ranked(item, lm) | _null(without, chosen)
             case "greedy":
                 without = [null[answer] for answer in item.continuations]
-                chosen = float(without[0].greedy(lm.scoring))
+                chosen = float(any(each.greedy(lm.scoring) for each in without))
                 yield shared | _greedy(item, lm) | _null(without, chosen)
             case "rolling":
                 yield shared | _rolled(item, lm)
@@ -83,48 +83,67 @@ def _null(found: Sequence[Scored], chosen: float) -> dict[str, Any]:
 
 
 def _scores(item: Item, lm: StudyLM) -> tuple[list[Scored], dict[str, Any]]:
-    found = [lm.scored(item.inputs, answer) for answer in item.continuations]
+    found = [lm.scored(*pair) for pair in item.pairs]
     return found, {
         "log_likelihoods": [each.target_log_likelihood for each in found],
         "end_log_likelihoods": [each.end_log_likelihood for each in found],
         "tokens": [each.tokens for each in found],
         "bytes": [len(answer.encode()) for answer in item.continuations],
-        "gold": item.gold,
+        "gold": None if item.golds else item.gold,
         "valid": all(each.valid for each in found),
         "truncated": max(each.truncated for each in found),
     }
 
 
 def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
+    """Of an item of several decisions: the smallest margin, means per byte and of Brier scores."""
     found, columns = _scores(item, lm)
     own = [_value(each, lm.scoring) for each in found]
     other = [_value(each, other_end(lm.scoring)) for each in found]
     columns |= {
-        "correct": credit(own, item.gold),
-        "correct_other_end": credit(other, item.gold),
+        "valid": all(map(math.isfinite, own)),
+        "correct": item.credit(own),
+        "correct_other_end": item.credit(other),
     }
     if not columns["valid"]:
-        return columns | {"prediction": -1, "tie": False}
-    best = max(own)
-    winners = [index for index, value in enumerate(own) if value == best]
-    rest = max(value for index, value in enumerate(own) if index != item.gold)
-    chances = softmax(np.array(own))
+        return columns | {"prediction": None if item.golds else -1, "tie": False}
+    parts = [_decision(values, gold) for values, gold in item.decisions(own)]
+    golds = [values[gold] for values, gold in item.decisions(own)]
+    sizes = [size[gold] for size, gold in item.decisions(columns["bytes"])]
     return columns | {
+        "prediction": None if item.golds else parts[0]["prediction"],
+        "gold_nats_per_byte": sum(golds) / sum(sizes),
+        "margin": min(each["margin"] for each in parts),
+        "brier": float(np.mean([each["brier"] for each in parts])),
+        "tie": any(each["tie"] for each in parts),
+    }
+
+
+def _decision(values: Sequence[float], gold: int) -> dict[str, Any]:
+    best = max(values)
+    winners = [index for index, value in enumerate(values) if value == best]
+    rest = max(value for index, value in enumerate(values) if index != gold)
+    chances = softmax(np.array(values))
+    return {
         "prediction": winners[0] if len(winners) == 1 else -1,
-        "gold_nats_per_byte": own[item.gold] / columns["bytes"][item.gold],
-        "margin": own[item.gold] - rest,
-        "brier": float(((chances - np.eye(len(own))[item.gold]) ** 2).sum()),
         "tie": len(winners) > 1,
+        "margin": values[gold] - rest,
+        "brier": float(((chances - np.eye(len(values))[gold]) ** 2).sum()),
     }
 
 
 def _greedy(item: Item, lm: StudyLM) -> dict[str, Any]:
-    (found,), columns = _scores(item, lm)
-    value = found.log_likelihood(lm.scoring)
+    """Any of the answers; what is said of the gold is said of the likeliest."""
+    found, columns = _scores(item, lm)
+    values = [_value(each, lm.scoring) for each in found]
+    gold = int(np.argmax(values))
     return columns | {
-        "correct": float(found.greedy(lm.scoring)),
-        "correct_other_end": float(found.greedy(other_end(lm.scoring))),
-        "gold_nats_per_byte": value / columns["bytes"][0] if found.valid else None,
+        "gold": gold,
+        "correct": float(any(each.greedy(lm.scoring) for each in found)),
+        "correct_other_end": float(any(each.greedy(other_end(lm.scoring)) for each in found)),
+        "gold_nats_per_byte": (
+            values[gold] / columns["bytes"][gold] if math.isfinite(values[gold]) else None
+        ),
     }
 
 

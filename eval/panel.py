@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
 from eval.weights import digest_of_names
 from study.publish import MANIFEST
-from study.run import Evaluation, External, SuiteTask
+from study.run import Evaluation, External, Hole, SuiteTask
 from study.store import CorruptError, RunDirectory, State, Store, status
 
 End = Literal["own", "other"]
@@ -57,6 +58,11 @@ class ScoredRun:
     results: dict[str, Any] | None
     table: pa.Table | None
     hole: str = ""
+
+    @property
+    def lacking(self) -> tuple[Hole, ...]:
+        """Headline tasks of its suite that it does not score."""
+        return self.run.suite.holes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,6 +166,19 @@ class Panel:
         )
 
     @property
+    def lacking(self) -> tuple[Hole, ...]:
+        """Headline tasks of the suite that are not scored: its score is over the others."""
+        return self.runs[0].run.suite.holes if self.runs else ()
+
+    @property
+    def coverage(self) -> str:
+        """`4 of 11 data sets` where the suite has holes, else empty."""
+        if not self.lacking:
+            return ""
+        scored = len(self.headline)
+        return f"{scored} of {scored + len(self.lacking)} data sets"
+
+    @property
     def chance(self) -> float:
         """Of the suite's score."""
         return float(np.mean([each.task.chance for each in self.headline]))
@@ -214,7 +233,7 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
             table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:
-            results, hole = None, f"scores unreadable: {error}"
+            results, hole = None, f"scores unreadable: {_within(error, place)}"
         if results is not None and _stale(run, results, store=store):
             results = table = None
             hole = "stale: the weights changed after they were scored"
@@ -228,6 +247,11 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
         table=table,
         hole=hole,
     )
+
+
+def _within(error: Exception, place: Path) -> str:
+    """An error in words that name no folder of this machine: a report is for others to read."""
+    return str(error).replace(f"{place}/", "")
 
 
 def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:

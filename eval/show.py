@@ -36,5 +36,5 @@ def _line(row: Row) -> tuple[str, ...]:
     known = row.low is not None and row.high is not None
     interval = f"{row.low:.3f} to {row.high:.3f}" if known else ""
     chance = "" if row.chance is None else f"{row.chance:.3f}"
-    note = row.hole or row.finding
+    note = row.hole or row.over or row.finding
     return row.cell, row.stage, row.task, value, interval, chance, str(row.items), note

@@ -1,19 +1,15 @@
 """A suite as lm-eval tasks, offline: one task for each data set under each of its templates.
 
-Owns which rows and answers a task has, and what is left out and why. Rows come from
-`study.data.sources`, prompts from `study.prompts`; lm-eval gets finished texts, so none of its own
-templating, hub access or defaults takes part.
-
-    rank      multiple choice over the template's own choices for the row
-    greedy    the answer is right when greedy decoding gives exactly its tokens
-    rolling   bits per byte of whole documents
+Owns which rows a task has, and what is left out and why. Rows come from `study.data.sources`,
+prompts from `study.prompts`, what a question is from `eval.questions`; lm-eval gets finished texts,
+so none of its own templating, hub access or defaults takes part. Beside the metrics of questions,
+`rolling` is bits per byte of whole documents.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,30 +19,19 @@ import numpy as np
 from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 
+from eval.questions import Item, ask, credit, together
 from study.data import sources
 from study.data.readers import Row
 from study.data.sources import Access
-from study.prompts import Rendered, Template, join_target, load_templates
+from study.prompts import Template, load_templates
+from study.row_forms import labelled, prepared, value_at
 from study.run import Suite, SuiteTask, identity
 
+__all__ = ["Item", "Prompts", "build", "chance_of", "credit", "digest", "lm_eval_task"]
+
 SPLIT = "test"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One question as it is asked.
-
-    index: the row's place in its source, equal under all templates. group: items of one group are
-    no independent evidence (twins, or the row under other templates). key: the row by content.
-    continuations: what is scored after `inputs`, joined; one for greedy, none for rolling.
-    """
-
-    index: int
-    group: int
-    key: str
-    inputs: str
-    continuations: tuple[str, ...]
-    gold: int
+# left out of digests where empty, so that questions without them keep the digest they had
+_RARE = ("contexts", "golds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +54,13 @@ class Prompts:
 
 
 def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
-    """Every task under every template, in order. Raises ValueError where a task keeps no row."""
+    """Every task under every template, in order.
+
+    Raises ValueError where a task keeps no row, or its rows have no labels.
+    """
+    if not suite.tasks:
+        told = "; ".join(f"{hole.name}: {hole.reason}" for hole in suite.holes)
+        raise ValueError(f"suite {suite.name!r} has nothing to score ({told or 'no tasks'})")
     built: list[Prompts] = []
     for task in suite.tasks:
         if task.metric == "rolling":
@@ -77,12 +68,8 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
             continue
         assert task.templates is not None
         templates = load_templates(task.templates, access=access, names=task.template_names)
-        rows = list(sources.rows(task.rows, access=access))
-        keys = [sources.row_key(row) for row in rows]
-        groups = _groups(task, rows)
-        built.extend(
-            _prompts(task, template, rows=rows, keys=keys, groups=groups) for template in templates
-        )
+        rows = asked_rows(suite, task, access=access)
+        built.extend(_prompts(task, template, rows=rows) for template in templates)
     names = [each.name for each in built]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"suite {suite.name!r} has two tasks named {twice[0]!r}")
@@ -94,6 +81,36 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
     return tuple(built)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskedRow:
+    """One row as templates read it. index: its place, or its question's. group, key: see `Item`."""
+
+    row: Row
+    index: int
+    group: int
+    key: str
+
+
+def asked_rows(suite: Suite, task: SuiteTask, *, access: Access) -> list[AskedRow]:
+    """Every row of a task that is no document. Raises ValueError where one has no label."""
+    origin = f"suite {suite.name!r}, {task.name!r} ({task.rows.uri})"
+    rows = list(labelled(sources.rows(task.rows, access=access), task.labels, origin=origin))
+    groups = _groups(task, rows)
+    # rows of a question share its number; twins stand apart
+    index = groups if task.question else range(len(rows))
+    asked = []
+    for number, row in enumerate(rows):
+        # by the row before it is prepared, after its label has one form: a mirror that says
+        # "entailment" draws the same prompts as one that says 0
+        key = sources.row_key(row)
+        try:
+            ready = prepared(row, task.preparation)
+        except ValueError as error:
+            raise ValueError(f"{origin}, row {number + 1}: {error}") from error
+        asked.append(AskedRow(row=ready, index=index[number], group=groups[number], key=key))
+    return asked
+
+
 def digest(prompts: Sequence[Prompts]) -> str:
     """sha256 over every question as it is asked, and over what each task is."""
     state = hashlib.sha256()
@@ -101,21 +118,15 @@ def digest(prompts: Sequence[Prompts]) -> str:
         form = identity(each.task) | {"template": each.template}
         state.update(json.dumps(form, sort_keys=True).encode())
         for item in each.items:
-            state.update(json.dumps(asdict(item), sort_keys=True).encode())
+            form = asdict(item)
+            form = {name: form[name] for name in form if form[name] or name not in _RARE}
+            state.update(json.dumps(form, sort_keys=True).encode())
     return state.hexdigest()
 
 
 def lm_eval_task(prompts: Prompts) -> ConfigurableTask:
     """The same questions as lm-eval asks and aggregates them."""
-    documents = [
-        {
-            "index": item.index,
-            "inputs": item.inputs,
-            "continuations": list(item.continuations),
-            "gold": item.gold,
-        }
-        for item in prompts.items
-    ]
+    documents = [asdict(item) for item in prompts.items]
     config: dict[str, Any] = {
         "task": prompts.name,
         "custom_dataset": lambda **_: {SPLIT: Dataset.from_list(documents)},
@@ -125,7 +136,7 @@ def lm_eval_task(prompts: Prompts) -> ConfigurableTask:
         "doc_to_text": lambda document: document["inputs"],
     }
     match prompts.task.metric:
-        case "rank":
+        case "rank" | "rank_all":
             config |= {
                 "output_type": "multiple_choice",
                 "doc_to_choice": lambda document: document["continuations"],
@@ -133,10 +144,23 @@ def lm_eval_task(prompts: Prompts) -> ConfigurableTask:
                 "process_results": _rank,
                 "metric_list": [_mean("acc")],
             }
+        case "rank_contexts":
+            config |= {
+                # lm-eval's form for several contexts: the place of the right one, all of them, and
+                # the one ending (equal for all, as no context ends in white space)
+                "output_type": "multiple_choice",
+                "doc_to_text": lambda document: document["gold"],
+                "doc_to_choice": lambda document: document["contexts"],
+                "doc_to_target": lambda document: document["continuations"][0],
+                "process_results": _rank,
+                "metric_list": [_mean("acc")],
+            }
         case "greedy":
             config |= {
-                "output_type": "loglikelihood",
-                "doc_to_target": lambda document: document["continuations"][0],
+                "output_type": "multiple_choice",
+                "doc_to_choice": lambda document: document["continuations"],
+                "doc_to_target": lambda _: 0,
+                "process_results": _any_greedy,
                 "metric_list": [_mean("acc")],
             }
         case "rolling":
@@ -155,20 +179,18 @@ def lm_eval_task(prompts: Prompts) -> ConfigurableTask:
     return ConfigurableTask(config=config)
 
 
-def credit(log_likelihoods: Sequence[float], gold: int) -> float:
-    """1 where the gold alone is likeliest; a tie at the top shares the point. A choice that is not
-    finite could not be scored, so the item is invalid and nothing wins it, whatever the others are.
-    """
-    if not all(math.isfinite(value) for value in log_likelihoods):
-        return 0.0
-    best = max(log_likelihoods)
-    winners = [index for index, value in enumerate(log_likelihoods) if value == best]
-    return 1.0 / len(winners) if gold in winners else 0.0
-
-
 def _rank(document: dict[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
     """In place of lm-eval's argmax, which gives every tie to the first choice."""
-    return {"acc": credit([value for value, _ in results], document["gold"])}
+    item = Item(**{name: _tuple(value) for name, value in document.items()})
+    return {"acc": item.credit([value for value, _ in results])}
+
+
+def _any_greedy(_: dict[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
+    return {"acc": float(any(greedy for _, greedy in results))}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _mean(metric: str) -> dict[str, Any]:
@@ -176,59 +198,38 @@ def _mean(metric: str) -> dict[str, Any]:
 
 
 def _groups(task: SuiteTask, rows: Sequence[Row]) -> list[int]:
-    """The microworld numbers its twins; elsewhere each row stands alone."""
+    """The microworld numbers its twins, and questions gather rows; elsewhere each stands alone."""
+    if task.question:
+        number: dict[str, int] = {}
+        values = (json.dumps([value_at(row, path) for path in task.question]) for row in rows)
+        return [number.setdefault(value, len(number)) for value in values]
     if task.rows.uri.startswith("world://") and all("pair" in row for row in rows):
         return [int(row["pair"]) for row in rows]
     return list(range(len(rows)))
 
 
-def _prompts(
-    task: SuiteTask,
-    template: Template,
-    *,
-    rows: Sequence[Row],
-    keys: Sequence[str],
-    groups: Sequence[int],
-) -> Prompts:
+def _prompts(task: SuiteTask, template: Template, *, rows: Sequence[AskedRow]) -> Prompts:
+    questions: dict[int, list[Item | str]] = {}
+    for each in rows:
+        found = ask(task.metric, template, each.row, key=each.key)
+        if isinstance(found, Item):
+            found = replace(found, index=each.index, group=each.group)
+        questions.setdefault(each.index, []).append(found)
     items: list[Item] = []
     skipped: Counter[str] = Counter()
-    for index, (row, key, group) in enumerate(zip(rows, keys, groups, strict=True)):
-        found = _item(task, template, row, key=key)
-        if isinstance(found, str):
-            skipped[found] += 1
-        else:
-            items.append(replace(found, index=index, group=group))
+    for question in questions.values():
+        # a question of several rows is asked whole or not at all
+        if reasons := [found for found in question if isinstance(found, str)]:
+            skipped[reasons[0]] += 1
+            continue
+        asked = [found for found in question if isinstance(found, Item)]
+        items.append(together(asked) if task.metric == "rank_all" else asked[0])
     return Prompts(
         task=task,
         template=template.name,
         items=tuple(items),
         twins=task.metric == "rank" and _are_twins(items),
         skipped=dict(skipped),
-    )
-
-
-def _item(task: SuiteTask, template: Template, row: Row, *, key: str) -> Item | str:
-    """The question, or why the row has none."""
-    outcome = template.outcome(row, key=key)
-    if not isinstance(outcome, Rendered):
-        return outcome.reason
-    inputs, answers, gold = outcome.inputs, [outcome.targets], 0
-    if task.metric == "rank":
-        choices = template.choices(row, key=key)
-        if choices is None:
-            return "no choices"
-        if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
-            return "choices empty or equal"
-        if outcome.targets not in choices:
-            return "answer not among the choices"
-        answers, gold = choices, choices.index(outcome.targets)
-    return Item(
-        index=0,
-        group=0,
-        key=key,
-        inputs=inputs,
-        continuations=tuple(join_target(inputs, answer) for answer in answers),
-        gold=gold,
     )
 
 
@@ -273,5 +274,6 @@ def _texts(task: SuiteTask, access: Access) -> Iterator[str]:
 
 def chance_of(prompts: Prompts) -> float:
     """The accuracy of guessing among the choices as they are, against which `chance` is checked."""
-    shares = [1 / len(item.continuations) for item in prompts.items if item.continuations]
-    return float(np.mean(shares)) if prompts.task.metric == "rank" else 0.0
+    if prompts.task.metric in ("greedy", "rolling"):
+        return 0.0
+    return float(np.mean([item.chance for item in prompts.items]))

@@ -38,6 +38,8 @@ class Row:
     templates. p: two-sided against chance; p_holm: over all cells and tasks of the stage; method:
     which test; no test where items were invalid. gold_nats_per_byte, margin (nats), brier: by the
     estimator of `value`; they move where accuracy sits at chance. hole: why there is no value.
+    over: of a suite with holes, how many of its data sets the mean is over, such as `4 of 11 data
+    sets`.
     """
 
     suite: str
@@ -81,6 +83,7 @@ class Row:
     ties: int = 0
     invalid: int = 0
     hole: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,8 @@ def _panel_rows(panel: Panel) -> list[Row]:
         if panel.headline:
             rows.append(_suite_row(panel, index, key))
         rows.extend(_task_row(panel, each, index, key) for each in panel.tasks)
-    return [*_adjusted(rows), *(_hole(panel, each) for each in panel.holes)]
+    holes = [_hole(panel, each) for each in panel.holes]
+    return [*_adjusted(rows), *holes, *_lacking(panel)]
 
 
 def _base(panel: Panel, key: CellKey, task: TaskScores | None, index: int) -> Row:
@@ -215,6 +219,7 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
         normalised=normal,
         normalised_low=_moved(found.low, found.value, normal, slope),
         normalised_high=_moved(found.high, found.value, normal, slope),
+        over=panel.coverage,
         **_continuous(panel.headline, index, stage=stage),
     )
 
@@ -338,18 +343,37 @@ def _finding(row: Row, p: float) -> Finding:
     return "above chance" if row.value > row.chance else "below chance: interference"
 
 
+def _lacking(panel: Panel) -> list[Row]:
+    """One row for each data set that the suite has no rows of, whatever the cell."""
+    blank = replace(_BLANK, suite=panel.suite, size=panel.size)
+    return [
+        replace(blank, task=each.name, hole=f"{each.reason} (wanted: {each.wanted})")
+        for each in panel.lacking
+    ]
+
+
 def _hole(panel: Panel, scored: ScoredRun) -> Row:
-    return Row(
+    return replace(
+        _BLANK,
         suite=panel.suite,
         size=panel.size,
         cell=scored.key.label,
         stage=stage_of(scored.key),
         tokens=scored.key.tokens,
-        task=SUITE,
-        role="headline",
-        metric="mean",
-        unit="accuracy",
-        seeds=0,
-        items=0,
         hole=f"seed {scored.seed}: {scored.hole}",
     )
+
+
+_BLANK = Row(
+    suite="",
+    size="",
+    cell="(every cell)",
+    stage="before finetuning",
+    tokens=0,
+    task=SUITE,
+    role="headline",
+    metric="mean",
+    unit="accuracy",
+    seeds=0,
+    items=0,
+)

@@ -276,9 +276,30 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
 
         return directory_digest(found)
 
-    done = pins.pin(known, pins.unpinned(sweep.runs), commit=pins.hub_commit, sha256=digest)
+    holes = pins.wanted(sweep.runs, known)
+    names = (*pins.unpinned(sweep.runs), *holes)
+    done = pins.pin(known, names, commit=pins.hub_commit, sha256=digest)
     tables.show_pins(done, path=known.path, as_json=json)
-    return 2 if any(each.problem for each in done) else 0
+    # what a suite can do without stays a hole
+    return 2 if any(each.problem and each.name not in holes for each in done) else 0
+
+
+@app.command()
+@ends_clearly
+def suites(
+    mirror: Annotated[
+        Path | None, typer.Option(help="A local mirror of the data sets, in place of the hub.")
+    ] = None,
+    pin_file: Annotated[
+        Path | None,
+        typer.Option("--pins", help="[default: sweeps/pins.toml, or sweeps/mirror.toml]"),
+    ] = None,
+    json: AsJson = False,
+):
+    """Show each suite: its tasks, prompts, metric, baseline, and where its rows come from."""
+    from study import suite_list
+
+    suite_list.show(mirror=mirror, pin_file=pin_file, as_json=json)
 
 
 @app.command()
@@ -430,6 +451,26 @@ def fetch(
     ready.refuse_unpinned(sweep, sweep.runs)
     count = fetches.fetch(sweep.runs, access=access, say=print)
     print(f"{count} sources are here")
+
+
+@app.command()
+@ends_clearly
+def overlap(
+    target: Target,
+    store: StoreAt = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    cache: Cache = None,
+    json: AsJson = False,
+):
+    """Look for the rows of a sweep's suites in its training text, whatever its size."""
+    from eval import overlaps
+    from study import plan as plans
+    from study.data.sources import Access
+    from study.store import Store
+
+    execution = _execution(data_dir, cache)
+    access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
+    return overlaps.show(plans.load(target), store=Store(store), access=access, as_json=json)
 
 
 @app.command(hidden=True)

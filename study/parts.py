@@ -479,24 +479,57 @@ _LEGAL_SCORING = {
 }
 
 
+Metric = Literal["rank", "rank_contexts", "rank_all", "greedy", "rolling"]
+Preparation = Literal["", "race", "mathqa"]
+"""What is done to a row before a template reads it (`study.row_forms`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The column of the answer, and what it may hold.
+
+    kind: `class`, an index or one of `classes`, names in the order of their indices; `text` and
+    `number`, which a mirror may hold as the other; `any`, only that it is there. A row without a
+    label, as hidden test splits have, is refused.
+    """
+
+    column: str
+    kind: Literal["class", "text", "number", "any"]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if bool(self.classes) != (self.kind == "class"):
+            raise ValueError(
+                f"Labels of {self.column!r}: kind {self.kind!r} with classes {self.classes}; "
+                "legal: classes for the kind `class` alone"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SuiteTask:
     """One data set of a suite.
 
-    metric: `rank` (argmax of summed log-likelihood over answer choices), `greedy` (exact match of
-    the greedy answer)
-        or `rolling` (bits per byte of whole documents; no templates).
+    metric: `rank` (argmax of summed log-likelihood over answer choices), `rank_contexts` (argmax
+        over the template's choices as contexts, before one ending), `rank_all` (`rank`, and a
+        question counts when all of its rows do), `greedy` (exact match of the greedy answer, or of
+        any of several) or `rolling` (bits per byte of whole documents; no templates).
     chance: the accuracy of guessing, in [0, 1]; 0 for greedy and rolling.
     role: `headline` counts in the suite's score; `probe` and `stretch` are shown beside it.
+    labels: checked, and class names become indices; None takes the rows as they are.
+    question: for `rank_all`, the columns (`idx.question` is one inside another) whose equal values
+        make rows one question.
     """
 
     name: str
     rows: Source
     templates: Source | None
     template_names: tuple[str, ...]
-    metric: Literal["rank", "greedy", "rolling"]
+    metric: Metric
     chance: float
     role: Literal["headline", "probe", "stretch"]
+    labels: Labels | None = None
+    question: tuple[str, ...] = ()
+    preparation: Preparation = ""
 
     def __post_init__(self) -> None:
         _within(self, "chance", low=0.0, high=1.0)
@@ -505,12 +538,43 @@ class SuiteTask:
                 f"SuiteTask {self.name!r}: `rolling` has no templates, "
                 "every other metric needs them"
             )
+        if bool(self.question) != (self.metric == "rank_all"):
+            raise ValueError(
+                f"SuiteTask {self.name!r}: the columns of a question are {self.question}; legal: "
+                "some for `rank_all`, none for every other metric"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hole:
+    """A headline task of a suite that is not scored. wanted: the rows it would read."""
+
+    name: str
+    wanted: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Tasks aggregated together: median over prompts, then mean over the headline tasks."""
+    """Tasks aggregated together: median over prompts, then mean over the headline tasks.
+
+    holes: what else belongs to the suite. A suite with holes is another suite, with another id: its
+    mean is over fewer data sets, and says so.
+    """
 
     name: str
     tasks: tuple[SuiteTask, ...]
     scoring: Scoring
+    holes: tuple[Hole, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = {task.name for task in self.tasks}
+        if both := [hole.name for hole in self.holes if hole.name in known]:
+            raise ValueError(f"suite {self.name!r}: {both[0]!r} is a task and a hole")
+
+    @property
+    def headline(self) -> tuple[SuiteTask, ...]:
+        """What the suite's score is the mean of."""
+        return tuple(
+            task for task in self.tasks if task.role == "headline" and task.metric != "rolling"
+        )

@@ -128,6 +128,19 @@ def unpinned(runs: Iterable[Run]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def wanted(runs: Iterable[Run], pins: Pins) -> tuple[str, ...]:
+    """Names in the pin file that would fill holes of these runs' suites, in order."""
+    suites = {id(run.suite): run.suite for run in runs if isinstance(run, Evaluation)}
+    names = [hole.wanted for suite in suites.values() for hole in suite.holes]
+    hub = {f"hf://{name}": name for name in pins.hub}
+    found = []
+    for name in names:
+        owner = next((hub[each] for each in hub if name.startswith(each + "/")), name)
+        if owner in pins.hub or owner in pins.files:
+            found.append(owner)
+    return tuple(dict.fromkeys(found))
+
+
 def sources(runs: Iterable[Run]) -> Iterator[Source]:
     """Every source that the runs name themselves, each owner once."""
     seen: set[int] = set()

@@ -13,12 +13,13 @@ import copy
 import functools
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import jinja2
 import yaml
+from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -261,6 +262,7 @@ def _most_frequent(items: list[Any]) -> list[Any] | None:
 # no identifiers of the template language, so no template can name them
 _DRAW = "the draw"
 _WORK = "the work"
+_LOOP = "the loop"
 MAX_WORK = 10**6
 
 
@@ -273,7 +275,7 @@ def _choice(context: jinja2.runtime.Context, items: Sequence[Any]) -> Any:
 
 
 class _Work:
-    """Numbers that one rendering took from `range` so far."""
+    """Numbers that one rendering took from `range`, and rounds of its loops, so far."""
 
     done = 0
 
@@ -289,11 +291,25 @@ def _range(context: jinja2.runtime.Context, *bounds: int) -> range:
     return numbers
 
 
+@jinja2.pass_context
+def _counted(context: jinja2.runtime.Context, items: Any) -> Iterator[Any]:
+    """What a loop goes over, bounded over the whole rendering: loops over a long text nest, and a
+    loop over a list that grows under it never ends.
+    """
+    work = context[_WORK]
+    for item in items:
+        work.done += 1
+        if work.done > MAX_WORK:
+            raise OverflowError(f"more than {MAX_WORK} rounds of loops")
+        yield item
+
+
 def _environment() -> _Sandbox:
     environment = _Sandbox(undefined=_Undefined, autoescape=False)
     for name in ("center", "indent", "format", "batch", "slice", "wordwrap"):
         environment.filters[name] = _bounded(environment.filters[name])
     environment.filters["most_frequent"] = _most_frequent
+    environment.filters[_LOOP] = _counted
     environment.filters["choice"] = environment.filters["random"] = _choice
     # lipsum draws from the process's own random state
     del environment.globals["lipsum"]
@@ -307,7 +323,12 @@ _ENVIRONMENT = _environment()
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(source: str) -> jinja2.Template:
-    return _ENVIRONMENT.from_string(source)
+    tree = _ENVIRONMENT.parse(source)
+    for loop in tree.find_all(nodes.For):
+        if loop.recursive:
+            raise SecurityError("a recursive loop in a template")
+        loop.iter = nodes.Filter(loop.iter, _LOOP, [], [], None, None, lineno=loop.lineno)
+    return _ENVIRONMENT.from_string(tree)
 
 
 def _render(source: str, variables: dict[str, Any], *, seed: str) -> str:

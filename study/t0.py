@@ -11,9 +11,12 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from study import published
+from study.data_sets import data_set
 from study.pins import Pins
 from study.presets import PROMPTSOURCE, released
-from study.run import Mixture, PromptedTask, Scoring, Source, Suite, SuiteTask
+from study.published import Asked, Origin, hub
+from study.run import Mixture, PromptedTask, Scoring, Source, Suite
 
 CAP = 500_000
 
@@ -168,96 +171,49 @@ _STORY_CLOZE = (
     "Story Continuation and Options",
 )
 
-_ANLI = "a5c30272a3091bb1756fb7534848195c439621a7ebfe729b0ee5e2b79b89648e"
-# task, promptsource's directory, sha256 of its templates.yaml, hub name, config, split, chance,
-# prompts; StoryCloze is given by its owners on request, so it is a file
-EVAL: tuple[tuple[str, str, str, str, str, str, float, tuple[str, ...]], ...] = (
-    (
-        "copa",
-        "super_glue/copa",
-        "a101c7ee634e1ad451d8e8fd9e6a6fb9ef722f99481fc680ab0c7a9edfa24813",
-        "aps/super_glue",
-        "copa",
-        "validation",
-        1 / 2,
-        _COPA,
-    ),
-    *(
-        (f"anli_{r}", "anli", _ANLI, "facebook/anli", "", f"dev_{r}", 1 / 3, _NLI)
-        for r in ("r1", "r2", "r3")
-    ),
-    (
-        "cb",
-        "super_glue/cb",
-        "5502365c7b53a63b65bb7d618288d6f7875872080bebf3c8d4c6d1fcc0acfed6",
-        "aps/super_glue",
-        "cb",
-        "validation",
-        1 / 3,
-        _NLI,
-    ),
-    (
-        "rte",
-        "super_glue/rte",
-        "eb924b862e61ec6826a4f00484dba96cd4546c79def8d77320fb9945a6dcd9de",
-        "aps/super_glue",
-        "rte",
-        "validation",
-        1 / 2,
-        _RTE,
-    ),
-    (
-        "wsc",
-        "super_glue/wsc.fixed",
-        "2b7dba8b1ed20ffb30211c509b01b4ea0522e9fd6a47c841cb9ff579958bf5ce",
-        "aps/super_glue",
-        "wsc.fixed",
-        "validation",
-        1 / 2,
-        _WSC,
-    ),
-    (
-        "winogrande",
-        "winogrande/winogrande_xl",
-        "d4565505ec00f5da4957b91a93da3029b6a68666ffe902b5968c28421a67af7c",
-        "allenai/winogrande",
-        "winogrande_xl",
-        "validation",
-        1 / 2,
-        _WINOGRANDE,
-    ),
-    (
-        "wic",
-        "super_glue/wic",
-        "a82d3212d2ab7b93e988866bbe9a0a0b36391e174f724762d1cb0ef1bc1abb4f",
-        "aps/super_glue",
-        "wic",
-        "validation",
-        1 / 2,
-        _WIC,
-    ),
-    (
-        "hellaswag",
-        "hellaswag",
-        "b6592802f423c522bbf0810250a5e1cf2bcc26958a200aecaf453e709fe6b387",
-        "Rowan/hellaswag",
-        "",
-        "validation",
-        1 / 4,
-        _HELLASWAG,
-    ),
-    (
-        "story_cloze",
-        "story_cloze/2016",
-        "9861f60c307c130d6e63a17b43419dd2fde0093949e18770e0260c0164cade8a",
-        "",
-        "",
-        "",
-        1 / 2,
-        _STORY_CLOZE,
-    ),
+_SHA256 = {
+    "super_glue/copa": "a101c7ee634e1ad451d8e8fd9e6a6fb9ef722f99481fc680ab0c7a9edfa24813",
+    "anli": "a5c30272a3091bb1756fb7534848195c439621a7ebfe729b0ee5e2b79b89648e",
+    "super_glue/cb": "5502365c7b53a63b65bb7d618288d6f7875872080bebf3c8d4c6d1fcc0acfed6",
+    "super_glue/rte": "eb924b862e61ec6826a4f00484dba96cd4546c79def8d77320fb9945a6dcd9de",
+    "super_glue/wsc.fixed": "2b7dba8b1ed20ffb30211c509b01b4ea0522e9fd6a47c841cb9ff579958bf5ce",
+    "winogrande/winogrande_xl": "d4565505ec00f5da4957b91a93da3029b6a68666ffe902b5968c28421a67af7c",
+    "super_glue/wic": "a82d3212d2ab7b93e988866bbe9a0a0b36391e174f724762d1cb0ef1bc1abb4f",
+    "hellaswag": "b6592802f423c522bbf0810250a5e1cf2bcc26958a200aecaf453e709fe6b387",
+    "story_cloze/2016": "9861f60c307c130d6e63a17b43419dd2fde0093949e18770e0260c0164cade8a",
+}
+"""Of each directory's templates.yaml in promptsource 0.2.3."""
+
+
+def _asked(name: str, key: str, prompts: tuple[str, ...], *, of: int, split: str) -> Asked:
+    """One of the 11: its data set (also promptsource's directory), and how many answers it has."""
+    return Asked(
+        name=name,
+        data=data_set(key),
+        split=split,
+        templates=_templates(key, _SHA256[key]),
+        template_names=prompts,
+        metric="rank",
+        chance=1 / of,
+    )
+
+
+def _templates(directory: str, sha256: str) -> Source:
+    return released(f"{PROMPTSOURCE}/{directory}/templates.yaml", sha256=sha256)
+
+
+ASKED: tuple[Asked, ...] = (
+    _asked("copa", "super_glue/copa", _COPA, of=2, split="validation"),
+    *(_asked(f"anli_{r}", "anli", _NLI, of=3, split=f"dev_{r}") for r in ("r1", "r2", "r3")),
+    _asked("cb", "super_glue/cb", _NLI, of=3, split="validation"),
+    _asked("rte", "super_glue/rte", _RTE, of=2, split="validation"),
+    _asked("wsc", "super_glue/wsc.fixed", _WSC, of=2, split="validation"),
+    _asked("winogrande", "winogrande/winogrande_xl", _WINOGRANDE, of=2, split="validation"),
+    _asked("wic", "super_glue/wic", _WIC, of=2, split="validation"),
+    _asked("hellaswag", "hellaswag", _HELLASWAG, of=4, split="validation"),
+    _asked("story_cloze", "story_cloze/2016", _STORY_CLOZE, of=2, split="validation"),
 )
-STORY_CLOZE = "story_cloze_2016_validation.jsonl"
+SCORING = Scoring(end_of_sequence=True, truncation="right")
 
 
 def mixture(pins: Pins, *, table: Path, held_out: float) -> Mixture:
@@ -278,27 +234,13 @@ def mixture(pins: Pins, *, table: Path, held_out: float) -> Mixture:
 
 
 def suite(pins: Pins) -> Suite:
+    """T0-Eval on the hub's rows; StoryCloze is a file, since its owners give it on request."""
+    return suite_of(hub(pins))
+
+
+def suite_of(rows: Origin) -> Suite:
     """T0-Eval: 11 sets, 116 prompts, ranked by summed log-likelihood with the end of sequence.
 
     Contexts that are too long lose their end, as seqio cuts them.
     """
-    return Suite(
-        name="t0",
-        tasks=tuple(
-            SuiteTask(
-                name=name,
-                rows=pins.rows(hub, split, config=config) if hub else pins.file(STORY_CLOZE),
-                templates=_templates(directory, sha256),
-                template_names=prompts,
-                metric="rank",
-                chance=chance,
-                role="headline",
-            )
-            for name, directory, sha256, hub, config, split, chance, prompts in EVAL
-        ),
-        scoring=Scoring(end_of_sequence=True, truncation="right"),
-    )
-
-
-def _templates(directory: str, sha256: str) -> Source:
-    return released(f"{PROMPTSOURCE}/{directory}/templates.yaml", sha256=sha256)
+    return published.suite("t0", ASKED, scoring=SCORING, rows=rows)

@@ -18,12 +18,16 @@ from eval.sections import (
     differences,
     downloads,
     holes,
+    leakage,
     ledger,
+    measures,
     mixers,
+    prompts,
     provenance,
     scores,
     scoring,
     tasks,
+    variance,
 )
 
 Make = Callable[[Material], Section | None]
@@ -34,6 +38,10 @@ SECTIONS: tuple[Make, ...] = (
     differences.section,
     calibration.section,
     tasks.section,
+    measures.section,
+    variance.section,
+    prompts.section,
+    leakage.section,
     curves.section,
     mixers.section,
     ledger.section,

@@ -11,6 +11,7 @@ import datetime
 import decimal
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from study.data.readers import Row
 from study.publish import sha256
 from study.run import Source
 from study.store import loud
+
+# read when asked, where the libraries read them once at import
+_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +242,16 @@ def _hub(source: Source, *, access: Access) -> Iterator[Row]:
     return _streamed(source, access=access)
 
 
+def _offline(access: Access) -> str:
+    """Why no network is asked, in words to follow `offline`; empty where one may be."""
+    if access.offline:
+        return " (--offline)"
+    for name in _OFFLINE:
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            return f" ({name} is set)"
+    return ""
+
+
 def _is_whole(copy: Path, source: Source, *, access: Access) -> bool:
     """Whether there is a copy to read. A damaged one is passed over, loudly, where the hub can be
     asked, and an error where it can't.
@@ -247,10 +261,10 @@ def _is_whole(copy: Path, source: Source, *, access: Access) -> bool:
     try:
         hub.check(copy)
     except ValueError as error:
-        if access.offline:
+        if reason := _offline(access):
             raise ValueError(
-                f"source {source.uri!r}: {error}, and this machine is offline; remove it, and "
-                "`study fetch` brings it again"
+                f"source {source.uri!r}: {error}, and this machine is offline{reason}; remove it, "
+                "and `study fetch` brings it again"
             ) from error
         loud(f"source {source.uri!r}: {error}; the hub is asked again")
         return False
@@ -272,10 +286,16 @@ def _streamed(source: Source, *, access: Access) -> Iterator[Row]:
                 "hf://DATASET/SPLIT"
             )
     commit = source.digest.removeprefix("commit:")
-    if access.offline:
+    if reason := _offline(access):
         raise ValueError(
             f"source {source.uri!r}: a hub data set without a copy in {access.cache}, and this "
-            "machine is offline"
+            f"machine is offline{reason}"
+        )
+    if Path(name).exists():
+        # `datasets` would read it in place of the hub's, whatever the commit
+        raise ValueError(
+            f"source {source.uri!r}: {Path(name).resolve()} has the data set's name and would be "
+            "read instead; legal: another working directory"
         )
     from datasets import load_dataset
 

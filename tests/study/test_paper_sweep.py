@@ -157,6 +157,7 @@ def test_chances():
         "hellaswag",
         "rte",
         "wic",
+        "winogrande",
         "wsc",
     }
 

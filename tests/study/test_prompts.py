@@ -168,10 +168,16 @@ def test_the_known_escape_is_forbidden_by_name():
         "{% for i in range(99999) %}{% for j in range(99999) %}aaaa{% endfor %}{% endfor %} ||| x",
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %} a ||| x",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }} ||| x",
+        "{% for i in range(10**9) %}{% endfor %} a ||| x",
+        # loops over a row's own text multiply as those over numbers do, and print nothing
+        "{% for a in text %}{% for b in text %}{% for c in text %}{% endfor %}{% endfor %}"
+        "{% endfor %} a ||| x",
+        # a loop over a list that it lengthens never ends
+        "{% for each in items %}{{ items.append(each) or '' }}{% endfor %} a ||| x",
     ],
 )
 def test_a_bomb_hits_a_limit(jinja):
-    found = outcome(jinja)
+    found = outcome(jinja, {"text": "abcd " * 100, "items": [1]})
     assert isinstance(found, Skipped)
     assert found.reason == "limit"
 
@@ -182,10 +188,37 @@ def test_width_by_percent_format_is_forbidden():
     assert found.reason in ("forbidden", "limit")
 
 
-def test_loading_other_templates_finds_nothing():
-    found = outcome("{% include '/etc/passwd' %} ||| x")
+@pytest.mark.parametrize(
+    "jinja",
+    [
+        "{% include '/etc/passwd' %} ||| x",
+        # a template of its own name would include itself without end
+        "{% include 'a template' %} ||| x",
+        "{% extends 'a template' %} ||| x",
+        "{% import 'a template' as t %}{{ t.f() }} ||| x",
+    ],
+)
+def test_loading_other_templates_finds_nothing(jinja):
+    found = outcome(jinja)
     assert isinstance(found, Skipped)
     assert found.reason == "error"
+
+
+def test_a_recursive_loop_is_forbidden():
+    found = outcome("{% for each in [[1]] recursive %}{{ loop(each) }}{% endfor %} ||| x")
+    assert isinstance(found, Skipped)
+    assert found.reason == "forbidden"
+
+
+def test_loops_know_their_place():
+    jinja = (
+        "{% for e in items %}{{ loop.index }}/{{ loop.length }}{% if not loop.last %} {% endif %}"
+        "{% else %}none{% endfor %} ||| x"
+    )
+    assert outcome(jinja, {"items": ["a", "b"]}) == Rendered(inputs="1/2 2/2", targets="x")
+    assert outcome(jinja, {"items": []}) == Rendered(inputs="none", targets="x")
+    chosen = "{% for e in items if e > 1 %}{{ e }}{% endfor %} ||| x"
+    assert outcome(chosen, {"items": [1, 2, 3]}) == Rendered(inputs="23", targets="x")
 
 
 WORDS = [f"w{n}" for n in range(50)]

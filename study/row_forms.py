@@ -1,0 +1,144 @@
+"""Rows as templates expect them: labels as indices, and columns that no template can read.
+
+Owns what a label may look like (local mirrors hold `1`, `"contradiction"` or `true` where the hub
+holds an index), the refusal of rows without one, and the two preparations. Where rows come from is
+`study.data.sources`' affair. No torch.
+
+    race      `problems` holds the article's questions as a Python literal; it is parsed, never run
+    mathqa    `choices` is cut out of `options` by lm-evaluation-harness's own expression, which
+              ends an option at its first ", ": "1 , 000" is read as "1", there and here
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from study.data.readers import Row
+from study.run import Labels, Preparation
+
+LONGEST_LITERAL = 1_000_000
+"""Characters; Python's parser needs many times the memory of its text. RACE's longest are a few
+thousand."""
+_HIDDEN = (None, "", -1, "-1", [], {})
+_OPTIONS = re.compile(r"[abcd] \) .*?, |e \) .*?$")
+
+
+def labelled(rows: Iterable[Row], labels: Labels | None, *, origin: str) -> Iterator[Row]:
+    """The rows with class names and truth values as indices.
+
+    Raises ValueError, naming `origin` and the row, where a label is missing, hidden (-1) or none of
+    the classes.
+    """
+    for number, row in enumerate(rows, start=1):
+        where = f"{origin}, row {number}"
+        if labels is None:
+            # -1 would index a template's last answer without a word
+            if row.get("label") in (-1, "-1") and not isinstance(row.get("label"), bool):
+                raise ValueError(_hidden(where, "label", row["label"]))
+            yield row
+            continue
+        if labels.column not in row:
+            raise ValueError(
+                f"{where}: no column {labels.column!r} for the answer; columns: "
+                f"{', '.join(map(str, row))}"
+            )
+        value = row[labels.column]
+        if not isinstance(value, bool) and value in _HIDDEN:
+            raise ValueError(_hidden(where, labels.column, value))
+        yield row | {labels.column: _label(value, labels, where=where)}
+
+
+def prepared(row: Row, preparation: Preparation) -> Row:
+    """Raises ValueError where a row is not in its data set's form."""
+    match preparation:
+        case "":
+            return row
+        case "race":
+            return row | {"problems": _problems(row.get("problems"))}
+        case "mathqa":
+            options = row.get("options")
+            if not isinstance(options, str):
+                raise ValueError(f"column 'options' holds {options!r:.60}; legal: text")
+            choices = [each[4:].rstrip(" ,") for each in _OPTIONS.findall(options)]
+            return row | {"choices": choices}
+
+
+def value_at(row: Row, path: str) -> Any:
+    """The value of a column, or of one inside another: `idx.question`."""
+    value: Any = row
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise ValueError(f"no column {path!r}; columns: {', '.join(map(str, row))}")
+        value = value[name]
+    return value
+
+
+def _hidden(where: str, column: str, value: Any) -> str:
+    return (
+        f"{where}: {column!r} is {value!r}: no label, as in hidden test splits; legal: rows with "
+        "labels (a train or validation split)"
+    )
+
+
+def _label(value: Any, labels: Labels, *, where: str) -> Any:
+    match labels.kind:
+        case "any":
+            return value
+        # templates compare text with text, and count with numbers
+        case "text" if isinstance(value, str):
+            return value
+        case "text" if type(value) is int:
+            return str(value)
+        case "number" if type(value) is int:
+            return value
+        case "number" if isinstance(value, str) and value.isascii() and value.isdecimal():
+            return int(value)
+        case "class":
+            index = _index(value, labels.classes)
+            if index is not None:
+                return index
+    legal = ", ".join(labels.classes) or f"a {labels.kind}"
+    if labels.classes:
+        legal = f"0 to {len(labels.classes) - 1}, or {legal}"
+    raise ValueError(f"{where}: {labels.column!r} is {value!r:.60}; legal: {legal}")
+
+
+def _index(value: Any, classes: tuple[str, ...]) -> int | None:
+    if isinstance(value, bool):
+        return int(value) if classes == ("False", "True") else None
+    if isinstance(value, str):
+        # SuperGLUE's own files say `true` where the hub's classes say `True`
+        folded = [each.casefold() for each in classes]
+        if value.casefold() in folded:
+            return folded.index(value.casefold())
+        value = int(value) if value.isascii() and value.isdecimal() else None
+    return value if type(value) is int and 0 <= value < len(classes) else None
+
+
+def _problems(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        if len(value) > LONGEST_LITERAL:
+            raise ValueError(f"column 'problems' holds {len(value)} characters")
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ValueError(f"column 'problems' is no Python literal ({error!r:.80})") from error
+    if not isinstance(value, list) or not value or not all(map(_is_problem, value)):
+        raise ValueError(
+            f"column 'problems' holds {value!r:.60}; legal: a list of question, answer and four "
+            "options"
+        )
+    return value
+
+
+def _is_problem(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("question"), str)
+        and value.get("answer") in ("A", "B", "C", "D")
+        and isinstance(value.get("options"), list)
+        and len(value["options"]) == 4
+    )

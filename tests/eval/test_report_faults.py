@@ -169,7 +169,7 @@ def test_one_item_has_an_interval_that_says_little(tmp_path, accuracy):
 def test_a_task_that_guessing_solves_has_no_score_over_chance(tmp_path):
     runs, store = few(1), Store(tmp_path / "runs")
     task = scored(runs)[0].suite.tasks[0]
-    with pytest.raises(ValueError, match="legal: 0.0 <= chance < 1.0"):
+    with pytest.raises(ValueError, match=r"legal: 0\.0 <= chance < 1\.0"):
         replace(task, chance=1.0)
     # Nobody can declare one; a report of one (of older code, say) is still a report.
     made.publish_all(runs, store)

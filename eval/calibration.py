@@ -21,11 +21,11 @@ from typing import Literal
 
 import numpy as np
 
+from eval.material import SweepLike
 from eval.panel import Panel, TaskScores, panels
 from eval.published import SUITE, Published
 from eval.statistics import effective_trials, wilson
 from study import display
-from study.plan import Sweep
 from study.run import Evaluation, External, Run
 from study.store import Store
 
@@ -84,7 +84,7 @@ def differences(
     )
 
 
-def of_sweep(sweep: Sweep, *, store: Store) -> tuple[Difference, ...]:
+def of_sweep(sweep: SweepLike, *, store: Store) -> tuple[Difference, ...]:
     """The comparison that a sweep's module declares as PUBLISHED; empty where it declares none."""
     return differences(getattr(sweep.module, "PUBLISHED", {}), sweep.runs, store=store)
 

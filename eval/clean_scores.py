@@ -14,7 +14,7 @@ import numpy as np
 
 from eval import table
 from eval.cells import CellKey
-from eval.contamination import Overlap, corpora, read
+from eval.contamination import Overlap, read, trained_on
 from eval.panel import Panel, TaskScores
 from eval.table import SUITE, Row, Stage, stage_of
 from study.store import Store
@@ -74,14 +74,6 @@ class Contamination:
 def contamination(panel: Panel, *, store: Store) -> Contamination:
     """Nothing where nothing is scored."""
     found, holes = _read(panel, store=store)
-    overlaps = tuple(
-        each
-        for corpus in dict.fromkeys(each.corpus for one in found.values() for each in one)
-        for each in _summed(
-            panel,
-            next(each for one in found.values() for each in one if each.corpus == corpus),
-        )
-    )
     whole = [key for key in panel.cells if key in found]
     rows: list[CleanRow] = []
     left_out: tuple[str, ...] = ()
@@ -93,7 +85,22 @@ def contamination(panel: Panel, *, store: Store) -> Contamination:
             if task in panel.headline and _nothing_left(panel, task, flags, whole)
         )
         rows = _rows(panel, hits, whole=whole, left_out=left_out)
-    return Contamination(overlaps=overlaps, rows=tuple(rows), left_out=left_out, holes=tuple(holes))
+    return Contamination(
+        overlaps=_all_summed(panel, found),
+        rows=tuple(rows),
+        left_out=left_out,
+        holes=tuple(holes),
+    )
+
+
+def overlaps(panel: Panel, *, store: Store) -> tuple[TaskOverlap, ...]:
+    """Every task against every corpus that was counted."""
+    return _all_summed(panel, _read(panel, store=store)[0])
+
+
+def _all_summed(panel: Panel, found: dict[CellKey, list[Overlap]]) -> tuple[TaskOverlap, ...]:
+    every = {each.corpus: each for one in found.values() for each in one}
+    return tuple(each for overlap in every.values() for each in _summed(panel, overlap))
 
 
 def _read(panel: Panel, *, store: Store) -> tuple[dict[CellKey, list[Overlap]], list[str]]:
@@ -104,13 +111,13 @@ def _read(panel: Panel, *, store: Store) -> tuple[dict[CellKey, list[Overlap]], 
     for scored in panel.runs:
         if scored.key in found or scored.results is None:
             continue
-        trained_on = corpora(scored.run)
-        if not trained_on:
+        text = trained_on(scored.run)
+        if not text:
             holes[f"{scored.key.label}: its training text is not known here"] = None
             continue
         tasks = scored.results["digests"]["tasks"]
         own = []
-        for corpus in trained_on:
+        for corpus in text:
             if corpus.slug not in known:
                 known[corpus.slug] = read(corpus, tasks=tasks, store=store)
             own.append(known[corpus.slug])

@@ -27,14 +27,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.data import sources
 from study.data.corpus import OpenCorpus, open_corpus
 from study.data.ngrams import LONGEST, SHORTEST, Search
 from study.data.shards import TokenShards
 from study.data.sources import Access
-from study.run import Corpus, Evaluation, External, Suite, SuiteTask, stages
-from study.store import RunDirectory, Store, publish_directory
-from study.work import corpus_path
+from study.run import Corpus, Evaluation, External, Suite, stages
+from study.store import RunDirectory, Store, corpus_path, publish_directory
 
 RULE = 1
 """Raised when other n-grams start to count."""
@@ -65,7 +63,7 @@ class Overlap:
     rows: pa.Table
 
 
-def corpora(run: Evaluation) -> tuple[Corpus, ...]:
+def trained_on(run: Evaluation) -> tuple[Corpus, ...]:
     """What the scored lineage was trained on, in order; of a checkpoint from elsewhere nothing is
     known.
     """
@@ -90,7 +88,7 @@ def ensure(
     """
     told = []
     texts: list[tuple[str, int, str]] | None = None
-    for corpus in corpora(run):
+    for corpus in trained_on(run):
         try:
             opened = open_corpus(corpus_path(store, corpus))
             final = place(corpus, opened.summary["digest"], tasks=tasks, store=store)
@@ -130,6 +128,14 @@ def read(corpus: Corpus, *, tasks: str, store: Store) -> Overlap | str:
     )
 
 
+def tasks_of(run: Evaluation, *, store: Store) -> str:
+    """The digest of the questions that a finished evaluation asked."""
+    directory = RunDirectory(store.directory(run))
+    scores = (directory.done() or {})["scores"]
+    results = json.loads((directory.scores(scores) / "results.json").read_text(encoding="utf-8"))
+    return results["digests"]["tasks"]
+
+
 def place(corpus: Corpus, digest: str, *, tasks: str, store: Store) -> Path:
     """Where the result for a corpus of this digest lies, whether or not it is there."""
     form = json.dumps([digest, tasks, RULE, LONGEST, SHORTEST])
@@ -155,14 +161,13 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _texts(suite: Suite, *, access: Access) -> Iterator[tuple[str, int, str]]:
     """(task, index, text) of every row that is asked about; held-out documents are not."""
+    # imports lm-eval, which a report that only reads results need not wait for
+    from eval.suites import asked_rows
+
     for task in suite.tasks:
         if task.metric != "rolling":
-            for index, row in _rows(task, access=access):
-                yield task.name, index, own_text(row)
-
-
-def _rows(task: SuiteTask, *, access: Access) -> Iterator[tuple[int, dict[str, Any]]]:
-    yield from enumerate(sources.rows(task.rows, access=access))
+            for each in asked_rows(suite, task, access=access):
+                yield task.name, each.index, own_text(each.row)
 
 
 def _count(

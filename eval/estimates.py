@@ -84,6 +84,7 @@ class OwnRuns:
         self.panels = panels
         self.decided = max(decided, 1)
         self.end: End = end
+        self._layouts: dict[tuple[str, tuple[int, ...]], tuple[Layout, ...]] = {}
 
     def __call__(self, contrast: Contrast) -> Estimate | str:
         panel = self.panels.get(contrast.suite)
@@ -190,7 +191,7 @@ class OwnRuns:
         """(variance of the contrast from seeds, degrees of freedom of the smaller layout)."""
         variance = 0.0
         degrees: list[int] = []
-        for stage in layouts(panel, seeds, end=self.end):
+        for stage in self._stages(panel, seeds):
             own = sum(float(weights[index]) ** 2 for index in stage.cells)
             if not own:
                 continue
@@ -198,3 +199,10 @@ class OwnRuns:
             if stage.residual.degrees:
                 variance += own * stage.residual.variance / seeds.size
         return variance, min(degrees, default=0)
+
+    def _stages(self, panel: Panel, seeds: np.ndarray) -> tuple[Layout, ...]:
+        """Kept: a matrix of differences asks for the same ones again and again."""
+        place = (panel.suite, tuple(seeds.tolist()))
+        if place not in self._layouts:
+            self._layouts[place] = layouts(panel, seeds, end=self.end)
+        return self._layouts[place]

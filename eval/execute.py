@@ -97,8 +97,8 @@ def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation)
 
 def evaluate(
     opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation
-) -> tuple[Any, pa.Table]:
-    """(lm-eval's results, per-item scores)."""
+) -> tuple[Any, pa.Table, dict[str, dict[str, int]]]:
+    """(lm-eval's results, per-item scores, by task the items whose border a token spanned)."""
     lm = StudyLM(opened.subject, tokenizer=opened.tokenizer, scoring=run.suite.scoring)
     with _quiet_lm_eval():
         # Not `simple_evaluate`: around this very call it runs pip and nvidia-smi to describe the
@@ -108,7 +108,11 @@ def evaluate(
         )
         results = cast(Any, lm_eval_evaluate)(lm=lm, task_dict=tasks, bootstrap_iters=0)
     assert results is not None
-    return results, items.collect(prompts, lm=lm, run=run_id(run.run))
+    borders = {
+        each.name: lm.borders((item.inputs, item.continuations) for item in each.items)
+        for each in prompts
+    }
+    return results, items.collect(prompts, lm=lm, run=run_id(run.run)), borders
 
 
 def _evaluate(
@@ -128,8 +132,10 @@ def _evaluate(
     final = directory.scores(digest)
     if not _is_published(final, warn=warn):
         begun = time.monotonic()
-        results, table = evaluate(opened, prompts=prompts, run=run)
+        results, table, borders = evaluate(opened, prompts=prompts, run=run)
         account = _account(run, opened, prompts=prompts, results=results, table=table)
+        for name, counts in borders.items():
+            account["tasks"][name] |= counts
         account["seconds"] = time.monotonic() - begun
 
         def write(aside: Path) -> None:

@@ -106,8 +106,8 @@ def _scored(row: Row | None, *, holes: Sequence[Row], finetuned: bool) -> tuple[
     own = [each for each in holes if (each.stage == _ORDER[1]) == finetuned]
     if row is None:
         if own:
-            told = "; ".join(dict.fromkeys(each.hole for each in own))
-            return (Cell(text=f"hole: {told}", style="hole"), *[Cell(text="–")] * 2, Cell(text="0"))
+            seeds = f"0 of {len(own)}"
+            return (Cell(text=_why(own), style="hole"), *[Cell(text="–")] * 2, Cell(text=seeds))
         return (Cell(text="–"),) * 4
     seeds = str(row.seeds) if not own else f"{row.seeds} of {row.seeds + len(own)}"
     style = "off" if row.stage == _ORDER[2] else ""
@@ -117,6 +117,17 @@ def _scored(row: Row | None, *, holes: Sequence[Row], finetuned: bool) -> tuple[
         Cell(text=_normal_interval(row), style=style),
         Cell(text=seeds, style="hole" if own else ""),
     )
+
+
+LONGEST_WHY = 40
+"""Letters of a reason in a table of numbers; the whole stands in the section on holes."""
+
+
+def _why(holes: Sequence[Row]) -> str:
+    """Why a score is missing, its seeds together."""
+    reasons = dict.fromkeys(each.hole.partition(": ")[2] or each.hole for each in holes)
+    told = "; ".join(reasons)
+    return "hole: " + (told if len(told) <= LONGEST_WHY else told[:LONGEST_WHY].rstrip() + "…")
 
 
 def over_chance(value: float | None) -> str:

@@ -100,7 +100,11 @@ def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
     found, columns = _scores(item, lm)
     own = [_value(each, lm.scoring) for each in found]
     other = [_value(each, other_end(lm.scoring)) for each in found]
-    columns |= {"correct": item.credit(own), "correct_other_end": item.credit(other)}
+    columns |= {
+        "valid": all(map(math.isfinite, own)),
+        "correct": item.credit(own),
+        "correct_other_end": item.credit(other),
+    }
     if not columns["valid"]:
         return columns | {"prediction": None if item.golds else -1, "tie": False}
     parts = [_decision(values, gold) for values, gold in item.decisions(own)]

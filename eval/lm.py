@@ -16,7 +16,7 @@ them (`end_of_sequence`, False but for the convention `paper`, `truncation`, `en
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,17 @@ class StudyLM(LM):
     def encoded(self, context: str, continuation: str) -> Encoded:
         """The tokens that were scored for this pair, and what became of its border."""
         return self._scored[context, continuation][1]
+
+    def borders(self, items: Iterable[tuple[str, Sequence[str]]]) -> dict[str, int]:
+        """Of these (context, continuations) how many have a token across the border of one of
+        them, and in how many a continuation was encoded apart for it (`eval.encode`).
+        """
+        counts = {"spanning": 0, "reencoded": 0}
+        for context, continuations in items:
+            own = [self.encoded(context, each) for each in continuations]
+            counts["spanning"] += any(each.spanning for each in own)
+            counts["reencoded"] += any(each.reencoded for each in own)
+        return counts
 
     def rolled(self, text: str) -> tuple[float, int]:
         """What `loglikelihood_rolling` found for this document, and its tokens."""

@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -232,7 +233,7 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
             table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:
-            results, hole = None, f"scores unreadable: {error}"
+            results, hole = None, f"scores unreadable: {_within(error, place)}"
         if results is not None and _stale(run, results, store=store):
             results = table = None
             hole = "stale: the weights changed after they were scored"
@@ -246,6 +247,11 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
         table=table,
         hole=hole,
     )
+
+
+def _within(error: Exception, place: Path) -> str:
+    """An error in words that name no folder of this machine: a report is for others to read."""
+    return str(error).replace(f"{place}/", "")
 
 
 def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:

@@ -30,6 +30,10 @@ class More:
 
     def told(self, estimate: Estimate) -> str:
         """In words, against what is there."""
+        if estimate.remedy:
+            return estimate.remedy
+        if self.seeds == estimate.seeds:
+            return "no more for the margin (power 0.8 is there): the effect is near a bound"
         if estimate.basis != "published, items only" and estimate.seeds < LEAST_SEEDS:
             return f"{LEAST_SEEDS} seeds, to know their variance (there are {estimate.seeds})"
         ways = []

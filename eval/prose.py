@@ -15,7 +15,7 @@ from eval.accounts import Provenance
 from eval.claims import Claim
 from eval.estimates import layouts
 from eval.panel import Panel
-from eval.section import Cell, Details, Grid, Line
+from eval.section import Cell, Details, Grid, Line, Text
 from eval.table import Row, Table
 from eval.verdicts import LEAST_SEEDS, ClaimVerdict
 from study.ledger import Sharing
@@ -176,6 +176,8 @@ def _claim(found: ClaimVerdict, block: Block) -> Line:
     ran = sum(each.estimate is not None for each in found.components)
     number = len(found.components)
     style = verdict.split(" ")[0] if verdict != "not run" else "notrun"
+    note = final.qualifier or (found.reason if found.verdict == "not run" else "")
+    whole = {"Note": note, "At equal FLOPs": final.equal_flops}
     more = Details(
         summary=f"{found.claim.id}: {ran} of {number} contrast{'s' if number != 1 else ''} ran",
         blocks=(
@@ -184,6 +186,11 @@ def _claim(found: ClaimVerdict, block: Block) -> Line:
                 head=grids.COMPONENT_HEAD,
                 rows=tuple(grids.component(each, alpha=found.alpha) for each in found.components),
             ),
+            *(
+                Text(text=f"{name}: {text}", style="caption")
+                for name, text in whole.items()
+                if text != _brief(text)
+            ),
         ),
     )
     return Line(
@@ -191,12 +198,20 @@ def _claim(found: ClaimVerdict, block: Block) -> Line:
             Cell(text=found.claim.id),
             Cell(text=found.claim.text),
             Cell(text=verdict, style=f"tag {style}"),
-            Cell(text=final.qualifier or (found.reason if found.verdict == "not run" else "")),
-            Cell(text=final.equal_flops),
+            Cell(text=_brief(note)),
+            Cell(text=_brief(final.equal_flops)),
             Cell(text=grids.p_value(found.p)),
         ),
         more=more if found.components else None,
     )
+
+
+def _brief(text: str) -> str:
+    """The first of several long reasons; all of them unfold below the claim."""
+    if len(text) <= 60:
+        return text
+    first, *rest = text.split("; ")
+    return f"{first}; and {len(rest)} more" if rest else text
 
 
 def sharing(found: Sharing) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from eval import page, prose
+from eval import calibration, page, prose
 from eval.latex import latex
 from eval.markdown import markdown
 from eval.material import Budgets, Material, SweepLike, gather
@@ -36,6 +36,8 @@ def files(material: Material) -> dict[str, bytes]:
     for name, each in drawn.items():
         content[f"figures/{name}.svg"] = each.svg.encode()
         content[f"figures/{name}.pdf"] = each.pdf
+    if compared := calibration.of_sweep(material.sweep, store=material.store):
+        content["calibration.csv"] = calibration.as_csv(compared).encode()
     return (
         content
         | material.items

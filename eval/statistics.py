@@ -9,6 +9,7 @@ Axes: C cells, S seeds, R bootstrap replicates, I items, K templates.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,8 +181,14 @@ def minimum_effect(
     standard_error: float, degrees: float, *, alpha: float, power: float = POWER
 ) -> float:
     """The smallest true effect that a one-sided test at `alpha` finds with this power."""
+    return standard_error * _shift(degrees, alpha, power)
+
+
+@functools.lru_cache
+def _shift(degrees: float, alpha: float, power: float) -> float:
+    """In standard errors."""
     if math.isinf(degrees):
-        return float(standard_error * (stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)))
+        return float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(power))
     critical = stats.t.ppf(1 - alpha, degrees)
 
     def shortfall(shift: float) -> float:
@@ -189,7 +196,7 @@ def minimum_effect(
 
     # a pair only under full_output, which the stubs do not tell apart
     shift: float = optimize.brentq(shortfall, 0.0, 4 * critical + 10)  # type: ignore[assignment]
-    return standard_error * shift
+    return shift
 
 
 @dataclass(frozen=True, kw_only=True)

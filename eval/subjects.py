@@ -16,6 +16,7 @@ import torch
 from eval.score import Ids, Subject
 from eval.weights import digest_of_names, is_weights
 from study.checkpoint import read_model
+from study.data.hub_checkpoint import snapshot
 from study.data.shards import file_digest
 from study.data.tokenizer import Tokenizer, check_same, extend
 from study.decode import decode_file
@@ -30,8 +31,7 @@ from study.run import (
     row_length,
     stages,
 )
-from study.store import RunDirectory, Store
-from study.work import corpus_path
+from study.store import RunDirectory, Store, corpus_path
 
 BATCH_TOKENS = 16_384
 EXTERNAL_LENGTH = 1024
@@ -104,12 +104,15 @@ def open_directory(
 
 
 def external_directory(run: External, *, execution: Execution) -> Path:
-    """Where an external checkpoint lies, its content checked against the source's digest."""
+    """Where an external checkpoint lies: a directory whose content is checked against the source's
+    digest, or a copy of the hub's at the source's commit.
+    """
     uri = run.source.uri
+    if uri.startswith("hf://"):
+        return snapshot(run.source, cache=execution.cache, offline=execution.offline)
     if not uri.startswith("file://"):
         raise ValueError(
-            f"External {run.slug!r}: source {uri!r}; legal: file://DIRECTORY (download a hub "
-            "checkpoint first and name its directory under --data-dir)"
+            f"External {run.slug!r}: source {uri!r}; legal: file://DIRECTORY, hf://OWNER/NAME"
         )
     name = uri.removeprefix("file://")
     found = next((each / name for each in execution.data_dirs if (each / name).is_dir()), None)

@@ -68,7 +68,7 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
             continue
         assert task.templates is not None
         templates = load_templates(task.templates, access=access, names=task.template_names)
-        rows = _rows(suite, task, access)
+        rows = asked_rows(suite, task, access=access)
         built.extend(_prompts(task, template, rows=rows) for template in templates)
     names = [each.name for each in built]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -82,7 +82,7 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class AskedRow:
     """One row as templates read it. index: its place, or its question's. group, key: see `Item`."""
 
     row: Row
@@ -91,7 +91,8 @@ class _Asked:
     key: str
 
 
-def _rows(suite: Suite, task: SuiteTask, access: Access) -> list[_Asked]:
+def asked_rows(suite: Suite, task: SuiteTask, *, access: Access) -> list[AskedRow]:
+    """Every row of a task that is no document. Raises ValueError where one has no label."""
     origin = f"suite {suite.name!r}, {task.name!r} ({task.rows.uri})"
     rows = list(labelled(sources.rows(task.rows, access=access), task.labels, origin=origin))
     groups = _groups(task, rows)
@@ -106,7 +107,7 @@ def _rows(suite: Suite, task: SuiteTask, access: Access) -> list[_Asked]:
             ready = prepared(row, task.preparation)
         except ValueError as error:
             raise ValueError(f"{origin}, row {number + 1}: {error}") from error
-        asked.append(_Asked(row=ready, index=index[number], group=groups[number], key=key))
+        asked.append(AskedRow(row=ready, index=index[number], group=groups[number], key=key))
     return asked
 
 
@@ -207,7 +208,7 @@ def _groups(task: SuiteTask, rows: Sequence[Row]) -> list[int]:
     return list(range(len(rows)))
 
 
-def _prompts(task: SuiteTask, template: Template, *, rows: Sequence[_Asked]) -> Prompts:
+def _prompts(task: SuiteTask, template: Template, *, rows: Sequence[AskedRow]) -> Prompts:
     questions: dict[int, list[Item | str]] = {}
     for each in rows:
         found = ask(task.metric, template, each.row, key=each.key)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
+from scipy import special
 
 from eval.claims import Claim, Contrast
 
@@ -44,6 +44,7 @@ class Estimate:
     minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
     over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
     item_variance: the part of the squared error that more items would lessen, if known.
+    remedy: what would decide it where neither seeds nor items would, in words.
     """
 
     value: float
@@ -56,6 +57,7 @@ class Estimate:
     minimum_effect: float | None = None
     over_tasks: tuple[float, float] | None = None
     item_variance: float | None = None
+    remedy: str = ""
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two one-sided bounds at `alpha` each."""
@@ -77,8 +79,8 @@ class Estimate:
             return 0.0 if distance > 0 else 1.0
         ratio = distance / self.standard_error
         if math.isinf(self.degrees):
-            return float(stats.norm.sf(ratio))
-        return float(stats.t.sf(ratio, self.degrees))
+            return float(special.ndtr(-ratio))
+        return float(special.stdtr(self.degrees, -ratio))
 
 
 Estimator = Callable[[Contrast], "Estimate | str"]
@@ -191,8 +193,8 @@ def decision(contrast: Contrast, estimate: Estimate, alpha: float) -> Decision:
 
 def _quantile(probability: float, degrees: float) -> float:
     if math.isinf(degrees):
-        return float(stats.norm.ppf(probability))
-    return float(stats.t.ppf(probability, degrees))
+        return float(special.ndtri(probability))
+    return float(special.stdtrit(degrees, probability))
 
 
 def _p_replicated(pairs: Pairs) -> float:

@@ -8,11 +8,12 @@ and its chance are those of the table over the tasks that are left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from eval import table
 from eval.baselines import LAMBADA
 from eval.panel import Panel
+from eval.subpanels import without
 from eval.table import Row
 from study.eai import IN_T0_TRAIN
 
@@ -65,14 +66,10 @@ def seen(panel: Panel, *, views: Sequence[View] = VIEWS) -> tuple[Seen, ...]:
         # two views of a suite that lacks one of the tasks are one
         if not left or frozenset(left) in found:
             continue
-        part = _without(panel, view.without)
+        part = without(panel, view.without)
         found[frozenset(left)] = Seen(
             view=view,
             left=tuple(each.task.name for each in part.headline),
             rows=table.suite_rows(part),
         )
     return tuple(found.values()) if len(found) > 1 else ()
-
-
-def _without(panel: Panel, names: Sequence[str]) -> Panel:
-    return replace(panel, tasks=tuple(each for each in panel.tasks if each.task.name not in names))

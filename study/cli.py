@@ -453,6 +453,26 @@ def fetch(
     print(f"{count} sources are here")
 
 
+@app.command()
+@ends_clearly
+def overlap(
+    target: Target,
+    store: StoreAt = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    cache: Cache = None,
+    json: AsJson = False,
+):
+    """Look for the rows of a sweep's suites in its training text, whatever its size."""
+    from eval import overlaps
+    from study import plan as plans
+    from study.data.sources import Access
+    from study.store import Store
+
+    execution = _execution(data_dir, cache)
+    access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
+    return overlaps.show(plans.load(target), store=Store(store), access=access, as_json=json)
+
+
 @app.command(hidden=True)
 @ends_clearly
 def worker():

@@ -148,6 +148,7 @@ class Pretrain:
 
     def __post_init__(self) -> None:
         _check_basis(self)
+        _check_sentinels(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +176,7 @@ class Adapt:
 
     def __post_init__(self) -> None:
         _check_parent(self)
+        _check_sentinels(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +266,23 @@ def _check_parent(run: Adapt | Finetune) -> None:
             f"lies under a schedule that ends at {training.steps} "
             f"({type(training.schedule).__name__}): a run of that length would have had other "
             "weights. Declare it as its own run, or use a schedule without a horizon"
+        )
+
+
+def _check_sentinels(run: Pretrain | Adapt) -> None:
+    """Before a corpus is tokenised that no row of this objective can be made from."""
+    tokenizer = run.corpus.tokenizer
+    while isinstance(tokenizer, Corpus):
+        tokenizer = tokenizer.tokenizer
+    # A published tokenizer may have more sentinels than were asked of it.
+    if not isinstance(run.objective, SpanCorruption) or not isinstance(tokenizer, TrainedBPE):
+        return
+    _, spans = run.objective.noise()
+    if spans > tokenizer.sentinels:
+        raise ValueError(
+            f"{type(run).__name__} {run.slug!r}: {run.objective.raw_length} tokens are corrupted "
+            f"in {spans} spans, and its tokenizer has {tokenizer.sentinels} sentinels; legal: "
+            "a sentinel for each span"
         )
 
 

@@ -38,7 +38,7 @@ from study.publish import (
     verify,
 )
 from study.redaction import redact
-from study.run import Run, canonical, run_id
+from study.run import Corpus, Run, canonical, run_id
 
 __all__ = ["CorruptError", "RunDirectory", "State", "Store", "StoreError", "publish_directory"]
 __all__ += ["publish_file", "status", "verify"]
@@ -339,6 +339,11 @@ class RunDirectory:
         before, now = self.provenance(), provenance.collect()
         if now not in before and self.done() is None:
             publish_file(self.path / "provenance.json", _dump({"starts": [*before, now]}))
+
+
+def corpus_path(store: Store, corpus: Corpus) -> Path:
+    """Where a built corpus lies."""
+    return store.directory(corpus) / "corpus"
 
 
 def directory_name(run: Run) -> str:

@@ -42,7 +42,7 @@ from study.ranks import Ranks, alone
 from study.run import Adapt, Corpus, Finetune, Pretrain, Trained, model_of, run_id, steps_before
 from study.signals import Stop
 from study.stack import recompute_layers
-from study.store import RunDirectory, Store, loud
+from study.store import RunDirectory, Store, corpus_path, loud
 from study.train import Plan, train, validation_steps
 from study.watch import Assistance, Records, Report, Watch
 
@@ -168,11 +168,6 @@ class Desk:
     lease: Lease | None
     ranks: Ranks
     todo: Todo
-
-
-def corpus_path(store: Store, corpus: Corpus) -> Path:
-    """Where a built corpus lies."""
-    return store.directory(corpus) / "corpus"
 
 
 def _missing(run: Corpus | Trained, directory: RunDirectory) -> frozenset[int]:

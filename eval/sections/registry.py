@@ -12,17 +12,22 @@ from eval.material import Material
 from eval.section import Section
 from eval.sections import (
     adaptation,
+    calibration,
     claims,
     curves,
     differences,
     downloads,
     holes,
+    leakage,
     ledger,
+    measures,
     mixers,
+    prompts,
     provenance,
     scores,
     scoring,
     tasks,
+    variance,
 )
 
 Make = Callable[[Material], Section | None]
@@ -31,7 +36,12 @@ SECTIONS: tuple[Make, ...] = (
     scores.section,
     claims.section,
     differences.section,
+    calibration.section,
     tasks.section,
+    measures.section,
+    variance.section,
+    prompts.section,
+    leakage.section,
     curves.section,
     mixers.section,
     ledger.section,

@@ -34,8 +34,9 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
     where = material.name(panel)
     rows = material.rows(panel)
     own = [row for row in rows if row.task == SUITE]
-    if not own:
-        yield Hole(text=f"Nothing is scored on {where} yet.")
+    if all(row.hole for row in own):
+        planned = f": {len(own)} scores are planned" if own else ""
+        yield Hole(text=f"Nothing is scored on {where} yet{planned}.")
         return
     chance = panel.chance if panel.headline else None
     groups = budget_groups(material, own)

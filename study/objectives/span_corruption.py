@@ -32,10 +32,10 @@ def segment(
 ) -> Segment:
     """Corrupt one document (or a whole chunk, where documents are not kept apart).
 
-    A document of one token has nothing to corrupt beside what must stay: it is left as an input,
-    and its targets are empty, so it carries no loss.
+    A document of one token, or none, has nothing to corrupt beside what must stay: it is left as
+    an input, and its targets are empty, so it carries no loss.
     """
-    noise, spans = objective.noise(len(document))
+    noise, spans = objective.noise(len(document)) if len(document) else (0, 0)
     if spans > len(sentinels):
         raise ValueError(
             f"span corruption of {len(document)} tokens has {spans} spans and the vocabulary has "

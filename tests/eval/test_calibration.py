@@ -16,6 +16,7 @@ from eval import columns
 from eval.calibration import as_csv, cells, differences, summary
 from eval.execute import execute
 from eval.published import Published
+from eval.report import write
 from eval.show import show_scores
 from eval.subjects import directory_digest
 from study.data import sources, tokenizer
@@ -224,6 +225,24 @@ def test_study_eval_prints_it_where_numbers_are_declared(scored, capsys):
     assert "outside" in printed
     show_scores(replace(sweep, module=None), store=store, as_json=False)
     assert "published, %" not in capsys.readouterr().out
+
+
+def test_the_report_has_a_section_of_it_where_numbers_are_declared(scored, tmp_path):
+    run, store = scored
+    module = ModuleType("made")
+    module.PUBLISHED = published({"effect": 50.0, "<b>none</b>": 1.0})
+    runs = close([run])
+    sweep = Sweep(path=Path("made.py"), title="t", declared=(run,), runs=runs, module=module)
+    page = write(sweep, store=store, out_dir=tmp_path / "with").read_text()
+    assert 'id="calibration"' in page
+    assert "our suite has no task" in page
+    assert "<b>none</b>" not in page
+    rows = list(csv.DictReader((tmp_path / "with" / "calibration.csv").open()))
+    assert [row["published"] for row in rows] == ["0.5", "0.01"]
+    assert rows[0]["ours"] != ""
+    page = write(replace(sweep, module=None), store=store, out_dir=tmp_path / "without").read_text()
+    assert 'id="calibration"' not in page
+    assert not (tmp_path / "without" / "calibration.csv").exists()
 
 
 def test_the_csv_has_every_field_and_the_cells_are_text(scored):

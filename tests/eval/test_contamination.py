@@ -32,8 +32,7 @@ from study.run import (
     Text,
     TrainedBPE,
 )
-from study.store import Store
-from study.work import corpus_path
+from study.store import Store, corpus_path
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "en", "in", "on", "un")]
 
@@ -147,7 +146,7 @@ def tree(tmp_path):
 
 def hits(run, store):
     """Indices of the rows found, in each corpus of the lineage."""
-    found = [read(corpus, tasks="T", store=store) for corpus in contamination.corpora(run)]
+    found = [read(corpus, tasks="T", store=store) for corpus in contamination.trained_on(run)]
     return [[row["index"] for row in each.rows.to_pylist() if row["found"]] for each in found]
 
 

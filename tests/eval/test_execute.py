@@ -33,8 +33,7 @@ from study.run import (
     TrainedBPE,
     run_id,
 )
-from study.store import CorruptError, Store
-from study.work import corpus_path
+from study.store import CorruptError, Store, corpus_path
 from study.work import execute as train
 
 
@@ -104,6 +103,10 @@ def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tre
     assert results["tasks"]["effect/plain"]["twins"]
     assert results["tasks"]["effect/plain"]["items"] == 8
     assert results["max_length"] == 64
+    assert results["convention"] == "study"
+    assert results["tasks"]["effect/plain"]["spanning"] == 0  # encoded apart
+    # eight questions in pairs that share their choices: each is read once for both of them
+    assert results["forward_positions"]["shared"] > results["forward_positions"]["own"] > 0
     own = [row for row in table.to_pylist() if row["template"] == "plain"]
     accuracy = sum(row["correct"] for row in own) / 8
     assert results["tasks"]["effect/plain"]["lm_eval"]["acc"] == pytest.approx(accuracy)
@@ -178,7 +181,12 @@ def test_an_external_directory_is_checked_and_scored(tree):
     [
         ({"digest": "sha256:0"}, "but the run names sha256:0"),
         ({"uri": "file://nowhere"}, "no directory 'nowhere'"),
-        ({"uri": "hf://someone/model", "digest": "commit:1"}, "legal: file://DIRECTORY"),
+        ({"uri": "hf://someone/model", "digest": "commit:1"}, "40 hexadecimal digits"),
+        ({"uri": "world://text", "digest": "world:1"}, "legal: file://DIRECTORY, hf://OWNER/NAME"),
+        (
+            {"uri": "hf://someone/model", "digest": f"commit:{'a' * 40}"},
+            "offline and has no copy",
+        ),
     ],
 )
 def test_a_wrong_external_is_named(tree, source, match):

@@ -1,10 +1,12 @@
 """The whole decision, simulated: answers -> panel -> estimates -> verdicts, with what was planted.
 
-Six cells, three seeds or five, items with difficulties of their own that all cells share, seed luck
-of a cell as large as the item error, and a luck that the cells of one seed share. Long versions
-(marked slow) give the figures that LOG.md cites.
+Six cells, three seeds or five. Items have a difficulty that all cells share and one for each cell,
+which all of its seeds share; seeds bring luck to a cell, about as large as the item error, and luck
+that the cells of one seed share. So neither items alone nor seeds alone have the right error. Long
+versions (marked slow) give the figures that LOG.md cites.
 """
 
+import functools
 import math
 from collections import Counter
 
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from eval import panel as panels
 from eval.claims import Claim, Contrast
 from eval.differences import matrices
 from eval.estimates import OwnRuns
+from eval.statistics import minimum_effect, resampling_counts
 from eval.verdicts import ALPHA, decide
 
 CELLS, ITEMS = 6, 60
@@ -22,6 +26,21 @@ NAMES = ("CD:FLM", "ND:PLM", "ED:PLM", "CD:A", "ND:A", "ED:A")
 MARGIN = 0.05
 SEED_SPREAD = 0.04
 """Of a cell's score over seeds; the item error of two tasks of 60 is .045 a cell."""
+
+
+@functools.lru_cache
+def _counts(size, replicates, seed):
+    return resampling_counts(np.arange(size), replicates=replicates, seed=seed)
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch):
+    """The bootstrap's draws depend on nothing that a round changes; most of the time goes there."""
+    monkeypatch.setattr(
+        panels,
+        "resampling_counts",
+        lambda groups, *, replicates, seed: _counts(len(groups), replicates, seed),
+    )
 
 
 def answers(rng, *, seeds, effects=(), spreads=SEED_SPREAD, tasks=2):
@@ -34,7 +53,8 @@ def answers(rng, *, seeds, effects=(), spreads=SEED_SPREAD, tasks=2):
     shared = 0.03 * rng.normal(size=(1, seeds, 1, 1))
     made = []
     for _ in range(tasks):
-        hard = rng.uniform(-0.25, 0.25, size=(1, 1, 1, ITEMS))
+        hard = rng.uniform(-0.15, 0.15, size=(1, 1, 1, ITEMS))
+        hard = hard + rng.uniform(-0.25, 0.25, size=(CELLS, 1, 1, ITEMS))
         chances = np.clip(0.6 + shift + own + shared + hard, 0, 1)
         made.append((rng.random((CELLS, seeds, 1, ITEMS)) < chances).astype(float))
     return made
@@ -61,7 +81,7 @@ def claims(kind="greater"):
     )
 
 
-def panel(panel_of, key_of, rng, **options):
+def drawn_panel(panel_of, key_of, rng, **options):
     return panel_of(answers(rng, **options), [key_of(name) for name in NAMES])
 
 
@@ -71,10 +91,10 @@ def at_most(count, rounds, level):
 
 
 def simulate(make, rounds, *, kind="positive"):
-    """Rounds in which any claim was decided, in which any pair of the matrix was called real, and
-    the verdicts of the first claim and of the first pair.
+    """Rounds in which any claim was decided, in which any pair of the matrix was called real, the
+    verdicts of the first claim and of the first pair, and the share of pairs with p < 0.05 each.
     """
-    decided = real = 0
+    decided = real = single = pairs = 0
     first_claim, first_pair = Counter(), Counter()
     for _ in range(rounds):
         one = make()
@@ -84,15 +104,20 @@ def simulate(make, rounds, *, kind="positive"):
         (matrix,) = matrices(one, margin=None)
         real += any(each.verdict == "real" for each in matrix.pairs)
         first_pair[matrix.pairs[0].verdict] += 1
-    return decided, real, first_claim, first_pair
+        single += sum(each.p < 0.05 for each in matrix.pairs)
+        pairs += len(matrix.pairs)
+    return decided, real, first_claim, first_pair, single / pairs
 
 
 def check_no_effect(panel_of, key_of, *, seeds, rounds, spreads=SEED_SPREAD, level=2 * ALPHA):
     rng = np.random.default_rng(seeds)
-    decided, real, _, _ = simulate(
-        lambda: panel(panel_of, key_of, rng, seeds=seeds, spreads=spreads), rounds
+    decided, real, _, _, single = simulate(
+        lambda: drawn_panel(panel_of, key_of, rng, seeds=seeds, spreads=spreads), rounds
     )
-    print(f"\nno effect, {seeds} seeds: any claim {decided}/{rounds}, any pair {real}/{rounds}")
+    print(
+        f"\nno effect, {seeds} seeds: any claim {decided}/{rounds}, any pair {real}/{rounds}, "
+        f"one pair alone {100 * single:.1f}%"
+    )
     assert at_most(decided, rounds, level)
     assert at_most(real, rounds, level)
 
@@ -100,13 +125,13 @@ def check_no_effect(panel_of, key_of, *, seeds, rounds, spreads=SEED_SPREAD, lev
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_without_an_effect_nothing_is_decided_oftener_than_the_level(panel_of, key_of, seeds):
     """Familywise over five claims (two-sided 5%), and over the fifteen pairs of the matrix."""
-    check_no_effect(panel_of, key_of, seeds=seeds, rounds=120)
+    check_no_effect(panel_of, key_of, seeds=seeds, rounds=80)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_without_an_effect_long(panel_of, key_of, seeds):
-    check_no_effect(panel_of, key_of, seeds=seeds, rounds=2000)
+    check_no_effect(panel_of, key_of, seeds=seeds, rounds=1000)
 
 
 def check_unequal(panel_of, key_of, *, rounds):
@@ -116,20 +141,20 @@ def check_unequal(panel_of, key_of, *, rounds):
 
 
 def test_unequal_variances_cost_no_more_than_is_said(panel_of, key_of):
-    check_unequal(panel_of, key_of, rounds=100)
+    check_unequal(panel_of, key_of, rounds=60)
 
 
 @pytest.mark.slow
 def test_unequal_variances_long(panel_of, key_of):
-    check_unequal(panel_of, key_of, rounds=2000)
+    check_unequal(panel_of, key_of, rounds=1000)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_fewer_than_three_seeds_never_decide(panel_of, key_of, seeds):
     """Not even an effect of forty points on every item."""
     rng = np.random.default_rng(7)
-    decided, real, first, pair = simulate(
-        lambda: panel(panel_of, key_of, rng, seeds=seeds, effects=(0.4,)), 10
+    decided, real, first, pair, _ = simulate(
+        lambda: drawn_panel(panel_of, key_of, rng, seeds=seeds, effects=(0.4,)), 10
     )
     told = f"underpowered ({seeds} seed{'s' if seeds > 1 else ''})"
     assert (decided, real) == (0, 0)
@@ -141,7 +166,7 @@ def typical(panel_of, key_of, *, seeds, rng):
     """(standard error of the first pair, degrees) as the design has them, over thirty draws."""
     errors, degrees = [], 0.0
     for _ in range(30):
-        (matrix,) = matrices(panel(panel_of, key_of, rng, seeds=seeds), margin=None)
+        (matrix,) = matrices(drawn_panel(panel_of, key_of, rng, seeds=seeds), margin=None)
         errors.append(matrix.pairs[0].standard_error)
         degrees = matrix.pairs[0].degrees
     return math.sqrt(np.mean(np.square(errors))), degrees
@@ -149,15 +174,13 @@ def typical(panel_of, key_of, *, seeds, rng):
 
 def check_power(panel_of, key_of, *, rounds, slack):
     """An effect of the minimum detectable size, and one of twice that, at Holm's first step."""
-    from eval.statistics import minimum_effect
-
     rng = np.random.default_rng(11)
     error, degrees = typical(panel_of, key_of, seeds=5, rng=rng)
     effect = minimum_effect(error, degrees, alpha=ALPHA)
     found = larger = 0
     for _ in range(rounds):
         for size in (1, 2):
-            made = panel(panel_of, key_of, rng, seeds=5, effects=(size * effect,))
+            made = drawn_panel(panel_of, key_of, rng, seeds=5, effects=(size * effect,))
             (verdict,) = decide(claims("positive")[:1], OwnRuns({"s": made}, decided=1))
             found += size == 1 and verdict.verdict == "replicated"
             larger += size == 2 and verdict.verdict == "replicated"
@@ -167,12 +190,12 @@ def check_power(panel_of, key_of, *, rounds, slack):
 
 
 def test_the_minimum_detectable_effect_is_found_four_times_in_five(panel_of, key_of):
-    check_power(panel_of, key_of, rounds=150, slack=0.11)  # 3.4 standard errors
+    check_power(panel_of, key_of, rounds=100, slack=0.14)  # 3.5 standard errors
 
 
 @pytest.mark.slow
 def test_the_minimum_detectable_effect_long(panel_of, key_of):
-    check_power(panel_of, key_of, rounds=1500, slack=0.04)
+    check_power(panel_of, key_of, rounds=1000, slack=0.05)
 
 
 def check_equivalence(panel_of, key_of, *, rounds):
@@ -180,7 +203,7 @@ def check_equivalence(panel_of, key_of, *, rounds):
     rng = np.random.default_rng(13)
     wrong = 0
     for _ in range(rounds):
-        made = panel(panel_of, key_of, rng, seeds=5, effects=(0.1,), spreads=0.005)
+        made = drawn_panel(panel_of, key_of, rng, seeds=5, effects=(0.1,), spreads=0.005)
         (matrix,) = matrices(made, margin=0.1)
         wrong += any(
             each.verdict == "smaller than the margin"
@@ -192,4 +215,4 @@ def check_equivalence(panel_of, key_of, *, rounds):
 
 
 def test_a_difference_of_the_margin_is_not_called_smaller(panel_of, key_of):
-    check_equivalence(panel_of, key_of, rounds=80)
+    check_equivalence(panel_of, key_of, rounds=40)

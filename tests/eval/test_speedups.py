@@ -8,6 +8,7 @@ import pytest
 
 from eval.claims import Claim, Contrast
 from eval.held_out import HeldOut
+from eval.power import more
 from eval.speedups import Bounded, estimate, loss_at, reached
 from eval.verdicts import ALPHA, decide, decision
 
@@ -126,6 +127,8 @@ def test_a_bound_above_the_margin_decides_nothing():
     one = found(curves(rate=0.6, adapted=100e9))
     assert one.value > math.log(1.1)
     assert decision(contrast(), one, ALPHA) == "underpowered"
+    told = more(contrast(), one, alpha=ALPHA).told(one)
+    assert told == "training ND:MLM → CD:FLM until it reaches the loss"
 
 
 def test_ends_that_are_not_surely_above_the_loss_decide_nothing():

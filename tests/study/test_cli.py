@@ -127,6 +127,7 @@ def test_help_documents_commands_and_exit_codes():
         "check",
         "export",
         "lm-eval",
+        "overlap",
     ):
         assert f"\n  {command} " in text
     assert "worker" not in text

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +13,10 @@ from hypothesis import strategies as st
 
 from study.layout import END_OF_SEQUENCE
 from study.objectives import sentinel_ids, span_corruption
-from study.run import SpanCorruption
+from study.run import SpanCorruption, TrainedBPE
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_runs
 
 PAPER = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)
 VOCABULARY = 32_128
@@ -104,3 +111,36 @@ def test_the_last_sentinel_is_usable_and_no_further_one_is_invented():
     short = sentinel_ids(vocab_size=VOCABULARY, sentinels=27)
     with pytest.raises(ValueError, match="568 tokens has 28 spans and the vocabulary has 27"):
         corrupt(document, sentinels=short)
+
+
+def test_a_document_without_a_token_has_nothing_to_predict():
+    one = corrupt([])
+    assert one.inputs.tolist() == [END_OF_SEQUENCE]
+    assert one.targets.tolist() == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7])
+def test_a_text_shorter_than_a_span_is_corrupted_as_far_as_it_goes(length):
+    """Mean spans of 8 tokens in texts of up to 7: one span, something kept before it, no
+    overflow.
+    """
+    objective = SpanCorruption(raw_length=400, noise_density=0.9, mean_span=8.0)
+    document = np.arange(2, 2 + length)
+    one = corrupt(document, objective)
+    sentinels = [token for token in one.inputs.tolist() if token in SENTINELS]
+    assert len(sentinels) == (1 if length > 1 else 0)
+    assert one.inputs[0] == 2, "something is kept"
+    # each span adds a sentinel to both sides, and each side has one end
+    assert len(one.inputs) + len(one.targets) <= length + 4
+
+
+def test_a_plan_with_fewer_sentinels_than_spans_is_refused_before_it_runs():
+    run = tiny_runs.pretrain(2)
+    few = replace(run.corpus, tokenizer=TrainedBPE(vocab_size=300, sentinels=27))
+    with pytest.raises(ValueError, match="in 28 spans, and its tokenizer has 27 sentinels"):
+        replace(run, corpus=few, objective=PAPER)
+    borrowed = replace(run.corpus, tokenizer=few)
+    with pytest.raises(ValueError, match="27 sentinels; legal: a sentinel for each span"):
+        replace(run, corpus=borrowed, objective=PAPER)
+    enough = replace(run.corpus, tokenizer=TrainedBPE(vocab_size=300, sentinels=28))
+    assert replace(run, corpus=enough, objective=PAPER).objective == PAPER

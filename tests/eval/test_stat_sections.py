@@ -1,0 +1,136 @@
+"""The report's sections of statistics, over made-up panels: what they print and when they are not
+there.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from eval import table
+from eval.material import Material
+from eval.section import Details, Grid, Heading, Text
+from eval.sections import leakage, measures, prompts, registry, variance
+from study.store import Store
+
+
+@pytest.fixture
+def material_of(tmp_path):
+    def make(*panels):
+        return Material(
+            sweep=SimpleNamespace(path=tmp_path, title="t", runs=(), module=None),  # type: ignore[arg-type]
+            store=Store(tmp_path / "runs"),
+            panels=panels,
+            scores=table.build(panels),
+            claims=(),
+            verdicts=(),
+            out_dir=tmp_path,
+        )
+
+    return make
+
+
+@pytest.fixture
+def made(panel_of, key_of):
+    """Two cells, three seeds, two templates; tasks that views leave out."""
+    rng = np.random.default_rng(0)
+    answers = [(rng.random((2, 3, 2, 40)) < 0.7).astype(float) for _ in range(3)]
+    noise = lambda values: rng.random(values.shape)  # noqa: E731
+    return panel_of(
+        answers,
+        [key_of("CD:FLM"), key_of("CD:FLM", finetuned=True)],
+        names=("lambada", "sciq", "rte"),
+        margin=noise,
+        brier=noise,
+        context_free=lambda values: 0 * values + 0.5,
+    )
+
+
+def grids(section):
+    def inside(blocks):
+        for each in blocks:
+            if isinstance(each, Grid):
+                yield each
+            elif isinstance(each, Details):
+                yield from inside(each.blocks)
+
+    return list(inside(section.blocks))
+
+
+def cells(grid):
+    return [[cell.text for cell in row.cells] for row in grid.rows]
+
+
+def test_every_section_is_registered_once():
+    for module in (measures, variance, prompts, leakage):
+        assert registry.SECTIONS.count(module.section) == 1
+
+
+def test_grids_are_whole_and_captioned(made, material_of):
+    for module in (measures, variance, prompts, leakage):
+        section = module.section(material_of(made))
+        assert grids(section)
+        for grid in grids(section):
+            assert grid.caption
+            assert all(len(row.cells) == len(grid.head) for row in grid.rows)
+            assert not any(text in ("nan", "inf", "None") for row in cells(grid) for text in row)
+
+
+def test_measures_print_the_table_s_own_numbers(made, material_of):
+    material = material_of(made)
+    suite, tasks = grids(measures.section(material))
+    row = next(each for each in material.scores.rows if each.task == table.SUITE)
+    shown = cells(suite)[0]
+    assert shown[4] == f"{100 * row.value:.1f}"
+    assert shown[6] == f"{100 * row.wilson_low:.1f} to {100 * row.wilson_high:.1f}"
+    assert shown[7] == f"{row.gold_nats_per_byte:.3f}".replace("-", "−")
+    assert shown[9:11] == [f"{row.margin:.3f}", f"{row.margin_low:.3f} to {row.margin_high:.3f}"]
+    assert len(tasks.rows) == 6
+
+
+def test_spread_has_a_line_a_task_and_one_of_the_suite(made, material_of):
+    (grid,) = grids(variance.section(material_of(made)))
+    assert [row[1] for row in cells(grid)] == ["lambada", "sciq", "rte", "(suite)"] * 2
+
+
+def test_prompts_stand_beside_their_context_free_accuracy(made, material_of):
+    summary, every = grids(prompts.section(material_of(made)))
+    assert len(summary.rows) == 2 * 3 * 2
+    assert {row[5] for row in cells(summary)} == {"50.0"}
+    assert len(every.rows) == 12
+
+
+def test_leakage_has_views_and_says_what_is_not_counted(made, material_of):
+    section = leakage.section(material_of(made))
+    (views,) = [each for each in grids(section) if each.caption.startswith("Scores over part")]
+    assert [name for name, _ in views.head[3:7]] == [
+        "all tasks, %",
+        "without LAMBADA, %",
+        "without leaked tasks, %",
+        "without either, %",
+    ]
+    assert any(isinstance(each, Text) and "by construction" in each.text for each in section.blocks)
+    assert not any(isinstance(each, Heading) for each in section.blocks)  # no suite of the paper's
+
+
+def test_the_paper_s_suites_bring_the_baselines(made, material_of):
+    from dataclasses import replace
+
+    section = leakage.section(material_of(replace(made, suite="eai")))
+    means, entries = grids(section)[-2:]
+    assert [row[2:4] for row in cells(means)] == [
+        ["32.9", "32.88"],
+        ["33.3", "33.36"],
+        ["–", "32.82"],
+    ]
+    assert len(entries.rows) == 4
+    t0 = leakage.section(material_of(replace(made, suite="t0")))
+    assert cells(grids(t0)[-1])[0][2:4] == ["41.7", "41.67"]
+
+
+def test_nothing_scored_is_no_section(panel_of, key_of, material_of):
+    for module in (measures, variance, prompts, leakage):
+        assert module.section(material_of()) is None
+    panel = panel_of([np.full((1, 1, 1, 4), np.nan)], [key_of("a")])
+    assert measures.section(material_of(panel)) is None
+    assert prompts.section(material_of(panel)) is None

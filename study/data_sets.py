@@ -67,19 +67,19 @@ _OWNERS = "the hub moved data sets without an owner under their owners' names"
 
 
 def _classes(*names: str, column: str = "label") -> Labels:
-    return Labels(column=column, kind="class", classes=names)
+    return Labels(column=column, form="class", classes=names)
 
 
 def _text(column: str) -> Labels:
-    return Labels(column=column, kind="text", classes=())
+    return Labels(column=column, form="text", classes=())
 
 
 def _number(column: str) -> Labels:
-    return Labels(column=column, kind="number", classes=())
+    return Labels(column=column, form="number", classes=())
 
 
 def _there(column: str) -> Labels:
-    return Labels(column=column, kind="any", classes=())
+    return Labels(column=column, form="any", classes=())
 
 
 def _super_glue(subset: str, *classes: str) -> DataSet:

@@ -488,20 +488,20 @@ Preparation = Literal["", "race", "mathqa"]
 class Labels:
     """The column of the answer, and what it may hold.
 
-    kind: `class`, an index or one of `classes`, names in the order of their indices; `text` and
+    form: `class`, an index or one of `classes`, names in the order of their indices; `text` and
     `number`, which a mirror may hold as the other; `any`, only that it is there. A row without a
     label, as hidden test splits have, is refused.
     """
 
     column: str
-    kind: Literal["class", "text", "number", "any"]
+    form: Literal["class", "text", "number", "any"]
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if bool(self.classes) != (self.kind == "class"):
+        if bool(self.classes) != (self.form == "class"):
             raise ValueError(
-                f"Labels of {self.column!r}: kind {self.kind!r} with classes {self.classes}; "
-                "legal: classes for the kind `class` alone"
+                f"Labels of {self.column!r}: form {self.form!r} with classes {self.classes}; "
+                "legal: classes for the form `class` alone"
             )
 
 

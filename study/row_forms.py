@@ -84,7 +84,7 @@ def _hidden(where: str, column: str, value: Any) -> str:
 
 
 def _label(value: Any, labels: Labels, *, where: str) -> Any:
-    match labels.kind:
+    match labels.form:
         case "any":
             return value
         # templates compare text with text, and count with numbers
@@ -100,7 +100,7 @@ def _label(value: Any, labels: Labels, *, where: str) -> Any:
             index = _index(value, labels.classes)
             if index is not None:
                 return index
-    legal = ", ".join(labels.classes) or f"a {labels.kind}"
+    legal = ", ".join(labels.classes) or f"a {labels.form}"
     if labels.classes:
         legal = f"0 to {len(labels.classes) - 1}, or {legal}"
     raise ValueError(f"{where}: {labels.column!r} is {value!r:.60}; legal: {legal}")

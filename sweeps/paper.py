@@ -13,7 +13,6 @@ finetuning steps of 1,024 rows, constant 1e-3). What differs from the publicatio
   - an Adafactor of torch, without T5X's factored second moment over merged axes;
   - 1e-4 of C4 is held out for the curves of C12, C13 and C17; the paper reads validation text;
   - contexts are cut at the model's longest row, not at 512 tokens;
-  - EAI-Eval lacks five tasks that a suite cannot say yet (`study/eai.py`);
   - hub data sets by their names of today, at commits of `sweeps/pins.toml`: `study pin` fills what
     is empty, and nothing is run before.
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from study import cli, data_sets, eai, pins, published, suite_list, t0
 from study.data import sources
 from study.data.sources import Access
+from study.decode import decode, encode
 from study.pins import Pins
 from study.row_forms import LONGEST_LITERAL, labelled, prepared, value_at
 from study.run import Evaluation, Hole, Labels, Suite, run_id
@@ -43,7 +44,7 @@ def test_a_mirror_gives_what_it_has_and_holes_for_the_rest(tmp_path):
     (task,) = suite.tasks
     assert (task.name, task.rows.uri) == ("cb", f"file://{CB_FILE}")
     assert task.labels == Labels(
-        column="label", kind="class", classes=("entailment", "contradiction", "neutral")
+        column="label", form="class", classes=("entailment", "contradiction", "neutral")
     )
     assert [hole.name for hole in suite.holes] == [
         each.name for each in t0.ASKED if each.name != "cb"
@@ -70,6 +71,17 @@ def test_ids_follow_the_files_content_and_the_holes(tmp_path):
     other = mirrored(tmp_path / "c", {CB_FILE: [CB | {"label": 1}]})
     assert scored(t0.suite_of(published.mirror(other))) != scored(suite)
     assert scored(replace(suite, holes=suite.holes[1:])) != scored(suite)
+
+
+def test_a_suite_with_labels_questions_and_holes_is_written_and_read_back(tmp_path):
+    """As workers and run files get it."""
+    rows = {"super_glue/multirc/validation.jsonl": [{"label": 0}], CB_FILE: [CB | {"label": 0}]}
+    suite = eai.suite_of(published.mirror(mirrored(tmp_path, rows)))
+    assert len(suite.holes) == 29
+    run = Evaluation(slug="s", run=made.pretrain(), step=1, suite=suite)
+    again = decode(encode(run))
+    assert again == run
+    assert run_id(again) == run_id(run)
 
 
 def test_a_task_is_no_hole():
@@ -117,7 +129,7 @@ def test_an_unknown_data_set_names_the_known():
 
 def labels(**changed):
     return replace(
-        Labels(column="label", kind="class", classes=("entailment", "not_entailment")), **changed
+        Labels(column="label", form="class", classes=("entailment", "not_entailment")), **changed
     )
 
 
@@ -128,12 +140,12 @@ def test_labels_may_be_names_numbers_or_truth_values():
     truths = labels(classes=("False", "True"))
     rows = [{"label": each} for each in (True, False, "True", "false", 1)]
     assert [row["label"] for row in labelled(rows, truths, origin="wic")] == [1, 0, 1, 0, 1]
-    text = labels(kind="text", classes=())
+    text = labels(form="text", classes=())
     assert list(labelled([{"label": 1}, {"label": "2"}], text, origin="winogrande")) == [
         {"label": "1"},
         {"label": "2"},
     ]
-    number = labels(kind="number", classes=())
+    number = labels(form="number", classes=())
     assert list(labelled([{"label": "2"}, {"label": 1}], number, origin="story_cloze")) == [
         {"label": 2},
         {"label": 1},
@@ -141,9 +153,9 @@ def test_labels_may_be_names_numbers_or_truth_values():
 
 
 @pytest.mark.parametrize("value", [-1, "-1", None, "", [], {}])
-@pytest.mark.parametrize("kind", ["class", "text", "any"])
-def test_hidden_labels_are_refused(value, kind):
-    known = labels() if kind == "class" else labels(kind=kind, classes=())
+@pytest.mark.parametrize("form", ["class", "text", "any"])
+def test_hidden_labels_are_refused(value, form):
+    known = labels() if form == "class" else labels(form=form, classes=())
     with pytest.raises(ValueError, match=r"^rte, row 2: 'label' is .*: no label, as in hidden"):
         list(labelled([{"label": 1}, {"label": value}], known, origin="rte"))
 

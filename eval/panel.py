@@ -233,7 +233,7 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
             results = json.loads((place / "results.json").read_text(encoding="utf-8"))
             table = columns.read(place / "items.parquet")
         except (OSError, ValueError) as error:
-            results, hole = None, f"scores unreadable: {_within(error, place)}"
+            results, hole = None, f"scores unreadable: {_within(error, directory.path)}"
         if results is not None and _stale(run, results, store=store):
             results = table = None
             hole = "stale: the weights changed after they were scored"
@@ -249,9 +249,9 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
     )
 
 
-def _within(error: Exception, place: Path) -> str:
+def _within(error: Exception, directory: Path) -> str:
     """An error in words that name no folder of this machine: a report is for others to read."""
-    return str(error).replace(f"{place}/", "")
+    return str(error).replace(f"{directory}/", "")
 
 
 def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:

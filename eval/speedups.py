@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -146,7 +147,8 @@ def _speedup(
     if not gaps:
         return made
     longer = f"training {label(pairs[0][1].cell)} until it reaches the loss"
-    return Bounded(**vars(made) | {"remedy": longer}, apart=_apart(gaps))
+    fields: dict[str, Any] = vars(made) | {"remedy": longer}
+    return Bounded(**fields, apart=_apart(gaps))
 
 
 def _apart(gaps: Sequence[float]) -> float:

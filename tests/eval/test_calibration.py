@@ -199,7 +199,7 @@ def test_means_over_other_numbers_of_tasks_are_not_compared(scored):
     assert row.difference is None
 
 
-def test_changed_weights_make_a_hole_of_an_answer(scored):
+def test_damaged_scores_are_a_hole(scored):
     """Scores that lost their table are said to be unreadable, not compared."""
     run, store = scored
     directory = store.existing(run)
@@ -210,7 +210,8 @@ def test_changed_weights_make_a_hole_of_an_answer(scored):
         row = one(published({"effect": 50.0}), run, store)
     finally:
         items.write_bytes(kept)
-    assert row.hole.startswith("scores unreadable")
+    assert row.hole.startswith("scores unreadable: scores/")
+    assert str(store.root) not in row.hole
 
 
 def test_study_eval_prints_it_where_numbers_are_declared(scored, capsys):

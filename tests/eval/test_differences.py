@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.claims import paper_claims
+from eval.claim_files import paper_claims
 from eval.differences import ALPHA, Matrix, margin_of, matrices, matrix
 
 NAMES = ("CD:FLM", "ND:PLM", "ED:PLM", "CD:X")

@@ -4,8 +4,6 @@ import csv
 import io
 import math
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -232,28 +230,6 @@ def test_every_letter_that_latex_reads_is_escaped():
         assert found.isascii() or 0xC0 <= ord(letter) <= 0xFF
         bare = re.sub(r"\\[a-zA-Z]+(\{\}|12|14|34)?|\\[{}$&#%_]|\{-\}|\$[^$]*\$", "", found)
         assert not set(bare) & set("\\{}$&#%_^~"), letter
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="tests/browser/install.sh has TeX")
-def test_pdflatex_compiles_the_report(tmp_path):
-    runs, store = made.study(3), Store(tmp_path / "runs")
-    made.publish_all(runs, store, skip=("ed_mlm-ed_mtf-s0-micro",))
-    made.validate_all(runs, store)
-    sweep = made.sweep_of(runs, tmp_path, title=HOSTILE)
-    folder = write(sweep, store=store, out_dir=tmp_path / "out").parent
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert (folder / "report.pdf").stat().st_size > 20_000
-    assert "Overfull \\hbox (1" not in done.stdout, "wider than its page by 100 pt or more"
 
 
 def test_the_same_scores_give_the_same_bytes(tmp_path):

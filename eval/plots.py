@@ -77,7 +77,7 @@ def _headline(rows: Sequence[Row], layout: Layout) -> Figure:
     axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axis, block, is_main in zip(axes, parts, (bool(main), False), strict=False):
         _draw_lines(axis, block, labels="beside" if wide else "above")
-        off = "off-objective: span-corruption models asked to continue text, untuned"
+        off = "off-objective: span corruption, untuned"
         if is_main:
             axis.set_title("on their own objective, or finetuned")
         else:

@@ -5,6 +5,7 @@ Owns every word that depends on a result; fixed captions stand in `eval.sections
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -65,25 +66,38 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
     return lines
 
 
+_NAMED = 12
+"""Cells of one stage that a sentence names; more are counted."""
+
+
 def findings(rows: Sequence[Row]) -> list[str]:
     """Which cells are told from guessing, and on which tasks: the finetuned ones, or in a plan
     without finetuning those before it.
     """
     finetuned = any(row.stage == "after finetuning" for row in rows)
     stage = "after finetuning" if finetuned or not rows else "before finetuning"
+    own = [row for row in rows if row.stage == stage]
     lines = []
     for finding, name in (
         ("above chance", f"Above chance {stage}"),
         ("below chance: interference", f"Below chance {stage} (interference)"),
     ):
-        cells: dict[str, list[str]] = {}
-        for row in rows:
-            if row.finding == finding and row.stage == stage:
-                cells.setdefault(row.cell, []).append(row.task)
-        told = "; ".join(f"{cell} on {', '.join(tasks)}" for cell, tasks in cells.items())
+        told = _told([row for row in own if row.finding == finding], among=own)
         if told or finding == "above chance":
             lines.append(f"{name}, two-sided, p (Holm) < 0.05: {told or 'no cell on any task'}.")
     return lines
+
+
+def _told(found: Sequence[Row], *, among: Sequence[Row]) -> str:
+    """Each cell with its tasks; of many cells, each task with how many of its cells."""
+    cells: dict[tuple[str, int], list[str]] = {}
+    for row in found:
+        cells.setdefault((row.cell, row.tokens), []).append(row.task)
+    if len({(row.cell, row.tokens) for row in among}) <= _NAMED:
+        return "; ".join(f"{cell} on {', '.join(tasks)}" for (cell, _), tasks in cells.items())
+    tested = Counter(row.task for row in among)
+    counts = Counter(row.task for row in found)
+    return "; ".join(f"{task} in {n} of {tested[task]} cells" for task, n in counts.items())
 
 
 def headline_tasks(panel: Panel) -> str:

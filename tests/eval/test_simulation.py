@@ -58,9 +58,9 @@ def answers(rng, *, seeds, effects=(), spreads=SEED_SPREAD, apart=False):
     shared = 0.03 * rng.normal(size=(1, seeds, 1, 1))
     made = []
     for _ in range(2):
-        hard = rng.uniform(-0.15, 0.15, size=(1, 1, 1, ITEMS))
-        hard = hard + rng.uniform(-0.25, 0.25, size=(CELLS, 1, 1, ITEMS))
-        chances = np.clip(0.6 + shift + own + shared + hard, 0, 1)
+        hard = rng.uniform(-0.1, 0.1, size=(1, 1, 1, ITEMS))
+        hard = hard + rng.uniform(-0.2, 0.2, size=(CELLS, 1, 1, ITEMS))
+        chances = np.clip(0.5 + shift + own + shared + hard, 0, 1)
         draws = rng.random((CELLS, seeds if apart else 1, 1, ITEMS))
         made.append((draws < chances).astype(float))
     return made
@@ -120,10 +120,10 @@ def check_no_effect(panel_of, key_of, *, seeds, rounds, level=2 * ALPHA, **optio
     decided, real, _, _, single = simulate(
         lambda: drawn_panel(panel_of, key_of, rng, seeds=seeds, **options), rounds
     )
-    told = ", ".join(options)
+    told = ", ".join(f"{name} {value}" for name, value in options.items())
     print(
-        f"\nno effect, {seeds} seeds {told}: any claim {decided}/{rounds}, any pair {real}/{rounds}, "
-        f"one pair alone {100 * single:.1f}%"
+        f"\nno effect, {seeds} seeds {told}: any claim {decided}/{rounds}, "
+        f"any pair {real}/{rounds}, one pair alone {100 * single:.1f}%"
     )
     assert at_most(decided, rounds, level)
     assert at_most(real, rounds, level)
@@ -139,7 +139,7 @@ def test_without_an_effect_nothing_is_decided_oftener_than_the_level(panel_of, k
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_without_an_effect_long(panel_of, key_of, seeds, apart):
-    check_no_effect(panel_of, key_of, seeds=seeds, rounds=1000, apart=apart)
+    check_no_effect(panel_of, key_of, seeds=seeds, rounds=400, apart=apart)
 
 
 def check_unequal(panel_of, key_of, *, rounds):
@@ -154,7 +154,7 @@ def test_unequal_variances_cost_no_more_than_is_said(panel_of, key_of):
 
 @pytest.mark.slow
 def test_unequal_variances_long(panel_of, key_of):
-    check_unequal(panel_of, key_of, rounds=1000)
+    check_unequal(panel_of, key_of, rounds=400)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -203,7 +203,7 @@ def test_the_minimum_detectable_effect_is_found_four_times_in_five(panel_of, key
 
 @pytest.mark.slow
 def test_the_minimum_detectable_effect_long(panel_of, key_of):
-    check_power(panel_of, key_of, rounds=1000, slack=0.05)
+    check_power(panel_of, key_of, rounds=400, slack=0.07)
 
 
 def check_equivalence(panel_of, key_of, *, rounds):

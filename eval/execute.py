@@ -108,10 +108,7 @@ def evaluate(
         )
         results = cast(Any, lm_eval_evaluate)(lm=lm, task_dict=tasks, bootstrap_iters=0)
     assert results is not None
-    borders = {
-        each.name: lm.borders((item.inputs, item.continuations) for item in each.items)
-        for each in prompts
-    }
+    borders = {each.name: lm.borders(item.pairs for item in each.items) for each in prompts}
     return results, items.collect(prompts, lm=lm, run=run_id(run.run)), borders
 
 

@@ -137,8 +137,9 @@ def _grid(grid: Grid) -> Iterator[str]:
     """A longtable, then what its rows unfold."""
     if not grid.rows:
         return
-    yield r"{\footnotesize"
-    yield rf"\begin{{longtable}}{{@{{}}{_columns(grid)}@{{}}}}"
+    size, columns = _columns(grid)
+    yield f"{{{size}"
+    yield rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}"
     if grid.caption:
         yield rf"\multicolumn{{{len(grid.head)}}}{{@{{}}l}}{{\textbf{{{escape(grid.caption)}}}}}\\"
     yield r"\toprule"
@@ -176,28 +177,52 @@ def _head(name: str, kind: str) -> str:
 
 
 def _broken(name: str) -> str:
-    """Heads of several words on several lines of about 14 letters."""
+    return r"\\".join(escape(line) for line in _lines(name))
+
+
+def _lines(name: str) -> list[str]:
+    """Headings of several words on several lines of about 14 letters."""
     lines: list[str] = []
     for word in name.split():
         if lines and len(lines[-1]) + len(word) < 14:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return r"\\".join(escape(line) for line in lines)
+    return lines or [""]
 
 
-def _columns(grid: Grid) -> str:
-    """Text that may be long wraps in a share of the page; the rest is as wide as it is."""
-    found = []
-    for place, (_, kind) in enumerate(grid.head):
-        longest = max((len(row.cells[place].text) for row in grid.rows), default=0)
-        if kind == "n":
-            found.append("r")
-        elif longest > 44:
-            found.append(r">{\raggedright\arraybackslash}p{.2\linewidth}")
-        else:
-            found.append("l")
-    return "".join(found)
+LONG = 44
+"""Letters from which a column of text wraps."""
+LETTER = 5.1
+GAP = 8.0
+PAGE = 1090.0
+LEAST = 80.0
+"""Points: a footnote-sized letter, the space between columns, the text's width, a wrapped column
+at least."""
+
+
+def _columns(grid: Grid) -> tuple[str, str]:
+    """(size of letters, column letters): long text shares what the rest leaves of the page."""
+    widths = [
+        max(
+            *(len(each) for each in _lines(name)),
+            *(len(row.cells[place].text) for row in grid.rows),
+        )
+        for place, (name, _) in enumerate(grid.head)
+    ]
+    long = [
+        kind != "n" and letters > LONG for (_, kind), letters in zip(grid.head, widths, strict=True)
+    ]
+    fixed = sum(n * LETTER for n, wraps in zip(widths, long, strict=True) if not wraps)
+    room = PAGE - GAP * len(widths)
+    size, scale = (r"\footnotesize", 1.0) if fixed + LEAST * sum(long) <= room else (r"\tiny", 0.64)
+    share = max(LEAST * scale, (room - fixed * scale) / max(1, sum(long)))
+    wrapped = rf">{{\raggedright\arraybackslash}}p{{{min(share, 320.0):.0f}pt}}"
+    letters = (
+        "r" if kind == "n" else wrapped if wraps else "l"
+        for (_, kind), wraps in zip(grid.head, long, strict=True)
+    )
+    return size, "".join(letters)
 
 
 def escape(text: str) -> str:

@@ -95,13 +95,13 @@ class StudyLM(LM):
         """The tokens that were scored for this pair, and what became of its border."""
         return self._scored[context, continuation][1]
 
-    def borders(self, items: Iterable[tuple[str, Sequence[str]]]) -> dict[str, int]:
-        """Of these (context, continuations) how many have a token across the border of one of
-        them, and in how many a continuation was encoded apart for it (`eval.encode`).
+    def borders(self, items: Iterable[Sequence[tuple[str, str]]]) -> dict[str, int]:
+        """Of these items' (context, continuation) pairs, in how many items a token goes across the
+        border of one, and in how many a continuation was encoded apart for it (`eval.encode`).
         """
         counts = {"spanning": 0, "reencoded": 0}
-        for context, continuations in items:
-            own = [self.encoded(context, each) for each in continuations]
+        for pairs in items:
+            own = [self.encoded(*pair) for pair in pairs]
             counts["spanning"] += any(each.spanning for each in own)
             counts["reencoded"] += any(each.reencoded for each in own)
         return counts

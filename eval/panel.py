@@ -226,6 +226,7 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
     hole = "" if state == "done" else state
     if state == "done":
         directory = RunDirectory(store.directory(run))
+        place = directory.path
         try:
             if (damage := directory.damage()) is not None:
                 raise CorruptError(f"{damage}; `study eval` scores it again")

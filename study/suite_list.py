@@ -16,7 +16,7 @@ from study.data_sets import DATA_SETS
 from study.pins import UNPINNED, Pins
 from study.publish import sha256
 from study.published import Asked, Found, hub
-from study.run import Suite
+from study.run import Suite, SuiteTask
 
 HUB_PINS = Path("sweeps/pins.toml")
 MIRROR_PINS = Path("sweeps/mirror.toml")
@@ -178,8 +178,18 @@ def _built_in(suite: Suite) -> Iterator[Line]:
             role=task.role,
             metric=task.metric,
             baseline=task.chance,
-            prompts=task.template_names or ("every template of the family",),
+            prompts=task.template_names or _templates(task),
             rows=task.rows.uri,
             pin=task.rows.digest,
             hole="",
         )
+
+
+def _templates(task: SuiteTask) -> tuple[str, ...]:
+    """Every template of a family; the microworld's need neither a file nor the network."""
+    from study.data.sources import Access
+    from study.prompts import load_templates
+
+    assert task.templates is not None
+    access = Access(data_dirs=(), cache=Path(), offline=True)
+    return tuple(each.name for each in load_templates(task.templates, access=access))

@@ -6,8 +6,8 @@ Owns every word that depends on a result; fixed captions stand in `eval.sections
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -251,7 +251,7 @@ def scoring(panels: Sequence[Panel]) -> list[str]:
         options = results[0]["scoring"]
         lengths = sorted({each["max_length"] for each in results})
         lines.append(
-            f"{panel.suite}: the end of sequence "
+            f"{panel.suite}: {_convention(results[0])}; the end of sequence "
             f"{'counts' if options['end_of_sequence'] else 'does not count'}; contexts beyond "
             f"{' or '.join(map(str, lengths))} tokens (the longest row of the lineage's training) "
             f"are cut on the {options['truncation']}, and counted below; scorer version "
@@ -259,6 +259,19 @@ def scoring(panels: Sequence[Panel]) -> list[str]:
         )
     lines.append("Both answers to the end-of-sequence option come from the same forward passes:")
     return lines
+
+
+_CONVENTIONS = {
+    "study": "this project's convention",
+    "lm_eval": "lm-eval's convention",
+    "paper": "the paper's convention",
+}
+
+
+def _convention(results: Mapping[str, Any]) -> str:
+    """Whose convention the options are, or the options themselves."""
+    own = ", ".join(f"{name} {value}" for name, value in results["scoring"].items())
+    return _CONVENTIONS.get(str(results.get("convention")), f"options of its own ({own})")
 
 
 def provenance(runs: Sequence[Provenance], versions: dict[str, str]) -> list[str]:

@@ -9,11 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from eval import columns
+from eval import columns, suites
+from eval import execute as execute_module
 from eval.cells import Naming
 from eval.execute import execute
 from eval.panel import read
-from eval.subjects import directory_digest, open_directory
+from eval.subjects import directory_digest, open_directory, open_run
+from study.conventions import LM_EVAL
+from study.data.sources import Access
 from study.execution import Execution
 from study.launch import remaining
 from study.plan import Sweep, close
@@ -284,3 +287,20 @@ def test_damaged_scores_are_no_scores_and_are_made_again(tree, damage, name):
     assert {run_id(each) for each in remaining(sweep, store=store)} == before
     assert published(run, store)[2].equals(table)
     assert read(run, naming=Naming([run]), store=store).hole == ""
+
+
+def test_another_rule_limit_or_tokenizer_is_another_score(tree, monkeypatch):
+    run, store, execution, _ = tree
+    access = Access(data_dirs=(), cache=execution.cache, offline=True)
+    prompts = suites.build(run.suite, access=access)
+    opened = open_run(run.run, run.step, store=store, execution=execution)
+    own = execute_module.score_digest(opened, prompts=prompts, run=run)
+    assert execute_module.score_digest(opened, prompts=prompts, run=run) == own
+
+    longer = replace(opened, subject=replace(opened.subject, max_length=63))
+    assert execute_module.score_digest(longer, prompts=prompts, run=run) != own
+    assert execute_module.score_digest(opened, prompts=prompts[:-1], run=run) != own
+    other = replace(run, suite=replace(run.suite, scoring=LM_EVAL))
+    assert execute_module.score_digest(opened, prompts=prompts, run=other) != own
+    monkeypatch.setattr(execute_module, "SCORER_VERSION", execute_module.SCORER_VERSION + 1)
+    assert execute_module.score_digest(opened, prompts=prompts, run=run) != own

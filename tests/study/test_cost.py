@@ -151,7 +151,7 @@ def test_the_papers_compute_ratios():
 CORPUS = Corpus(
     slug="text",
     documents=Text(sources=(), held_out=0.1),
-    tokenizer=TrainedBPE(vocab_size=72, sentinels=8),
+    tokenizer=TrainedBPE(vocab_size=72, sentinels=28),
 )
 TRAINING = Training(
     optimizer=AdamW(learning_rate=1e-3, beta1=0.9, beta2=0.99, epsilon=1e-8, weight_decay=0.1),

@@ -54,7 +54,7 @@ def pretrain(model, objective=None, **changes):
         corpus=Corpus(
             slug="text",
             documents=Text(sources=(presets.world("text", documents=9, seed=1),), held_out=0.0),
-            tokenizer=TrainedBPE(vocab_size=72, sentinels=2),
+            tokenizer=TrainedBPE(vocab_size=72, sentinels=28),
         ),
         model=model,
         objective=objective or FullLM(length=100),

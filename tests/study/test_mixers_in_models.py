@@ -73,8 +73,8 @@ def test_a_short_filter_that_leaks_is_caught(kind, architecture, monkeypatch):
     """The filter of a packed row without its documents' borders."""
     from study import long_convolution, state_space
 
-    def leaking(states, taps, visibility):
-        return short_filter(states, taps, visibility=_one_document(visibility))
+    def leaking(states, taps, visibility, **before):
+        return short_filter(states, taps, visibility=_one_document(visibility), **before)
 
     monkeypatch.setattr(state_space, "short_filter", leaking)
     monkeypatch.setattr(long_convolution, "short_filter", leaking)

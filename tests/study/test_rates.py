@@ -78,7 +78,7 @@ def test_the_ladder_is_held_until_every_rate_is_chosen(tmp_path: Path) -> None:
         if model_of(run).positions == "rope" and model_of(run).d_model < 1024
     }
     chosen = {path: 3e-3 if " > " in path else 2e-3 for path in needed}
-    for name in ("ladder.py", "ladder_rates.py", "pins.toml", "t0_train.csv"):
+    for name in ("ladder.py", "ladder_rates.py", "ladder_claims.yaml", "pins.toml", "t0_train.csv"):
         shutil.copy(SWEEPS / name, tmp_path / name)
     (tmp_path / "ladder_rates.json").write_text(json.dumps({"rates": chosen, "trials": {}}))
     ready = load_sweep(tmp_path / "ladder.py")

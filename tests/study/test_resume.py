@@ -23,7 +23,8 @@ from study.data.corpus import open_corpus
 from study.events import read_curve, read_events
 from study.run import Corpus
 from study.signals import EXIT_CODE
-from study.store import RunDirectory, Store, corpus_path, execute
+from study.store import RunDirectory, Store, corpus_path
+from study.work import execute
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

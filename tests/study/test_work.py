@@ -18,7 +18,8 @@ from study.feed import feed, tokens_read_before
 from study.lease import LeaseHeld, acquire
 from study.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
 from study.signals import Interrupted
-from study.store import Store, StoreError, corpus_path, execute, schedule_before
+from study.store import Store, StoreError, corpus_path
+from study.work import execute, schedule_before
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

@@ -201,7 +201,7 @@ def task_grid(rows: Sequence[Row], *, caption: str) -> Grid:
             count(row.tokens),
             row.task
             + ("" if row.role == "headline" else f" ({row.role})")
-            + (" (greedy)" if row.metric == "greedy" else ""),
+            + (" (greedy)" if row.metric in ("greedy", "greedy_any") else ""),
             Cell(text=row.hole, style="hole")
             if row.hole
             else Cell(text=percent(row.value), href=of_row(row)),

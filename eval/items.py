@@ -66,7 +66,7 @@ def _rows(
                 without = [null[answer] for answer in item.continuations]
                 chosen = item.credit([_value(each, lm.scoring) for each in without])
                 yield shared | _ranked(item, lm) | _null(without, chosen)
-            case "greedy":
+            case "greedy" | "greedy_any":
                 without = [null[answer] for answer in item.continuations]
                 chosen = float(any(each.greedy(lm.scoring) for each in without))
                 yield shared | _greedy(item, lm) | _null(without, chosen)

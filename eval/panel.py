@@ -363,7 +363,7 @@ def _task(
     broken = valid.sum(axis=(2, 3)) == 0
     for name in ("own", "other", "context_free"):
         means[name][broken] = np.nan
-    ranked = task.metric not in ("greedy", "rolling")
+    ranked = task.metric not in ("greedy", "greedy_any", "rolling")
     return TaskScores(
         task=task,
         templates=templates,

@@ -6,7 +6,8 @@ renders `study.prompts`'.
     rank            the template's choices after its prompt; the likeliest must be the answer
     rank_contexts   the template's choices as contexts before one ending
     rank_all        rows of one question: each is a `rank` of its own, and all must be right
-    greedy          the answer, or any of the template's choices, is the greedy continuation
+    greedy          the answer is the greedy continuation
+    greedy_any      any of the template's choices is: they are the answer's other names
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ def ask(metric: Metric, template: Template, row: Row, *, key: str) -> Item | str
     inputs, target = outcome.inputs, outcome.targets
     choices = template.choices(row, key=key)
     item = Item(index=0, group=0, key=key, inputs=inputs, continuations=(), gold=0)
-    if metric == "greedy":
-        answers = [target] if choices is None else choices
+    if metric in ("greedy", "greedy_any"):
+        answers = [target] if choices is None or metric == "greedy" else choices
         if not answers or not all(answers):
             return "choices empty or equal"
         return replace(item, continuations=_joined(inputs, dict.fromkeys(answers)))

@@ -155,7 +155,7 @@ def lm_eval_task(prompts: Prompts) -> ConfigurableTask:
                 "process_results": _rank,
                 "metric_list": [_mean("acc")],
             }
-        case "greedy":
+        case "greedy" | "greedy_any":
             config |= {
                 "output_type": "multiple_choice",
                 "doc_to_choice": lambda document: document["continuations"],
@@ -274,6 +274,6 @@ def _texts(task: SuiteTask, access: Access) -> Iterator[str]:
 
 def chance_of(prompts: Prompts) -> float:
     """The accuracy of guessing among the choices as they are, against which `chance` is checked."""
-    if prompts.task.metric in ("greedy", "rolling"):
+    if prompts.task.metric in ("greedy", "greedy_any", "rolling"):
         return 0.0
     return float(np.mean([item.chance for item in prompts.items]))

@@ -302,7 +302,7 @@ def _tested(task: TaskScores, index: int, *, invalid: int) -> dict[str, Any]:
     wrong, so a test would call a broken model's zeros interference.
     """
     chance = task.task.chance
-    if task.task.metric == "greedy" or invalid or not 0 < chance < 1:
+    if task.task.metric in ("greedy", "greedy_any") or invalid or not 0 < chance < 1:
         return {}
     correct = task.correct[index].reshape(-1, task.correct.shape[3]).T
     test = against_chance(correct, task.groups, chance=chance, twins=task.twins and chance == 0.5)

@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from kernels.visibility import Visibility
 from study.continuation import Carried
+from study.mixers import Mixing
 from study.pretrained import IGNORED, PAD, StudyEncoderDecoderConfig, StudyModel, real_tokens
 from study.stack import Crossing, Stack
 
@@ -47,7 +48,13 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
 
     def hidden(self, batch: Batch) -> Float[Tensor, "B T M"]:
         """The decoder's final, normed states of a laid-out batch."""
-        return self._write(batch, self.read(batch))
+        # Every route is found before the first layer, so that a compiler sees one graph after it.
+        source = _source(batch)
+        reading = self.encoder.mixing(source.positions, source.visibility)
+        writing, across = self._writing(batch)
+        encoded = self.encoder(self.embedding(source.tokens), reading)
+        crossing = Crossing(mixing=across, memory=self.decoder.memory(encoded))
+        return self.decoder(self.embedding(batch.tokens), writing, crossing=crossing)
 
     @property
     def carries(self) -> bool:
@@ -67,16 +74,14 @@ class EncoderDecoderForSeq2SeqLM(StudyModel):
         """The decoder's states where row b reads the source `rows[b]` of those that were read; the
         batch's own source says which of its keys are seen.
         """
-        return self._write(batch, _Chosen(carried, rows))
+        writing, across = self._writing(batch)
+        crossing = Crossing(mixing=across, memory=_Chosen(carried, rows))
+        return self.decoder(self.embedding(batch.tokens), writing, crossing=crossing)
 
-    def _write(
-        self, batch: Batch, memory: Sequence[tuple[Tensor, Tensor]]
-    ) -> Float[Tensor, "B T M"]:
-        writing = self.decoder.mixing(batch.positions, batch.visibility)
-        crossing = self.decoder.crossing(_source(batch).cross)
-        return self.decoder(
-            self.embedding(batch.tokens), writing, crossing=Crossing(mixing=crossing, memory=memory)
-        )
+    def _writing(self, batch: Batch) -> tuple[Mixing, Mixing]:
+        """The decoder's routes: over itself, and across."""
+        own = self.decoder.mixing(batch.positions, batch.visibility)
+        return own, self.decoder.crossing(_source(batch).cross)
 
     def encode(
         self, input_ids: Int64[Tensor, "B S"], attention_mask: Tensor | None = None

@@ -479,7 +479,7 @@ _LEGAL_SCORING = {
 }
 
 
-Metric = Literal["rank", "rank_contexts", "rank_all", "greedy", "rolling"]
+Metric = Literal["rank", "rank_contexts", "rank_all", "greedy", "greedy_any", "rolling"]
 Preparation = Literal["", "race", "mathqa"]
 """What is done to a row before a template reads it (`study.row_forms`)."""
 
@@ -511,8 +511,9 @@ class SuiteTask:
 
     metric: `rank` (argmax of summed log-likelihood over answer choices), `rank_contexts` (argmax
         over the template's choices as contexts, before one ending), `rank_all` (`rank`, and a
-        question counts when all of its rows do), `greedy` (exact match of the greedy answer, or of
-        any of several) or `rolling` (bits per byte of whole documents; no templates).
+        question counts when all of its rows do), `greedy` (exact match of the greedy answer),
+        `greedy_any` (of any of the template's choices) or `rolling` (bits per byte of whole
+        documents; no templates).
     chance: the accuracy of guessing, in [0, 1]; 0 for greedy and rolling.
     role: `headline` counts in the suite's score; `probe` and `stretch` are shown beside it.
     labels: checked, and class names become indices; None takes the rows as they are.

@@ -263,16 +263,16 @@ def test_no_alias_that_starts_with_another_and_case_counts():
         "question": "Who?",
         "answer": {"aliases": ["Ann B", "ann", "Bo", "Ann", "Ann ||| C"], "value": "Ann"},
     }
-    item = ask("greedy", TEMPLATES["triviaqa"], row, key="k")
+    item = ask("greedy_any", TEMPLATES["triviaqa"], row, key="k")
     assert isinstance(item, Item)
     assert item.inputs == "Question: Who?\nAnswer:"
     assert item.continuations == (" Ann", " Bo", " ann")
     webqs = ask(
-        "greedy", TEMPLATES["webqs"], {"question": "who?", "answers": ["b", "a", "ab"]}, key="k"
+        "greedy_any", TEMPLATES["webqs"], {"question": "who?", "answers": ["b", "a", "ab"]}, key="k"
     )
     assert isinstance(webqs, Item)
     assert webqs.continuations == (" a", " b")
-    assert ask("greedy", TEMPLATES["webqs"], {"question": "who?", "answers": []}, key="k") == (
+    assert ask("greedy_any", TEMPLATES["webqs"], {"question": "who?", "answers": []}, key="k") == (
         "empty"
     )
 

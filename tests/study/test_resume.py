@@ -259,7 +259,9 @@ def test_a_killed_child_of_a_parent_resumes(unbroken, store, start, kind):
     make = {"adapted": tiny_runs.adapt, "finetuned": tiny_runs.finetune}[kind]
     run = make(RUN, parent_step=15, steps=8)
     execute(run, store=unbroken, execution=tiny_runs.execution())
-    assert _end(start(run, at=("rename", 4))) == -signal.SIGKILL
+    # a checkpoint after every step, however fast the machine is
+    often = replace(EXECUTION, checkpoint_seconds=0.0)
+    assert _end(start(run, execution=often, at=("rename", 4))) == -signal.SIGKILL
     assert store.existing(run).steps()
     assert _end(start(run)) == 0
     _same(unbroken, store, run)

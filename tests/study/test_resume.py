@@ -260,7 +260,7 @@ def test_a_killed_child_of_a_parent_resumes(unbroken, store, start, kind):
     run = make(RUN, parent_step=15, steps=8)
     execute(run, store=unbroken, execution=tiny_runs.execution())
     # a checkpoint after every step, however fast the machine is
-    often = replace(EXECUTION, checkpoint_seconds=0.0)
+    often = replace(EXECUTION, checkpoint_seconds=1e-9)
     assert _end(start(run, execution=often, at=("rename", 4))) == -signal.SIGKILL
     assert store.existing(run).steps()
     assert _end(start(run)) == 0

@@ -429,10 +429,11 @@ def test_a_horizon_ends_with_the_whole_lineages_steps(store):
 def test_wandb_offline_writes_locally_and_holds_no_secret(store, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "f" * 40)
     monkeypatch.setenv("OTHER_SECRET_TOKEN", "hunter2hunter2")
-    run = pretrain(2)
+    run = pretrain(5)  # an id that no other test leaves with wandb's service
     execute(run, store=store, execution=execution(wandb="offline"))
     directory = store.existing(run).path
-    assert list((directory / "wandb").rglob("*.wandb"))
+    told = (directory / "events.jsonl").read_text()
+    assert list((directory / "wandb").rglob("*.wandb")), told
     for path in directory.rglob("*"):
         if path.is_file():
             content = path.read_bytes()

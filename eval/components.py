@@ -101,7 +101,7 @@ def components(answers: np.ndarray) -> Components:
 def spreads(panel: Panel) -> tuple[Spread, ...]:
     """One for each stage and headline task, then one over the tasks."""
     found: list[Spread] = []
-    stages: list[Stage] = list(dict.fromkeys(map(stage_of, panel.cells)))
+    stages: dict[Stage, None] = dict.fromkeys(map(stage_of, panel.cells))
     for stage in stages:
         own = [index for index, key in enumerate(panel.cells) if stage_of(key) == stage]
         tasks = [

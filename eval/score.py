@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -128,9 +128,13 @@ class Subject:
         return getattr(self.model, "device", torch.device("cpu"))
 
     def scorer(self, *, asked: int) -> Scorer:
-        model = self.model
+        model: Any = self.model
+        # a protocol's members may be named otherwise than the class's own: both are called by place
+        passes: Any = model
+        if isinstance(model, Scorable):
+            passes = StudyPasses(model, self.architecture)
         return Scorer(
-            passes=StudyPasses(model, self.architecture) if isinstance(model, Scorable) else model,
+            passes=passes,
             batch_tokens=self.batch_tokens,
             share=self.contexts == "shared",
             work=self.work,

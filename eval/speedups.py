@@ -9,8 +9,9 @@ the log of the second's. What is not reached gives a bound:
     not reached by the second cell     its tokens are at least its last: the value is an upper bound
     reached before its first training  nothing was spent: no log, and no estimate
 
-The error is `decision.md`'s, with the comparison's own two cells as the layout: seeds are blocks,
-S - 1 degrees of freedom. Held-out rows are the same for all and their sampling is in no interval.
+The error is that of `eval.estimates`, with the comparison's own two cells as the layout: seeds are
+blocks, S - 1 degrees of freedom. Held-out rows are the same for all; their sampling is in no
+interval.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -165,7 +166,8 @@ def _open(
     if tokenizer is None and not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
     weights = _weights_digest(directory)
-    model, architecture, ids, length = None, None, Ids(), EXTERNAL_LENGTH
+    ids, length = Ids(), EXTERNAL_LENGTH
+    model: Any
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     match config.get("model_type"):
         case "study_decoder" | "study_encoder_decoder":

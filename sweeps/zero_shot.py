@@ -14,6 +14,7 @@ Models of this size are near chance on both suites: this is evidence about the p
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from study import eai, pins, published, t0
 from study.plan import load_sweep
@@ -21,7 +22,7 @@ from study.run import Evaluation
 from study.tree import Scale, Study
 
 HERE = Path(__file__).parent
-MOVIES = load_sweep(HERE / "movies.py").module
+MOVIES: Any = load_sweep(HERE / "movies.py").module
 PINS = pins.load(HERE / "mirror.toml")
 REPORT = {
     "title": "The published suites on small models, from a local mirror",

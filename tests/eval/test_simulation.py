@@ -143,7 +143,7 @@ def test_without_an_effect_long(panel_of, key_of, seeds, apart):
 
 
 def check_unequal(panel_of, key_of, *, rounds):
-    """Cells' seed variances differ (SD of log variance 0.6): told in decision.md, up to 7%."""
+    """Cells' seed variances differ (SD of log variance 0.6): up to 7% is expected."""
     spreads = SEED_SPREAD * np.exp(0.3 * np.random.default_rng(9).normal(size=CELLS))
     check_no_effect(panel_of, key_of, seeds=3, rounds=rounds, spreads=spreads, level=0.07)
 

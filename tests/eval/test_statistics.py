@@ -40,7 +40,7 @@ def test_unequal_variances_are_told():
 
 
 def test_false_positives_of_a_contrast_stay_near_their_level():
-    """Two of six equal cells, three seeds, at 5%: decision.md has 3.4 to 4.3% with items on top."""
+    """Two of six equal cells, three seeds, at 5%: 3.4 to 4.3% is expected with items on top."""
     rng = np.random.default_rng(2)
     wrong = planted = 0
     rounds = 3000

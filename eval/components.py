@@ -27,6 +27,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, combinations
+from typing import cast
 
 import numpy as np
 
@@ -101,7 +102,8 @@ def components(answers: np.ndarray) -> Components:
 def spreads(panel: Panel) -> tuple[Spread, ...]:
     """One for each stage and headline task, then one over the tasks."""
     found: list[Spread] = []
-    stages: dict[Stage, None] = dict.fromkeys(map(stage_of, panel.cells))
+    # fromkeys widens the literals to text
+    stages = cast(Sequence[Stage], list(dict.fromkeys(map(stage_of, panel.cells))))
     for stage in stages:
         own = [index for index, key in enumerate(panel.cells) if stage_of(key) == stage]
         tasks = [

@@ -50,8 +50,6 @@ class Mirror:
             # takes no step twice. events.jsonl is the truth.
             resume="allow" if mode == "online" else None,
             mode=mode,
-            # never the session of an earlier run of this process that could not be ended
-            reinit="create_new",
             dir=str(directory),
             config=redacted(canonical(run)),
             settings=wandb.Settings(

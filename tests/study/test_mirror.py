@@ -148,6 +148,7 @@ def test_a_step_that_goes_back_on_resume_loses_no_step(tmp_path, monkeypatch):
 def test_offline_each_start_has_a_file_of_its_own_and_no_step_is_lost(tmp_path, capsys):
     with records(tmp_path, mode="offline") as each:
         steps(each, 1, 7)
+    time.sleep(1.1)  # wandb names a start's directory by its second
     with records(tmp_path, mode="offline") as each:
         each.resume(5)
         steps(each, 6, 10)

@@ -76,6 +76,7 @@ class Work:
         self.widest = max(self.widest, padded)
 
 
+@runtime_checkable
 class Passes(Protocol):
     """Forward passes of one model, as the scorer asks for them.
 

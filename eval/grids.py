@@ -60,6 +60,15 @@ def scientific(number: float) -> str:
     return f"{number / 10**power:.2f}e{power}"
 
 
+TASK_HEAD: Head = (
+    ("lineage", "w"),
+    ("finetuning", "w"),
+    ("tokens before finetuning", "n"),
+    ("task", "w"),
+    ("accuracy, %", "n"),
+    ("95% interval", "n"),
+)
+"""What every table by cell and task begins with."""
 _ORDER = ("before finetuning", "after finetuning", "before finetuning, off-objective")
 _FOUND = {
     "above chance": "above",
@@ -219,12 +228,7 @@ def task_grid(rows: Sequence[Row], *, caption: str) -> Grid:
     return Grid(
         caption=caption,
         head=(
-            ("lineage", "w"),
-            ("finetuning", "w"),
-            ("tokens before finetuning", "n"),
-            ("task", "w"),
-            ("accuracy, %", "n"),
-            ("95% interval", "n"),
+            *TASK_HEAD,
             ("guessing", "n"),
             ("over chance", "n"),
             ("over templates", "n"),

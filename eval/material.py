@@ -9,10 +9,9 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Literal, Protocol
 
-from eval import downloads, registered, table
+from eval import claim_files, downloads, registered, table
 from eval.blocks import Block, by_size
 from eval.claims import Claim
 from eval.panel import Panel, panels
@@ -24,17 +23,11 @@ Budgets = Literal["refuse", "label"]
 """Whether cells of unequal token budgets stand in one table: never, or labelled."""
 
 
-class SweepLike(Protocol):
+class SweepLike(claim_files.SweepLike, Protocol):
     """What a report needs of a plan (`study.plan.Sweep`)."""
 
     @property
-    def path(self) -> Path: ...
-    @property
     def title(self) -> str: ...
-    @property
-    def runs(self) -> tuple[Run, ...]: ...
-    @property
-    def module(self) -> ModuleType | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

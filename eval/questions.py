@@ -65,6 +65,7 @@ class Item:
     @property
     def chance(self) -> float:
         """Of guessing each decision."""
+        # texts in the place of numbers: only how many there are counts
         return math.prod(1 / len(values) for values, _ in self.decisions(self.continuations))  # type: ignore[arg-type]
 
 

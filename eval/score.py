@@ -1,8 +1,8 @@
 """The one scoring rule: the log-likelihood of each target given a context, under any architecture.
 
-Owns what the rule's options (`study.parts.Scoring`) mean for tokens; what they mean for text is
-`eval.encode`'s, and how positions are computed `eval.passes`'. Knows nothing of tasks or files. The
-passes call the same `layout` that training calls, so an off-by-one cannot exist in only one of
+Owns what the rule's options (`study.suite_parts.Scoring`) mean for tokens; what they mean for text
+is `eval.encode`'s, and how positions are computed `eval.passes`'. Knows nothing of tasks or files.
+The passes call the same `layout` that training calls, so an off-by-one cannot exist in only one of
 them.
 
 The rule:

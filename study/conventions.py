@@ -1,6 +1,7 @@
 """The named combinations of scoring options: whose convention a score follows. No torch.
 
-Owns the names that results and reports print, and which `study.parts.Scoring` each of them means.
+Owns the names that results and reports print, and which `study.suite_parts.Scoring` each of them
+means.
 
 | option           | study   | lm_eval           | paper   |
 |------------------|---------|-------------------|---------|
@@ -31,7 +32,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Literal
 
-from study.parts import Scoring
+from study.suite_parts import Scoring
 
 Convention = Literal["study", "lm_eval", "paper", "own"]
 

@@ -1,9 +1,9 @@
 """What a run is: frozen values, their canonical form, their id and their lineage.
 
-Owns the kinds of run, and gathers the vocabulary (`study.parts`) in which sweeps are written, so
-that they import one module. A run is a node of a tree and its parent is one of its fields; id,
-directory, cost and table row follow from the value. Nothing here touches a file, and nothing
-imports torch.
+Owns the kinds of run, and gathers the vocabulary (`study.parts`, `study.suite_parts`) in which
+sweeps are written, so that they import one module. A run is a node of a tree and its parent is one
+of its fields; id, directory, cost and table row follow from the value. Nothing here touches a file,
+and nothing imports torch.
 
 Science fields have no defaults: `study.presets` holds functions that fill them. A field that is
 added later may carry a default that means the old behaviour; while it has that value it is left out
@@ -29,9 +29,6 @@ from study.parts import (
     Constant,
     Cosine,
     FullLM,
-    Hole,
-    Labels,
-    Metric,
     Mixer,
     Mixture,
     Model,
@@ -42,21 +39,26 @@ from study.parts import (
     Part,
     Positions,
     PrefixLM,
-    Preparation,
     PretrainedTokenizer,
     Prompted,
     PromptedTask,
     Rsqrt,
     Schedule,
-    Scoring,
     Source,
     SpanCorruption,
-    Suite,
-    SuiteTask,
     Text,
     TrainedBPE,
     Training,
     WarmupStableDecay,
+)
+from study.suite_parts import (
+    Hole,
+    Labels,
+    Metric,
+    Preparation,
+    Scoring,
+    Suite,
+    SuiteTask,
 )
 
 __all__ = [

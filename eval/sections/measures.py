@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from eval.grids import between, percent
+from eval.grids import TASK_HEAD, between, percent
 from eval.material import Material
 from eval.panel import Panel
 from eval.section import Block, Details, Grid, Heading, Section, Text, blocks, line
@@ -54,12 +54,7 @@ def _grid(rows: Sequence[Row], *, caption: str) -> Grid:
     return Grid(
         caption=caption,
         head=(
-            ("lineage", "w"),
-            ("finetuning", "w"),
-            ("tokens before finetuning", "n"),
-            ("task", "w"),
-            ("accuracy, %", "n"),
-            ("95% interval", "n"),
+            *TASK_HEAD,
             ("Wilson's, items alone", "n"),
             ("gold answer, nats a byte", "n"),
             ("interval", "n"),

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +21,7 @@ from study.run import (
     Evaluation,
     External,
     Finetune,
-    FullLM,
     Mixture,
-    Model,
-    Packing,
-    Pretrain,
     Prompted,
     PromptedTask,
     Scoring,
@@ -33,6 +31,9 @@ from study.run import (
     TrainedBPE,
 )
 from study.store import Store, corpus_path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import smallest
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "en", "in", "on", "un")]
 
@@ -100,26 +101,7 @@ def tree(tmp_path):
             access=access,
             tokenizer_directory=None if tokenizer is None else corpus_path(store, tokenizer),
         )
-    pretrain = Pretrain(
-        slug="pretrain",
-        corpus=text,
-        model=Model(
-            architecture="causal_decoder",
-            mixer="attention",
-            positions="rope",
-            layers=1,
-            d_model=16,
-            heads=2,
-            d_head=8,
-            d_ff=32,
-            vocab_size=300,
-            tied=True,
-        ),
-        objective=FullLM(length=32),
-        packing=Packing(document_masking=True, eos_between=True),
-        training=small_training(1e-3, steps=2, batch_size=2),
-        seed=0,
-    )
+    pretrain = smallest.pretrain(text, length=32, slug="pretrain")
     finetune = Finetune(
         slug="finetune",
         parent=pretrain,

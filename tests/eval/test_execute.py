@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,55 +21,27 @@ from study.data.sources import Access
 from study.execution import Execution
 from study.launch import remaining
 from study.plan import Sweep, close
-from study.presets import small_training, world, world_suite_task
+from study.presets import world, world_suite_task
 from study.run import (
-    Corpus,
     Evaluation,
     External,
-    FullLM,
-    Model,
-    Packing,
-    Pretrain,
     Scoring,
     Source,
     Suite,
-    Text,
-    TrainedBPE,
     run_id,
 )
 from study.store import CorruptError, Store, corpus_path
 from study.work import execute as train
+
+sys.path.insert(0, str(Path(__file__).parent))
+import smallest
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A pretraining of a few steps, its corpus, and an evaluation that is not run yet."""
     root = tmp_path_factory.mktemp("tree")
-    corpus = Corpus(
-        slug="text",
-        documents=Text(sources=(world("text", documents=60, seed=1),), held_out=0.1),
-        tokenizer=TrainedBPE(vocab_size=300, sentinels=8),
-    )
-    pretrain = Pretrain(
-        slug="tiny",
-        corpus=corpus,
-        model=Model(
-            architecture="causal_decoder",
-            mixer="attention",
-            positions="rope",
-            layers=1,
-            d_model=16,
-            heads=2,
-            d_head=8,
-            d_ff=32,
-            vocab_size=300,
-            tied=True,
-        ),
-        objective=FullLM(length=64),
-        packing=Packing(document_masking=True, eos_between=True),
-        training=small_training(1e-3, steps=2, batch_size=2),
-        seed=0,
-    )
+    corpus, pretrain = smallest.CORPUS, smallest.pretrain(length=64)
     suite = Suite(
         name="micro",
         scoring=Scoring(end_of_sequence=True, truncation="left"),

@@ -4,6 +4,7 @@ ranking, from files to published scores, with 26 holes.
 
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,19 +21,14 @@ from study.data.sources import Access
 from study.execution import Execution
 from study.pins import Pins
 from study.plan import Sweep
-from study.presets import small_training, world
 from study.run import (
-    Corpus,
     Evaluation,
-    FullLM,
-    Model,
-    Packing,
-    Pretrain,
-    Text,
-    TrainedBPE,
 )
 from study.store import Store
 from study.work import execute as train
+
+sys.path.insert(0, str(Path(__file__).parent))
+import smallest
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 PROBLEM = {"question": "Who?", "answer": "B", "options": ["Al", "Bo", "Cy", "Di"]}
@@ -88,31 +84,7 @@ def scored(tmp_path_factory):
     """(evaluation, store, its results, its items by task)."""
     root = tmp_path_factory.mktemp("mirror")
     suite = eai.suite_of(published.mirror(mirrored(root, FILES)))
-    corpus = Corpus(
-        slug="text",
-        documents=Text(sources=(world("text", documents=60, seed=1),), held_out=0.1),
-        tokenizer=TrainedBPE(vocab_size=300, sentinels=8),
-    )
-    pretrain = Pretrain(
-        slug="tiny",
-        corpus=corpus,
-        model=Model(
-            architecture="causal_decoder",
-            mixer="attention",
-            positions="rope",
-            layers=1,
-            d_model=16,
-            heads=2,
-            d_head=8,
-            d_ff=32,
-            vocab_size=300,
-            tied=True,
-        ),
-        objective=FullLM(length=256),
-        packing=Packing(document_masking=True, eos_between=True),
-        training=small_training(1e-3, steps=2, batch_size=2),
-        seed=0,
-    )
+    corpus, pretrain = smallest.CORPUS, smallest.pretrain(length=256)
     store = Store(root / "runs")
     execution = Execution(cache=root / "cache", data_dirs=(SWEEPS, root), offline=True)
     for run in (corpus, pretrain):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,37 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.check import MIXERS
 from study.data.batches import GROWTH, Recipe, text_batches
 from study.data.shards import write_shards
 from study.data.tokenizer import train
 from study.layout import PAD, Segment, layout
 from study.loss import cross_entropy
-from study.model import build
 from study.objectives import sentinel_ids, span_corruption
-from study.run import FullLM, Model, Packing, PrefixLM, SpanCorruption
+from study.run import FullLM, Packing, PrefixLM, SpanCorruption
 
-ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
-KINDS = {"attention": {"mixer": "attention"}} | {
-    each: {"mixer": each, **own} for each, own in MIXERS.items()
-}
-VOCABULARY = 40
-
-
-def small(kind, architecture):
-    shape = Model(
-        architecture=architecture,
-        positions="rope" if kind == "attention" else "none",
-        layers=2,
-        d_model=16,
-        heads=2,
-        d_head=8,
-        d_ff=24,
-        vocab_size=VOCABULARY,
-        tied=True,
-        **KINDS[kind],
-    )
-    return build(shape, dropout=0.0, seed=0)
+sys.path.insert(0, str(Path(__file__).parent))
+from small_models import ARCHITECTURES, KINDS, VOCABULARY, small
 
 
 def document(inputs, targets):

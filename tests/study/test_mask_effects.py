@@ -7,24 +7,21 @@ one written down from what inputs, targets and documents mean.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from study.check import MIXERS
 from study.layout import Segment, layout
-from study.model import build
 from study.pretrained import seeded
-from study.run import Model
 
-ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
-KINDS = {"attention": {"mixer": "attention"}} | {
-    each: {"mixer": each, **own} for each, own in MIXERS.items()
-}
-VOCABULARY = 40
+sys.path.insert(0, str(Path(__file__).parent))
+from small_models import ARCHITECTURES, KINDS, VOCABULARY, small
+
 # (inputs, targets) of the documents of two rows; the first has padding after it
 ROWS = (((4, 3), (2, 3)), ((5, 4), (3, 5)))
 SPARE = 3
@@ -32,19 +29,7 @@ SPARE = 3
 
 def lively(kind, architecture):
     """A model in which every parameter matters."""
-    shape = Model(
-        architecture=architecture,
-        positions="rope" if kind == "attention" else "none",
-        layers=2,
-        d_model=16,
-        heads=2,
-        d_head=8,
-        d_ff=24,
-        vocab_size=VOCABULARY,
-        tied=True,
-        **KINDS[kind],
-    )
-    built = build(shape, dropout=0.0, seed=0)
+    built = small(kind, architecture)
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=seeded(name, 9)))

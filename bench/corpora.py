@@ -53,9 +53,7 @@ def opened(corpus: Corpus, bench: Bench) -> OpenCorpus:
 def recipe(*, steps: int, batch_size: int) -> Training:
     """AdamW in bfloat16 autocast, clipped: what the peers' defaults are."""
     return Training(
-        optimizer=AdamW(
-            learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0
-        ),
+        optimizer=AdamW(learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0),
         schedule=Constant(warmup_steps=0),
         steps=steps,
         batch_size=batch_size,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from study import cost
+from study.read_out import rows_of_block
 from study.run import Finetune, Model, Trained, model_of
 from study.shapes import shapes
 
@@ -88,10 +89,16 @@ def passed(
             working = max(working, stack.working())
         saved += stack.ends()
     places = laid * shape.loss
-    numbers = places * model.vocab_size
-    # The head reads the scaled states at loss positions; the loss keeps float32 logits and makes a
-    # gradient of their size (a 16-bit copy of which goes back under autocast).
-    saved_at_head = places * model.d_model * (WIDE + (2 if autocast else 0))
+    # The loss keeps the gradients of states and matrix, made on the way forward. Its peak is
+    # a block of logits (two float32 copies, their product, and under autocast what enters and
+    # leaves), or the scaled gradients on the way back.
+    matrix = WIDE * model.vocab_size * model.d_model
+    saved_at_head = places * model.d_model * narrow + matrix
+    block = min(places, rows_of_block(model.vocab_size, device=device)) * model.vocab_size
+    at_head = max(
+        block * (3 * WIDE + (2 * narrow if autocast else 0)),
+        places * model.d_model * WIDE + matrix,
+    )
     matrices = sum(each.numel for each in shapes(model) if each.role == "matrix")
     if activation_checkpointing == "on":
         matrices //= model.layers  # a layer's copies go with its recomputation
@@ -99,7 +106,7 @@ def passed(
     return Pass(
         saved=int(laid * saved + saved_at_head),
         working=int(laid * working),
-        logits=int(numbers * (2 * WIDE + (2 if autocast else 0))),
+        logits=int(at_head),
         casts=casts if autocast else 0,
     )
 

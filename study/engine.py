@@ -20,7 +20,7 @@ from torch import Tensor
 
 from study import checkpoint, optimizer_shards
 from study.checkpoint import NonFinite
-from study.loss import cross_entropy
+from study.loss import Loss, linear_cross_entropy
 from study.optimizers import Optimizer
 from study.run import Training
 
@@ -77,9 +77,10 @@ def losses(
     hidden: Callable[[Batch], Tensor],
     training: Training,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
+    compiled: Callable[[Any], Any] | None = None,
+) -> Loss:
     """Summed cross-entropy and z-term at the loss positions, in the run's precision. hidden: the
-    model's own, or what wraps it.
+    model's own, or what wraps it. compiled: what wraps the work on a block of logits.
     """
     places = batch.loss_mask.flatten().nonzero()[:, 0]
     whole = places.numel() == batch.loss_mask.numel()
@@ -99,8 +100,9 @@ def losses(
             # The vocabulary matrix is read at loss positions only. Not states[mask]: the backward
             # pass of a mask is a serial scatter, that of index_select an addition.
             states, labels = states.index_select(0, places), labels.index_select(0, places)
-        logits = model.logits(states)
-    return cross_entropy(logits, labels, z_loss=training.z_loss)
+        return linear_cross_entropy(
+            *model.read_out(states), labels, z_loss=training.z_loss, compiled=compiled
+        )
 
 
 class TorchEngine:
@@ -120,22 +122,24 @@ class TorchEngine:
         self.model = model.train()
         self.optimizer = Optimizer(self.model, recipe=training.optimizer)
         self._training = training
+        self._compiled = compiled
         self._hidden = compiled(self.model.hidden) if compiled else self.model.hidden
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Batch) -> Loss:
         return losses(
             batch,
             model=self.model,
             hidden=self._hidden,
             training=self._training,
             device=self._device,
+            compiled=self._compiled,
         )
 
     def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
-        summed, z_term = self._losses(batch)
-        ((summed + z_term) / denominator).backward()
-        return summed.detach(), z_term.detach()
+        loss = self._losses(batch)
+        (loss.total / denominator).backward()
+        return loss.cross_entropy, loss.z_term
 
     def step(self, share: float) -> Update:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -155,7 +159,7 @@ class TorchEngine:
         self.model.eval()
         try:
             with torch.no_grad():
-                return float(self._losses(batch)[0])
+                return float(self._losses(batch).cross_entropy)
         finally:
             self.model.train()
 

@@ -5,7 +5,7 @@ optimiser state) follows from `study.shapes`, what comes and goes with a micro-b
 `study.activations`. A peak is the largest of a step's moments, so it is less than the sum of its
 parts:
 
-    logits    the last micro-batch's forward pass has ended and the loss's gradient is there
+    logits    the last micro-batch's states are there, and a block of logits with its gradient
     layer     the last layer's backward pass begins
     gradients the backward pass has ended: activations are gone, gradients are whole
     reduction the ranks' gradients become one, through buckets
@@ -164,8 +164,8 @@ def _peak(
     before = held.gradients if held.accumulates or zero == 3 else 0
     # Bytes beside weights and state: those of gradients, of the pass, and of buffers.
     moments: dict[Moment, tuple[int, int, int]] = {
-        "logits": (before, pass_.saved + pass_.logits, pass_.casts + embedding + gathered),
-        "layer": (before, pass_.saved, pass_.casts + embedding + gathered + pass_.working),
+        "logits": (before, pass_.saved + pass_.logits, pass_.casts + gathered),
+        "layer": (before, pass_.saved, pass_.casts + gathered + pass_.working),
         "gradients": (sharing.whole, 0, copies),
         "reduction": (sharing.reduced, 0, sharing.buckets + (embedding if zero == 3 else 0)),
         "update": (sharing.whole, 0, sharing.flat + _update(tensors, run.training)),

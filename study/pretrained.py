@@ -267,13 +267,19 @@ class StudyModel(PreTrainedModel, GenerationMixin):
             )
         return (model, info) if wants_info else model
 
-    def logits(self, hidden: Float[Tensor, "*B M"]) -> Float[Tensor, "*B V"]:
-        """Scores of the next token. A tied embedding has unit variance, so its logits are scaled
-        down.
+    def read_out(
+        self, hidden: Float[Tensor, "*B M"]
+    ) -> tuple[Float[Tensor, "*B M"], Float[Tensor, "V M"]]:
+        """What is multiplied to logits: (states, matrix). A tied embedding has unit variance, so
+        its logits are scaled down.
         """
         if self.head is not None:
-            return self.head(hidden)
-        return functional.linear(hidden * self.config.d_model**-0.5, self.embedding.weight)
+            return hidden, self.head.weight
+        return hidden * self.config.d_model**-0.5, self.embedding.weight
+
+    def logits(self, hidden: Float[Tensor, "*B M"]) -> Float[Tensor, "*B V"]:
+        """Scores of the next token."""
+        return functional.linear(*self.read_out(hidden))
 
     def caches(self, cache: Cache | None) -> list[KeyValues] | None:
         """How each layer's keys and values pass through `generate()`'s cache."""

@@ -30,6 +30,7 @@ from study import checkpoint, optimizer_shards
 from study.deepspeed_config import check, configuration
 from study.engine import NonFinite, Update, losses
 from study.execution import Execution
+from study.loss import Loss
 from study.optimizer_shards import Fragment, Stored
 from study.optimizers import Optimizer
 from study.ranks import Ranks
@@ -84,17 +85,19 @@ class _Losses(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        self._compiled = compiled
         self._hidden = compiled(model.hidden) if compiled else model.hidden
         self._recipe = training
         self._device = device
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch) -> Loss:
         return losses(
             batch,
             model=self.model,
             hidden=self._hidden,
             training=self._recipe,
             device=self._device,
+            compiled=self._compiled,
         )
 
 
@@ -141,9 +144,9 @@ class ShardedEngine:
         )[0]
 
     def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
-        summed, z_term = self._engine(batch)
-        self._engine.backward((summed + z_term) * (self.ranks.world / denominator))
-        return summed.detach(), z_term.detach()
+        loss = self._engine(batch)
+        self._engine.backward(loss.total * (self.ranks.world / denominator))
+        return loss.cross_entropy, loss.z_term
 
     def step(self, share: float) -> Update:
         self.optimizer.scale(share)
@@ -179,7 +182,7 @@ class ShardedEngine:
         self._engine.eval()
         try:
             with torch.no_grad():
-                return float(self._engine(batch)[0])
+                return float(self._engine(batch).cross_entropy)
         finally:
             self._engine.train()
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from kernels.attention.arguments import RelativeBias, check
 from kernels.attention.cpu import attention_cpu
+from kernels.attention.cpu_half import attention_half
 from kernels.attention.cpu_tiles import Plan, plan_of
 from kernels.backend import cast
 from kernels.visibility import Visibility
@@ -60,12 +61,27 @@ def attention_sdpa(
         out = torch.matmul(scores.softmax(-1), value)
     else:
         mask = visibility.softmax_mask[:, None] if visibility.pattern == "intervals" else None
-        out = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=visibility.pattern == "causal", scale=scale
-        )
+        causal = visibility.pattern == "causal"
+        query, key, value = cast(query, key, value)
+        if _half_on_cpu(query, key, value):
+            out = attention_half(query, key, value, mask, causal=causal, scale=scale)
+        else:
+            out = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, is_causal=causal, scale=scale
+            )
     if visibility.has_empty:
         out = out.masked_fill((visibility.start == visibility.end)[:, None, :, None], 0.0)
     return out
+
+
+def _half_on_cpu(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether a backward pass will come, in 16 bits and on a CPU."""
+    narrow = query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
+    return (
+        narrow
+        and any(each.requires_grad for each in (query, key, value))
+        and (query.shape[-1] == value.shape[-1] and query.numel() > 0)
+    )
 
 
 def _tiled(visibility: Visibility) -> Plan | None:

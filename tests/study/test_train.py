@@ -153,9 +153,9 @@ def test_the_loss_is_cross_entropy_alone_and_the_gradient_is_not():
 
 def test_logits_are_computed_at_loss_positions_only(monkeypatch):
     engine = _engine(tiny_runs.training(1))
-    real, rows = engine.model.logits, []
+    real, rows = engine.model.read_out, []
     monkeypatch.setattr(
-        engine.model, "logits", lambda hidden: rows.append(hidden.shape[0]) or real(hidden)
+        engine.model, "read_out", lambda hidden: rows.append(hidden.shape[0]) or real(hidden)
     )
     batch = Batches().batch(0)
     engine.forward_backward(batch, denominator=1.0)

@@ -15,7 +15,7 @@ with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
     from study.check import MIXERS
     from study.isolation import check_isolation
     from study.layout import Segment, layout
-    from study.loss import cross_entropy
+    from study.loss import linear_cross_entropy
     from study.model import build
     from study.run import Model, Scoring
 
@@ -52,9 +52,9 @@ def live(architecture: str, kind: str) -> None:
         model, architecture=shape.architecture, vocab_size=VOCABULARY, precision="float32"
     )
     batch = layout(ROWS, architecture=shape.architecture)
-    logits = model.logits(model.hidden(batch)[batch.loss_mask])
-    loss, z_term = cross_entropy(logits, batch.labels[batch.loss_mask], z_loss=1e-4)
-    (loss + z_term).backward()
+    read = model.read_out(model.hidden(batch)[batch.loss_mask])
+    loss = linear_cross_entropy(*read, batch.labels[batch.loss_mask], z_loss=1e-4)
+    loss.total.backward()
     subject = Subject(
         model=model.eval(), architecture=shape.architecture, max_length=32, batch_tokens=64
     )

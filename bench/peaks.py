@@ -1,0 +1,100 @@
+"""Peak memory of one piece of work, in a process of its own (`python -m bench.peaks KIND SIZE`).
+
+Prints the bytes that the process's high-water mark rises by between two sizes of the same work: the
+smaller one has loaded libraries and code that the larger one finds there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+SMALL = 256
+"""Length or number of what is done first."""
+
+
+def _training(mixer: str) -> Callable[[int], object]:
+    from bench.rows.kernels import model_of
+    from study.model import build
+    from study.timing import row
+
+    model = build(model_of(mixer), dropout=0.0, seed=0)
+
+    def step(length: int) -> None:
+        model.hidden(row(model_of(mixer), length)).square().mean().backward()
+
+    return step
+
+
+def _evaluation() -> Callable[[int], object]:
+    import numpy as np
+    import torch
+
+    from bench.corpora import decoder
+    from eval.score import Request, Subject, score
+    from study.conventions import STUDY
+    from study.model import build
+
+    shape = decoder(width=128, layers=4)
+    subject = Subject(
+        model=build(shape, dropout=0.0, seed=0).eval(),
+        architecture="causal_decoder",
+        max_length=256,
+        batch_tokens=4096,
+    )
+
+    def answer(count: int) -> None:
+        rng = np.random.default_rng(0)
+        context = [int(token) for token in rng.integers(2, 4000, 100)]
+        requests = [Request(context=[n + 2, *context], targets=[[5, 6], [7]]) for n in range(count)]
+        with torch.no_grad():
+            score(subject, requests, scoring=STUDY)
+
+    return answer
+
+
+def _planning() -> Callable[[int], object]:
+    from bench.rows.commands import demo_runs
+    from study.plan import close
+
+    return lambda count: close(demo_runs(count))
+
+
+KINDS = ("attention", "monarch", "ssd", "evaluation", "planning")
+
+
+def grown(kind: str, size: int) -> int:
+    """Bytes, measured here."""
+    work = {"evaluation": _evaluation, "planning": _planning}.get(kind)
+    run = work() if work is not None else _training(kind)
+    run(SMALL)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(size)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def apart(kind: str, size: int) -> int:
+    """Bytes, measured in a process of its own with an allocator that gives memory back at once."""
+    environment = {
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.peaks", kind, str(size)],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    print(grown(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,62 @@
+"""Tokenising a corpus beside `tokenizers` alone, on the same documents with the same tokenizer."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+
+from tokenizers import Tokenizer
+
+from bench.corpora import movies, opened
+from bench.finding import Finding
+from bench.row import Bench
+from bench.turns import take_turns
+from study.data import sources
+from study.data.corpus import build_corpus
+from study.data.sources import Access
+from study.execution import default_cache
+from study.run import Text
+from study.store import Store, corpus_path
+
+
+def tokenising(bench: Bench) -> Finding:
+    """Reading, hashing, splitting, encoding and writing, by encoding the texts in memory."""
+    corpus = movies().CORPUS
+    assert isinstance(corpus.documents, Text)
+    # A fifth of the reviews: enough for seconds of work.
+    source = corpus.documents.sources[1]
+    again = replace(
+        corpus,
+        slug="bench-text",
+        documents=Text(sources=(source,), held_out=0.01),
+        tokenizer=corpus,
+    )
+    opened(corpus, bench)
+    access = Access(data_dirs=(), cache=default_cache())
+    texts = list(sources.documents(source, access=access))
+    characters = sum(map(len, texts))
+    directory = corpus_path(Store(bench.shared), corpus)
+    alike = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    alike.encode_special_tokens = True
+
+    def ours() -> float:
+        target = bench.folder / "built"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        begun = time.perf_counter()
+        build_corpus(again, target, access=access, tokenizer_directory=directory)
+        return characters / (time.perf_counter() - begun)
+
+    def alone() -> float:
+        begun = time.perf_counter()
+        alike.encode_batch(texts, add_special_tokens=False)
+        return characters / (time.perf_counter() - begun)
+
+    turns = take_turns(ours, alone, unit="characters/s", rounds=bench.rounds)
+    return Finding(
+        figure=turns.ratio,
+        ours=turns.ours,
+        peer=turns.peer,
+        notes=(f"{len(texts):,} documents of {characters:,} characters",),
+    )

@@ -1,0 +1,120 @@
+"""Prompted finetuning beside the Trainer, which pads to the longest row of a batch.
+
+Both read the same examples of the movies' prompts in the same order; what counts is tokens that are
+no padding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from bench import same
+from bench.corpora import decoder, movies, opened, pretraining, recipe
+from bench.finding import Finding
+from bench.loops import OurLoop, TrainerLoop
+from bench.row import Bench
+from bench.rows.training import gpt_neox
+from bench.turns import take_turns
+from study.feed import feed
+from study.layout import Batch
+from study.run import Finetune, FullLM, Prompted
+from study.train import Batches
+
+PROMPTED = Prompted(inputs=1008, targets=16)
+ROWS = 4
+"""Packed rows of 1,024, as many tokens as 16 of 256."""
+EXAMPLES = 8
+"""The Trainer's rows a batch."""
+TURN = 6
+LARGEST_PADDING = 0.02
+
+
+def _examples(batches: Batches, count: int) -> list[dict[str, Any]]:
+    """Whole examples with labels on their targets alone, in the order of the packed rows."""
+    found: list[dict[str, Any]] = []
+    step = 0
+    while len(found) < count:
+        found += _unpacked(batches.batch(step))
+        step += 1
+    return found[:count]
+
+
+def _unpacked(batch: Batch) -> list[dict[str, Any]]:
+    found = []
+    for row in range(batch.num_rows):
+        for number in range(1, int(batch.segments[row].max()) + 1):
+            own = (batch.segments[row] == number).nonzero()[:, 0]
+            # What goes in is shifted by one: the last label has not been an input yet.
+            tokens = torch.cat([batch.tokens[row, own[1:]], batch.labels[row, own[-1:]]])
+            labels = tokens.masked_fill(~batch.loss_mask[row, own], -100)
+            found.append({"input_ids": tokens, "labels": labels})
+    return found
+
+
+def _padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a collator of language models does: the batch is as long as its longest row."""
+
+    def together(name: str, value: int) -> torch.Tensor:
+        each = [row[name] for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=value)
+
+    real = [{"mask": torch.ones_like(row["input_ids"])} for row in rows]
+    masks = torch.nn.utils.rnn.pad_sequence([each["mask"] for each in real], batch_first=True)
+    return {
+        "input_ids": together("input_ids", 0),
+        "labels": together("labels", -100),
+        "attention_mask": masks,
+    }
+
+
+def prompts(bench: Bench, *, width: int, layers: int) -> Finding:
+    model = decoder(width=width, layers=layers)
+    run = Finetune(
+        slug="bench",
+        parent=pretraining(model, FullLM(length=256), batch_size=ROWS),
+        parent_step=1,
+        corpus=movies().MIXTURE,
+        architecture="causal_decoder",
+        objective=PROMPTED,
+        training=recipe(steps=1_000_000, batch_size=ROWS),
+        optimizer_state="fresh",
+        schedule_start="restarted",
+        seed=0,
+    )
+    batches = feed(run, corpus=opened(run.corpus, bench)).batches
+    ours = OurLoop(run, batches, folder=bench.folder, compiled=torch.compile)
+    examples = _examples(batches, (TURN + 2) * EXAMPLES)
+    theirs = TrainerLoop(
+        gpt_neox(model, positions=1024),
+        examples,
+        batch_size=EXAMPLES,
+        content=lambda row: len(row["input_ids"]),
+        folder=bench.folder,
+        collator=_padded,
+    )
+    first = [batches.batch(step) for step in range(20)]
+    content = sum(batch.content_tokens for batch in first)
+    padding = 1 - content / sum(batch.tokens.numel() for batch in first)
+    shared = (
+        same.parameters(ours.parameters, theirs.parameters),
+        same.equal("examples", len(_unpacked(first[0])), len(_unpacked(batches.batch(0)))),
+    )
+    long = [len(row["input_ids"]) for row in examples]
+    turns = take_turns(
+        lambda: ours.turn(TURN),
+        lambda: theirs.turn(TURN),
+        unit="useful tokens/s",
+        rounds=bench.rounds,
+    )
+    return Finding(
+        figure=turns.ratio,
+        ours=turns.ours,
+        peer=turns.peer,
+        same=shared,
+        notes=(
+            f"{padding:.1%} of packed rows of 1,024 are padding (goal: under {LARGEST_PADDING:.0%})",
+            f"Examples have {min(long)} to {max(long)} tokens, {sum(long) / len(long):.0f} on average",
+        ),
+    )

@@ -1,0 +1,112 @@
+"""Mixers alone: attention on packed rows, and what each mixer costs by length."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from bench.corpora import decoder
+from bench.finding import Figure, Finding, Goal
+from bench.row import Bench
+from bench.turns import take_turns
+from kernels.attention import attention, prepare
+from kernels.visibility import Visibility
+from study.model import LanguageModel, build
+from study.run import Model
+from study.timing import row
+
+TOKENS, DOCUMENT, HEADS, WIDTH = 2048, 256, 4, 32
+LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
+
+
+def packed_attention(bench: Bench) -> Finding:
+    """Forward and backward over eight causal documents, by SDPA with a dense mask."""
+    begins = torch.arange(TOKENS) // DOCUMENT * DOCUMENT
+    visibility = Visibility.build(
+        begins[None].int(), torch.arange(1, TOKENS + 1)[None].int(), num_keys=TOKENS
+    )
+    share = float(visibility.softmax_mask.sum()) / TOKENS**2
+    prepare(visibility, None)
+    mask = visibility.softmax_mask[:, None]
+    leaves = [torch.randn(1, HEADS, TOKENS, WIDTH, requires_grad=True) for _ in range(3)]
+    grad = torch.randn(1, HEADS, TOKENS, WIDTH)
+
+    def ours() -> torch.Tensor:
+        return attention(*leaves, visibility, bias=None, scale=WIDTH**-0.5)
+
+    def dense() -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(*leaves, attn_mask=mask)
+
+    apart = float((ours() - dense()).abs().max())
+    assert apart < 1e-5, f"outputs differ by {apart}"
+    turns = take_turns(
+        lambda: _seconds(lambda: torch.autograd.grad(ours(), leaves, grad)),
+        lambda: _seconds(lambda: torch.autograd.grad(dense(), leaves, grad)),
+        unit="s",
+        rounds=bench.rounds,
+    )
+    return Finding(
+        figure=turns.ratio,
+        ours=turns.ours,
+        peer=turns.peer,
+        goal=Goal(sense="at most", value=1.2 * share),
+        same=(f"outputs, at most {apart:.1g} apart",),
+        notes=(f"{share:.1%} of the pairs are visible",),
+    )
+
+
+def _seconds(work: Callable[[], object], *, times: int = 5) -> float:
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def model_of(mixer: str) -> Model:
+    base = replace(decoder(width=128, layers=1), vocab_size=64)
+    match mixer:
+        case "ssd":
+            return replace(base, mixer="ssd", positions="none", d_state=32)
+        case "monarch":
+            return replace(
+                base, mixer="monarch", positions="none", blocks=4, d_filter=32, span=2048, d_ff=352
+            )
+        case _:
+            return base
+
+
+def exponent(bench: Bench, *, mixer: str) -> Finding:
+    """Slope of log time over log length, forward and backward of one layer, float32."""
+    layer = build(model_of(mixer), dropout=0.0, seed=0)
+    batches = {length: row(model_of(mixer), length) for length in LENGTHS}
+    for batch in batches.values():
+        _pass(layer, batch)
+    slopes, found = [], []
+    for _ in range(bench.rounds):
+        seconds = [min(_pass(layer, batch) for _ in range(2)) for batch in batches.values()]
+        slopes.append(float(np.polyfit(np.log(LENGTHS), np.log(seconds), 1)[0]))
+        found.append(seconds)
+    last = [math.log2(seconds[-1] / seconds[-2]) for seconds in found]
+    middle = np.median(np.array(found), axis=0)
+    return Finding(
+        figure=Figure(values=tuple(slopes), unit="x"),
+        ours=Figure(values=tuple(seconds[-1] for seconds in found), unit=f"s at {LENGTHS[-1]:,}"),
+        notes=(
+            "Seconds at "
+            + ", ".join(
+                f"{length:,}: {value:.3g}" for length, value in zip(LENGTHS, middle, strict=True)
+            ),
+            f"Exponent of the last doubling alone: {np.median(last):.2f}",
+        ),
+    )
+
+
+def _pass(layer: LanguageModel, batch) -> float:
+    begun = time.perf_counter()
+    layer.hidden(batch).square().mean().backward()
+    return time.perf_counter() - begun

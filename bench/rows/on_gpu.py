@@ -1,0 +1,58 @@
+"""Training at the paper's shapes on a GPU: the share of the card's peak. Not run anywhere yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from bench.cards import card_of
+from bench.corpora import recipe
+from bench.finding import FEWEST, Figure, Finding
+from bench.row import Bench
+from bench.same import Differs
+from study import cost, presets
+from study.engine import TorchEngine
+from study.layout import Segment, layout
+from study.model import build
+from study.run import Architecture, FullLM, Model
+
+LENGTH, ROWS, LAYERS = 626, 16, 4
+"""The paper's decoder rows; as many layers of its 24 as one card's optimiser state allows."""
+
+
+def shape(architecture: Architecture) -> Model:
+    return replace(presets.paper_decoder(architecture, positions="rope"), layers=LAYERS)
+
+
+def utilisation(
+    bench: Bench, *, architecture: Architecture, device: str = "cuda", model: Model | None = None
+) -> Finding:
+    """Model FLOPs utilisation: the FLOPs of the plan, by the seconds of a step, by the peak."""
+    name, card = card_of(torch.device(device))
+    if card is None:
+        raise Differs(f"the peak of {name!r} is not known (bench/cards.py)")
+    model = model or shape(architecture)
+    training = recipe(steps=1, batch_size=ROWS)
+    engine = TorchEngine(
+        build(model, dropout=0.0, seed=0), training=training, device=device, compiled=torch.compile
+    )
+    tokens = np.random.default_rng(0).integers(2, model.vocab_size, (ROWS, LENGTH)).astype(np.int32)
+    segments = [(Segment(inputs=each[:0], targets=each),) for each in tokens]
+    batch = layout(segments, architecture=architecture)
+    one = cost.forward_flops(model, cost.row_shape(model, FullLM(length=LENGTH)))
+    flops = 3.0 * ROWS * float(one)
+
+    def step() -> float:
+        begun = time.perf_counter()
+        engine.forward_backward(batch, denominator=float(ROWS * LENGTH))
+        engine.step(1.0)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return flops / (time.perf_counter() - begun) / card.half
+
+    step()
+    values = tuple(step() for _ in range(max(bench.rounds, FEWEST)))
+    return Finding(figure=Figure(values=values, unit="x"))

@@ -32,8 +32,8 @@ from study.continuation import flush_right, own_half
 from study.layout import Batch, Segment, layout
 from study.run import Architecture
 
-LOGITS = 1 << 24
-"""Logits in float64 that are there at a time: 128 MiB."""
+LOGITS = 1 << 20
+"""Logits that are there at a time: what a cache holds."""
 
 
 class Piece(NamedTuple):
@@ -301,11 +301,12 @@ def log_probabilities(
     begin, step = 0, 1
     while begin < len(states):
         logits = passes.logits(states[begin : begin + step])
-        # float64 costs little here and keeps long sums from drifting with the batch's make-up.
-        chances = torch.log_softmax(logits.double(), dim=-1)
-        mine = chances.gather(-1, tokens[begin : begin + step, None])[:, 0]
-        own.append(mine.cpu().numpy())
-        best.append((mine >= chances.amax(dim=-1)).cpu().numpy())
+        largest = logits.amax(-1, keepdim=True)
+        mine = logits.gather(-1, tokens[begin : begin + step, None])
+        # Summed in float64, so that the sum does not drift with the vocabulary's size.
+        log_z = (logits - largest).exp_().sum(-1, keepdim=True, dtype=torch.float64).log_()
+        own.append(((mine - largest).double() - log_z)[:, 0].cpu().numpy())
+        best.append((mine >= largest)[:, 0].cpu().numpy())
         begin += len(logits)
         # The first slice, of one position, says how large the vocabulary is.
         step = max(LOGITS // logits.shape[-1], 1)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.finding import Figure, Finding
 from bench.row import Bench
@@ -20,33 +21,38 @@ DEMO = ROOT / "sweeps" / "demo.py"
 
 LARGE = f"""
 from dataclasses import replace
+from pathlib import Path
 from study.plan import load_sweep
 from study.tree import Study
 
-demo = load_sweep({str(DEMO)!r}).module
+demo = load_sweep(Path({str(DEMO)!r})).module
+RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
 
 def runs():
     # 36 runs a seed
     for seed in range(278):
         yield from Study(
             setting=demo.microworld.SETTING, scale=demo.microworld.SCALE,
-            rates=demo.rates.load({str(DEMO.with_name("demo_rates.json"))!r}), seed=seed,
+            rates=demo.rates.load(RATES), seed=seed,
         ).runs()
 """
 SMALL = f"""
 from dataclasses import replace
+from pathlib import Path
 from study.plan import load_sweep
 from study.tree import Study
 
-demo = load_sweep({str(DEMO)!r}).module
+demo = load_sweep(Path({str(DEMO)!r})).module
+RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
 SCALE = replace(
-    demo.microworld.SCALE, pretrain_steps={{pretrain}}, adapt_steps={{adapt}}, finetune_steps={{finetune}}
+    demo.microworld.SCALE, pretrain_steps={{pretrain}}, adapt_steps={{adapt}},
+    finetune_steps={{finetune}},
 )
 
 def runs():
     return Study(
         setting=demo.microworld.SETTING, scale=SCALE,
-        rates=demo.rates.load({str(DEMO.with_name("demo_rates.json"))!r}), seed=0,
+        rates=demo.rates.load(RATES), seed=0,
     ).runs()
 """
 BARE = """
@@ -88,7 +94,7 @@ def _repeated(command: Sequence[str | Path], bench: Bench) -> Finding:
 
 def demo_runs(count: int) -> list[Run]:
     """The demo's runs over as many seeds as give `count` of them."""
-    demo = load_sweep(DEMO).module
+    demo: Any = load_sweep(DEMO).module
     found: list[Run] = []
     chosen = demo.rates.load(DEMO.with_name("demo_rates.json"))
     for seed in range(count):

@@ -114,7 +114,9 @@ def prompts(bench: Bench, *, width: int, layers: int) -> Finding:
         peer=turns.peer,
         same=shared,
         notes=(
-            f"{padding:.1%} of packed rows of 1,024 are padding (goal: under {LARGEST_PADDING:.0%})",
-            f"Examples have {min(long)} to {max(long)} tokens, {sum(long) / len(long):.0f} on average",
+            f"{padding:.1%} of packed rows of 1,024 are padding (goal: under "
+            f"{LARGEST_PADDING:.0%})",
+            f"Examples have {min(long)} to {max(long)} tokens, "
+            f"{sum(long) / len(long):.0f} on average",
         ),
     )

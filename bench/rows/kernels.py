@@ -34,15 +34,16 @@ def packed_attention(bench: Bench) -> Finding:
     prepare(visibility, None)
     mask = visibility.softmax_mask[:, None]
     leaves = [torch.randn(1, HEADS, TOKENS, WIDTH, requires_grad=True) for _ in range(3)]
+    query, key, value = leaves
     grad = torch.randn(1, HEADS, TOKENS, WIDTH)
 
     def ours() -> torch.Tensor:
-        return attention(*leaves, visibility, bias=None, scale=WIDTH**-0.5)
+        return attention(query, key, value, visibility, bias=None, scale=WIDTH**-0.5)
 
     def dense() -> torch.Tensor:
-        return torch.nn.functional.scaled_dot_product_attention(*leaves, attn_mask=mask)
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
-    apart = float((ours() - dense()).abs().max())
+    apart = float((ours() - dense()).detach().abs().max())
     assert apart < 1e-5, f"outputs differ by {apart}"
     turns = take_turns(
         lambda: _seconds(lambda: torch.autograd.grad(ours(), leaves, grad)),

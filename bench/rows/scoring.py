@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
@@ -105,7 +106,8 @@ class _Sides:
 
     def theirs(self, batch_size: int) -> Callable[[Sequence[Sequence[Pair]]], list[float]]:
         """One call a group, as lm-eval asks for each of its tasks."""
-        lm = HFLM(
+        hflm: Any = HFLM
+        lm = hflm(
             pretrained=str(self._directory),
             backend="seq2seq" if self._encoder_decoder else "causal",
             device="cpu",

@@ -25,8 +25,9 @@ SPANS = SpanCorruption(raw_length=283, noise_density=0.15, mean_span=3.0)
 
 
 def gpt_neox(model: Model, *, positions: int = 512) -> GPTNeoXForCausalLM:
+    config: Any = GPTNeoXConfig
     return GPTNeoXForCausalLM(
-        GPTNeoXConfig(
+        config(
             vocab_size=model.vocab_size,
             hidden_size=model.d_model,
             num_hidden_layers=model.layers,
@@ -43,8 +44,9 @@ def gpt_neox(model: Model, *, positions: int = 512) -> GPTNeoXForCausalLM:
 
 
 def t5(model: Model) -> T5ForConditionalGeneration:
+    config: Any = T5Config
     return T5ForConditionalGeneration(
-        T5Config(
+        config(
             vocab_size=model.vocab_size,
             d_model=model.d_model,
             d_kv=model.d_head,

@@ -30,7 +30,10 @@ def answers(ours: Sequence[float], peer: Sequence[float], *, within: float) -> s
     """Log-likelihoods of the same requests, in nats."""
     if len(ours) != len(peer):
         raise Differs(f"{len(ours)} answers against the peer's {len(peer)}; legal: equally many")
-    apart = max((abs(a - b) for a, b in zip(ours, peer, strict=True)), default=0.0)
-    if not apart <= within:
-        raise Differs(f"answers differ by {apart:.3g} nats; legal: at most {within:g}")
+    differences = [abs(a - b) for a, b in zip(ours, peer, strict=True)]
+    # Not their largest: a NaN is never the larger of two.
+    if not all(each <= within for each in differences):
+        far = [each for each in differences if not each <= within]
+        raise Differs(f"{len(far)} answers differ, one by {far[0]:.3g} nats; legal: {within:g}")
+    apart = max(differences, default=0.0)
     return f"{len(ours):,} answers, at most {apart:.1g} nats apart"

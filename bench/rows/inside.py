@@ -85,7 +85,7 @@ def loading(bench: Bench, *, width: int, layers: int) -> Finding:
 
     def load() -> None:
         batch = fed.batches.batch(next(number))
-        batch.digest(), batch.loss_tokens, batch.content_tokens
+        _ = batch.digest(), batch.loss_tokens, batch.content_tokens
 
     turns = take_turns(
         lambda: _seconds(load, times=20),

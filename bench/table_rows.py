@@ -177,7 +177,7 @@ ROWS: tuple[Row, ...] = (
     *(
         Row(
             name=f"memory-{mixer}",
-            what=f"training memory of a layer with {mixer}, 2,048 to 16,384 tokens: exponent",
+            what=f"training memory of a layer with {mixer}, 2,048 to 8,192 tokens: exponent",
             peer="",
             goal=Goal(sense="at most", value=1.05),
             floor="the activations",

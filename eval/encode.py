@@ -57,14 +57,10 @@ def encode_pairs(
 ) -> list[Encoded]:
     """Tokens of (context, target) pairs, in order."""
     texts = [moved(*pair, scoring=scoring) for pair in pairs]
-    contexts = [
-        tuple(ids) if text else ()
-        for text, ids in zip(
-            (context for context, _ in texts),
-            encode([context for context, _ in texts], tokenizer=tokenizer, scoring=scoring),
-            strict=True,
-        )
-    ]
+    # A context is asked for once a target.
+    distinct = list(dict.fromkeys(context for context, _ in texts))
+    known = dict(zip(distinct, encode(distinct, tokenizer=tokenizer, scoring=scoring), strict=True))
+    contexts = [tuple(known[context]) if context else () for context, _ in texts]
     targets = map(tuple, tokenizer.encode_batch([target for _, target in texts]))
     apart = [
         Encoded(context=context, target=target)

@@ -34,6 +34,10 @@ from study.run import Architecture
 
 LOGITS = 1 << 20
 """Logits that are there at a time: what a cache holds."""
+KEYS = 4
+"""Keys of a shared context that count as one position of a pass: they are looked up a layer at a
+time, where a position has a layer's queries, keys, values and both products of its MLP.
+"""
 
 
 class Piece(NamedTuple):
@@ -258,11 +262,14 @@ class Scorer:
     def _chosen(
         self, targets: Sequence[tuple[int, Piece]], contexts: Sequence[tuple[int, ...]]
     ) -> Iterator[list[tuple[int, Piece]]]:
-        """Targets of like length; each stands over the keys of the longest context."""
+        """Targets of like length; each stands over the keys of the longest context, which take
+        less room than positions that are computed.
+        """
         longest = max(contexts, key=len)
 
         def width(one: tuple[int, Piece]) -> tuple[int, int]:
-            return self.passes.widths(Piece(longest, one[1].wanted))
+            shared, own = self.passes.widths(Piece(longest, one[1].wanted))
+            return shared // KEYS, own
 
         yield from _batches(sorted(targets, key=lambda one: len(one[1].wanted)), width, self.most)
 

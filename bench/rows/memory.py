@@ -8,7 +8,7 @@ from bench.finding import Figure, Finding
 from bench.peaks import apart
 from bench.row import Bench
 
-LENGTHS = (2048, 4096, 8192, 16384)
+LENGTHS = (2048, 4096, 8192)
 REQUESTS = (1024, 8192)
 RUNS = (2_500, 5_000, 10_000)
 

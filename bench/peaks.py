@@ -1,13 +1,13 @@
 """Peak memory of one piece of work, in a process of its own (`python -m bench.peaks KIND SIZE`).
 
-Prints the bytes that the process's high-water mark rises by between two sizes of the same work: the
-smaller one has loaded libraries and code that the larger one finds there.
+Prints the bytes by which the process's resident memory peaks above what it holds before the work; a
+small piece of the same work has loaded libraries and code. Linux only: the kernel's high-water mark
+is set back in between, since imports reach higher than much of the work.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,7 +50,10 @@ def _evaluation() -> Callable[[int], object]:
     def answer(count: int) -> None:
         rng = np.random.default_rng(0)
         context = [int(token) for token in rng.integers(2, 4000, 100)]
-        requests = [Request(context=[n + 2, *context], targets=[[5, 6], [7]]) for n in range(count)]
+        requests = [
+            Request(context=[2 + n % 4000, 2 + n // 4000, *context], targets=[[5, 6], [7]])
+            for n in range(count)
+        ]
         with torch.no_grad():
             score(subject, requests, scoring=STUDY)
 
@@ -72,9 +75,15 @@ def grown(kind: str, size: int) -> int:
     work = {"evaluation": _evaluation, "planning": _planning}.get(kind)
     run = work() if work is not None else _training(kind)
     run(SMALL)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _kilobytes("VmRSS")
     run(size)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return (_kilobytes("VmHWM") - before) * 1024
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def apart(kind: str, size: int) -> int:

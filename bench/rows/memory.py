@@ -43,5 +43,5 @@ def evaluation(bench: Bench) -> Finding:
     )
     return Finding(
         figure=Figure(values=more, unit="MiB"),
-        notes=(f"From {few:,} to {many:,} requests of 101 tokens",),
+        notes=(f"From {few:,} to {many:,} requests of 102 tokens",),
     )

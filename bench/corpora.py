@@ -18,13 +18,11 @@ from study.run import (
     AdamW,
     Constant,
     Corpus,
-    Finetune,
     FullLM,
     Model,
     Packing,
     PrefixLM,
     Pretrain,
-    Prompted,
     SpanCorruption,
     Training,
 )
@@ -78,11 +76,6 @@ def pretraining(
         training=recipe(steps=1_000_000, batch_size=batch_size),
         seed=0,
     )
-
-
-def finetuning(parent: Pretrain, objective: Prompted, *, batch_size: int) -> Finetune:
-    """A run on the prompts that never ends by itself."""
-    raise NotImplementedError
 
 
 def decoder(*, width: int, layers: int) -> Model:

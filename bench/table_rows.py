@@ -33,7 +33,7 @@ ROWS: tuple[Row, ...] = (
             what=f"training, causal decoder of {text} parameters, packed rows of 256",
             peer="Trainer, GPT-NeoX, bfloat16",
             goal=AT_LEAST_HALF_MORE,
-            floor="the matrix products, whose share is the row `matmul`",
+            floor="the matrix products, whose share the rows `matmul` show",
             measure=partial(training.causal_decoder, width=width, layers=layers),
         )
         for size, text, width, layers in (("1m", "1.3 M", 128, 4), ("6m", "6 M", 256, 6))

@@ -142,7 +142,7 @@ def first_step(bench: Bench) -> Finding:
     ours, bare = [], []
     for _ in range(bench.rounds):
         for kept in (bench.folder / "runs").glob("cd_flm-s0--*"):
-            _forget(kept)
+            shutil.rmtree(kept)
         ours.append(seconds([STUDY, "run", name], cwd=bench.folder))
         bare.append(seconds([sys.executable, "bare.py"], cwd=bench.folder))
     more = tuple(a - b for a, b in zip(ours, bare, strict=True))
@@ -152,10 +152,6 @@ def first_step(bench: Bench) -> Finding:
         peer=Figure(values=tuple(bare), unit="s"),
         notes=("An upper bound: the run's process is measured to its end",),
     )
-
-
-def _forget(directory: Path) -> None:
-    shutil.rmtree(directory)
 
 
 def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from bench.cards import CARDS, card_of
+from bench.cards import card_of
 from bench.corpora import recipe
 from bench.finding import FEWEST, Figure, Finding
 from bench.row import Bench
@@ -19,13 +19,12 @@ from study.layout import Segment, layout
 from study.model import build
 from study.run import Architecture, FullLM, Model
 
-__all__ = ["CARDS", "shape", "utilisation"]
-
 LENGTH, ROWS, LAYERS = 626, 16, 4
 """The paper's decoder rows; as many layers of its 24 as one card's optimiser state allows."""
 
 
 def shape(architecture: Architecture) -> Model:
+    """The paper's, with fewer layers."""
     return replace(presets.paper_decoder(architecture, positions="rope"), layers=LAYERS)
 
 

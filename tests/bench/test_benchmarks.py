@@ -6,6 +6,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import document, same
+from bench.cards import CARDS
 from bench.finding import Figure, Finding, Goal
 from bench.row import Bench, Row
 from bench.rows import kernels, on_gpu
@@ -153,7 +154,7 @@ def test_utilisation_of_an_unknown_card_is_refused_and_of_a_known_one_is_a_share
     bench = Bench(folder=tmp_path, shared=tmp_path, rounds=5, threads=1)
     with pytest.raises(Differs, match="the peak of 'CPU' is not known"):
         on_gpu.utilisation(bench, architecture="causal_decoder", device="cpu")
-    monkeypatch.setattr(on_gpu, "card_of", lambda device: ("made", on_gpu.CARDS["NVIDIA H200"]))
+    monkeypatch.setattr(on_gpu, "card_of", lambda device: ("made", CARDS["NVIDIA H200"]))
     monkeypatch.setattr(on_gpu, "ROWS", 2)
     monkeypatch.setattr("torch.compile", lambda given: given)
     small = Model(

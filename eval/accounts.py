@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eval import curves
 from eval.cells import CellKey, Naming, taken_steps
 from eval.panel import Panel
 from eval.plots import CurvePoint, LearningCurve
 from study import cost
-from study.events import read_curve
 from study.run import (
     Adapt,
     Evaluation,
@@ -113,14 +113,13 @@ def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]
         earlier = taken_steps(run, run.training.steps)[:-1]
         tokens = sum(cost.tokens(stage) * n // stage.training.steps for stage, n in earlier)
         flops = sum(cost.flops(stage) * n // stage.training.steps for stage, n in earlier)
-        events = read_curve(RunDirectory(store.directory(run)).events)
         points = tuple(
             CurvePoint(
                 tokens=tokens + cost.tokens(run) * event["step"] // run.training.steps,
                 flops=flops + cost.flops(run) * event["step"] // run.training.steps,
                 loss=event["loss"],
             )
-            for event in events.validations
+            for event in curves.validations(run, store=store)
         )
         if points:
             found.append(
@@ -155,7 +154,7 @@ def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
         if not isinstance(run, Adapt):
             continue
         directory = RunDirectory(store.directory(run))
-        losses = [event["loss"] for event in read_curve(directory.events).validations]
+        losses = [event["loss"] for event in curves.validations(run, store=store)]
         found.append(
             Adaptation(
                 cell=naming.key(run, run.training.steps).label,

@@ -56,6 +56,7 @@ class CausalPasses:
     """Passes of a causal model from elsewhere; its context is never empty."""
 
     alike = True
+    grows = False
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -117,6 +118,7 @@ class Seq2SeqPasses:
 
     alike = False
     carries = True
+    grows = False
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -15,7 +15,7 @@ from eval.lineages import pairs
 from eval.panel import Panel
 from eval.section import Cell, Grid, Head, Line, line
 from eval.sources import of_row
-from eval.table import SUITE, Row, Table
+from eval.table import EVERY_CELL, SUITE, Row, Table
 from eval.verdicts import ComponentVerdict
 
 
@@ -318,7 +318,11 @@ def hole_grid(table: Table) -> Grid:
         head=(("suite", ""), ("lineage", "w"), ("task", ""), ("finetuning", "w"), ("why", "")),
         rows=tuple(
             line(
-                row.suite, row.cell, row.task, _SHORT[row.stage], Cell(text=row.hole, style="hole")
+                row.suite,
+                row.cell,
+                row.task,
+                "both" if row.cell == EVERY_CELL else _SHORT[row.stage],
+                Cell(text=row.hole, style="hole"),
             )
             for row in table.holes()
         ),

@@ -16,12 +16,12 @@ from typing import Literal
 
 import numpy as np
 
+from eval import curves
 from eval.cells import Naming, taken_steps
 from eval.claims import Cell
 from study import cost
-from study.events import read_curve
 from study.run import Adapt, Pretrain, Run, root, run_id
-from study.store import RunDirectory, Store
+from study.store import Store
 
 Unit = Literal["tokens", "flops"]
 
@@ -62,7 +62,7 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
     for run in runs:
         if not isinstance(run, (Pretrain, Adapt)) or states[run_id(run)] != "done":
             continue
-        points = read_curve(RunDirectory(store.directory(run)).events).validations
+        points = curves.validations(run, store=store)
         if points:
             found.append(_curve(run, points, naming=naming))
     return found

@@ -23,7 +23,7 @@ The rule:
 - An empty target, a target that alone is longer than the limit, or a log-likelihood that is not
   finite is invalid: log-likelihoods 0.0, greedy False, never a winner of a ranking.
 
-A context is computed once for all its targets, over all requests of a call (`eval.passes`).
+A context is computed once for all its targets, over all requests of a call (`eval.scorer`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from eval.passes import Found, Passes, Piece, Scorable, Scorer, StudyPasses, Work
+from eval.passes import Found, Passes, Piece, Scorable, StudyPasses, Work
+from eval.scorer import Scorer
 from study.layout import END_OF_SEQUENCE
 from study.run import Architecture, Scoring
 

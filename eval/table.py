@@ -123,6 +123,10 @@ def suite_rows(panel: Panel) -> tuple[Row, ...]:
     return tuple(_suite_row(panel, index, key) for index, key in enumerate(panel.cells))
 
 
+EVERY_CELL = "(every cell)"
+"""Of a hole that is not one cell's: of both stages, then."""
+
+
 def stage_of(key: CellKey) -> Stage:
     if key.finetuned:
         return "after finetuning"
@@ -367,7 +371,7 @@ def _hole(panel: Panel, scored: ScoredRun) -> Row:
 _BLANK = Row(
     suite="",
     size="",
-    cell="(every cell)",
+    cell=EVERY_CELL,
     stage="before finetuning",
     tokens=0,
     task=SUITE,

@@ -174,18 +174,22 @@ def load_model(directory: RunDirectory, step: int) -> PreTrainedModel:
 
 def read_model(directory: Path) -> PreTrainedModel:
     """A checkpoint or any directory that `save_pretrained` wrote, in evaluation mode."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    import study.model  # noqa: F401  (registers the study's architectures)
+    from study.model import DecoderForCausalLM, EncoderDecoderForSeq2SeqLM
+    from study.pretrained import StudyDecoderConfig, StudyEncoderDecoderConfig
 
     weights = directory / "model.safetensors"
     if not weights.exists():
         raise ValueError(f"{directory} holds no model.safetensors; pickled weights are not read")
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = family.from_pretrained(
-        directory, config=config, use_safetensors=True, trust_remote_code=False
-    )
+    path = directory / "config.json"
+    kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    families = {
+        StudyDecoderConfig.model_type: DecoderForCausalLM,
+        StudyEncoderDecoderConfig.model_type: EncoderDecoderForSeq2SeqLM,
+    }
+    if kind not in families:
+        raise ValueError(f"{path}: model_type is {kind!r}; legal: {', '.join(families)}")
+    family = families[kind]
+    model = family.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
     return model.eval()
 
 

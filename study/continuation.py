@@ -121,6 +121,32 @@ class Kept:
         return tuple(each.after for each in self._states if each.after is not None)
 
 
+class Grown:
+    """The caches of a middle half, which goes on from what was carried and is gone on from: the
+    keys and values of both, ended in the last column. Attention only.
+
+    rows: which context each row goes on from. spare: columns of padding at each row's end.
+    """
+
+    def __init__(
+        self, carried: Carried, rows: Int64[Tensor, " B"], *, spare: Int64[Tensor, " B"]
+    ) -> None:
+        self._rows, self._spare = rows, spare
+        self._keys: list[tuple[Tensor, Tensor]] = []
+        self.caches: list[Any] = [partial(self._grow, each) for each in carried]
+
+    def _grow(
+        self, before: tuple[Tensor, Tensor], key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        joined = _joined(before, self._rows, key, value)
+        self._keys.append((_ended(joined[0], self._spare), _ended(joined[1], self._spare)))
+        return joined
+
+    @property
+    def carried(self) -> Carried:
+        return tuple(self._keys)
+
+
 def caches(carried: Carried, rows: Int64[Tensor, " B"], *, mixer: str) -> list[Any]:
     """The caches of a second half, whose row b goes on from the context `rows[b]`."""
     if mixer == "ssd":
@@ -138,6 +164,27 @@ def _joined(
     value: Float[Tensor, "B H T E"],
 ) -> tuple[Float[Tensor, "B H S D"], Float[Tensor, "B H S E"]]:
     # Copied layer by layer, so that only one layer's keys are there once for every target.
-    before = (each.index_select(0, rows) for each in carried)
-    keys, values = (torch.cat(pair, 2) for pair in zip(before, (key, value), strict=True))
+    keys, values = (
+        _beside(before, rows, own) for before, own in zip(carried, (key, value), strict=True)
+    )
     return keys, values
+
+
+def _beside(
+    carried: Float[Tensor, "R H W D"], rows: Int64[Tensor, " B"], own: Float[Tensor, "B H T D"]
+) -> Float[Tensor, "B H S D"]:
+    """Each row's carried columns and its own, copied once."""
+    width = carried.shape[2]
+    joined = own.new_empty(*own.shape[:2], width + own.shape[2], own.shape[3])
+    torch.index_select(carried, 0, rows, out=joined[:, :, :width])
+    joined[:, :, width:] = own
+    return joined
+
+
+def _ended(
+    states: Float[Tensor, "B H S D"], spare: Int64[Tensor, " B"]
+) -> Float[Tensor, "B H S D"]:
+    """Every row moved right by its spare columns; what is left of it then, nobody sees."""
+    columns = torch.arange(states.shape[2], device=states.device)[None] - spare[:, None]
+    index = columns.clamp(min=0)[:, None, :, None]
+    return states.gather(2, index.expand_as(states))

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from kernels.visibility import Visibility
-from study.continuation import Carried, Kept, caches, without_shared
+from study.continuation import Carried, Grown, Kept, caches, without_shared
 from study.pretrained import IGNORED, PAD, StudyDecoderConfig, StudyModel, real_tokens
 from study.stack import Stack
 
@@ -63,6 +63,26 @@ class DecoderForCausalLM(StudyModel):
         mixing = self.decoder.mixing(batch.positions, batch.visibility)
         hidden = self.decoder(self.embedding(batch.tokens), mixing, caches=kept.caches)
         return hidden[:, -1], kept.carried
+
+    @property
+    def grows(self) -> bool:
+        """Whether a context can itself go on from a beginning that was read once: what is read of
+        it must not depend on what follows, and its keys can be moved.
+        """
+        return self.config.mixer == "attention" and self.config.architecture == "causal_decoder"
+
+    def read_on(
+        self, batch: Batch, carried: Carried, rows: Int64[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B M"], Carried]:
+        """`read`, of rows that go on (`study.continuation.own_half`, one position at least) from
+        the beginnings `rows[b]` that were read.
+        """
+        used = (batch.segments > 0).sum(-1)
+        grown = Grown(carried, rows, spare=batch.tokens.shape[1] - used)
+        past = batch.visibility.num_keys - batch.tokens.shape[1]
+        mixing = self.decoder.mixing(batch.positions, batch.visibility, past=past)
+        hidden = self.decoder(self.embedding(batch.tokens), mixing, caches=grown.caches)
+        return hidden[torch.arange(len(used), device=used.device), used - 1], grown.carried
 
     def go_on(
         self, batch: Batch, carried: Carried, rows: Int64[Tensor, " B"]

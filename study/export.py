@@ -1,7 +1,7 @@
 """A finished run as a Hugging Face directory: model, tokenizer, and where it comes from.
 
 Owns what an export holds. The formats are `study.pretrained`'s (`hf`, any architecture: import
-study.model, then AutoModel…from_pretrained) and `study.t5`'s (`t5`, transformers' own T5).
+study.auto, then AutoModel…from_pretrained) and `study.t5`'s (`t5`, transformers' own T5).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _card(run: Trained, form: str) -> str:
     how = (
         "T5ForConditionalGeneration.from_pretrained(DIRECTORY)"
         if form == "t5"
-        else "import study.model; AutoModelForCausalLM (or Seq2SeqLM).from_pretrained(DIRECTORY)"
+        else "import study.auto; AutoModelForCausalLM (or Seq2SeqLM).from_pretrained(DIRECTORY)"
     )
     return (
         f"# {run.slug}\n\nRun `{run_id(run)}`, {shape.architecture}, {shape.layers} layers of "

@@ -1,20 +1,17 @@
-"""Models of the study: build one from its shape, or load one by Hugging Face's names.
+"""Models of the study, built from their shapes.
 
-Importing this module registers both model types, so that `AutoModelForCausalLM` and
-`AutoModelForSeq2SeqLM` find them. The classes live in `study.decoder` and `study.encoder_decoder`,
-their files and first values in `study.pretrained`.
+The classes live in `study.decoder` and `study.encoder_decoder`, their files and first values in
+`study.pretrained`; `study.auto` tells transformers of them.
 """
 
 from __future__ import annotations
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from study.decoder import DecoderForCausalLM
 from study.encoder_decoder import EncoderDecoderForSeq2SeqLM
 from study.pretrained import (
     StudyConfig,
-    StudyDecoderConfig,
     StudyEncoderDecoderConfig,
     configuration,
     initial_values,
@@ -32,11 +29,6 @@ __all__ = [
 ]
 
 LanguageModel = DecoderForCausalLM | EncoderDecoderForSeq2SeqLM
-
-AutoConfig.register(StudyDecoderConfig.model_type, StudyDecoderConfig, exist_ok=True)
-AutoConfig.register(StudyEncoderDecoderConfig.model_type, StudyEncoderDecoderConfig, exist_ok=True)
-AutoModelForCausalLM.register(StudyDecoderConfig, DecoderForCausalLM, exist_ok=True)
-AutoModelForSeq2SeqLM.register(StudyEncoderDecoderConfig, EncoderDecoderForSeq2SeqLM, exist_ok=True)
 
 
 def empty(model: Model, *, dropout: float) -> LanguageModel:

@@ -14,6 +14,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+import study.auto  # noqa: F401  (`HFLM` opens this project's models by it)
 from bench import same
 from bench.checkpoints import checkpoint
 from bench.corpora import movies

@@ -1,10 +1,10 @@
-"""Planned scores that are not there."""
+"""Planned scores and training curves that are not there."""
 
 from __future__ import annotations
 
-from eval import grids
+from eval import curves, grids
 from eval.material import Material
-from eval.section import Section, Text
+from eval.section import Cell, Grid, Section, Text, blocks, line
 
 
 def section(material: Material) -> Section:
@@ -15,4 +15,13 @@ def section(material: Material) -> Section:
         "there.",
         style="caption",
     )
-    return Section(anchor="holes", title="Holes", blocks=(note, grid) if grid.rows else (none,))
+    unread = Grid(
+        caption="Training curves that cannot be read",
+        head=(("run", "w"), ("why", "")),
+        rows=tuple(
+            line(run, Cell(text=why, style="hole"))
+            for run, why in curves.damaged(material.runs, store=material.store)
+        ),
+    )
+    scores = (note, grid) if grid.rows else (none,)
+    return Section(anchor="holes", title="Holes", blocks=(*scores, *blocks(unread)))

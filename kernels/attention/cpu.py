@@ -1,9 +1,9 @@
 """Attention over intervals on a CPU, without a mask of all pairs: the work is what is seen.
 
 `cpu_tiles.py` says which queries meet which keys, and in which calls. Each call gathers its tiles
-and runs torch's CPU flash kernel; the softmaxes of a tile's inner and edge keys are merged by their
-denominators (Dao et al. 2022). Given the whole softmax's output and denominator, a call's backward
-gives that call's share.
+and runs torch's CPU flash kernel, without a mask for causal documents; the softmaxes of a tile's
+inner and edge keys are merged by their denominators (Dao et al. 2022). Given the whole softmax's
+output and denominator, a call's backward gives that call's share.
 
 Axes: B rows, H heads, T queries, S keys, D head width.
 """
@@ -35,16 +35,20 @@ def _by_head(flat: Tensor, shape: torch.Size) -> Tensor:
 
 def _calls(
     groups: Tensor, queries: Tensor, keys: Tensor, seen: Tensor, dtype: torch.dtype
-) -> Iterator[tuple[Tensor, Tensor, Tensor, tuple[int, int, int], bool]]:
-    """(places of queries, places of keys, mask to add, (tiles, queries, keys), second) of each."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, tuple[int, int, int], bool]]:
+    """(places of queries, places of keys, mask to add or None for causal documents, (tiles,
+    queries, keys), second) of each.
+    """
     sizes = groups.tolist()
     by_query = queries.split([tiles * height for tiles, height, *_ in sizes])
     by_key = keys.split([tiles * width for tiles, _, width, *_ in sizes])
     masks = seen.split([tiles * masked * width for tiles, _, width, masked, _ in sizes])
     for size, asking, asked, sight in zip(sizes, by_query, by_key, masks, strict=True):
         tiles, height, width, masked, second = size
-        mask = torch.zeros(tiles, 1, masked, width, dtype=dtype)
-        mask.masked_fill_(~sight.view(mask.shape), -torch.inf)
+        mask = None
+        if masked:
+            mask = torch.zeros(tiles, 1, masked, width, dtype=dtype)
+            mask.masked_fill_(~sight.view(mask.shape), -torch.inf)
         yield asking, asked, mask, (tiles, height, width), bool(second)
 
 
@@ -80,10 +84,11 @@ def forward(
     for asking, asked, mask, (tiles, *_), second in _calls(
         groups, queries, keys, seen, query.dtype
     ):
-        real = asking.clamp(max=q.shape[0] - 1)
+        # Nobody sees the keys that fill up a causal document: they are its last.
+        real, asked = asking.clamp(max=q.shape[0] - 1), asked.clamp(max=k.shape[0] - 1)
         found, found_sum = _flash(
             _tiled(q, real, tiles, heads), _tiled(k, asked, tiles, heads),
-            _tiled(v, asked, tiles, heads), 0.0, False, attn_mask=mask, scale=scale,
+            _tiled(v, asked, tiles, heads), 0.0, mask is None, attn_mask=mask, scale=scale,
         )  # fmt: skip
         found = found.transpose(1, 2).reshape(-1, heads, width)
         found_sum = found_sum.transpose(1, 2).reshape(-1, heads)
@@ -131,12 +136,13 @@ def backward(
         # weights 0.
         filling = asking == q.shape[0]
         real = asking.masked_fill(filling, q.shape[0] - 1)
+        asked = asked.clamp(max=k.shape[0] - 1)
         sums = log_sum.index_select(0, real).masked_fill_(filling[:, None], torch.inf)
         found = _flash_backward(
             _tiled(g, real, tiles, heads), _tiled(q, real, tiles, heads),
             _tiled(k, asked, tiles, heads), _tiled(v, asked, tiles, heads),
             _tiled(o, real, tiles, heads), sums.view(tiles, -1, heads).transpose(1, 2),
-            0.0, False, attn_mask=mask, scale=scale,
+            0.0, mask is None, attn_mask=mask, scale=scale,
         )  # fmt: skip
         for total, places, part in zip(
             (grad_query, grad_key, grad_value), (real, asked, asked), found, strict=True

@@ -2,8 +2,9 @@
 
 Queries next to each other mostly see much the same. A row is cut into tiles of queries, anew where
 a query shares no key with the one before. A tile's keys fall into those that all its queries see
-(*inner*: a rectangle) and the rest of its hull (*edge*: a mask of one tile). Tiles of like shape,
-rounded up, are computed in one call, so short documents do not cost a call each.
+(*inner*: a rectangle) and the rest of its hull (*edge*: a mask of one tile). A document whose
+queries each see its keys up to their own place is one tile, which needs no mask (*causal*). Tiles
+of like shape, rounded up, are computed in one call, so short documents do not cost a call each.
 
 Owns the cutting and the grouping, by interval values alone; `cpu.py` computes. Places count
 queries and keys through all rows: row * T + query, row * S + key.
@@ -38,6 +39,7 @@ call to 5 percentage points on rows of 256 to 2,048.
 """
 WORTHWHILE = 0.75
 """Share of the masked call's pairs up to which tiles are taken: finding them costs, too."""
+INNER, EDGE, CAUSAL = 0, 1, 2
 _PLAN = "_plan_of_tiles"
 
 
@@ -45,9 +47,10 @@ _PLAN = "_plan_of_tiles"
 class Plan:
     """Every call that a batch needs, one after the other, on the CPU.
 
-    groups: (tiles G, queries M, keys K, rows of its mask 1 or M, whether its queries have been in
-    an earlier group) of each call. queries: places of G x M queries, B T where a tile has fewer.
-    keys: places of G x K keys. seen: its masks; a padded key is seen by none.
+    groups: (tiles G, queries M, keys K, rows of its mask, whether its queries have been in an
+    earlier group) of each call. Its mask has one row or M; a causal one has none, and its keys are
+    its queries' places. queries: places of G x M queries, B T where a tile has fewer. keys: places
+    of G x K keys. seen: its masks; a padded key is seen by none.
     """
 
     groups: Int64[Tensor, "R 5"]
@@ -60,6 +63,7 @@ class Plan:
 class Tiles:
     """first: place of each tile's first query. size: its queries. The tile's hull is [low, high),
     its inner keys [inner_low, inner_high), empty where a rectangle of its own is not worth a call.
+    causal: the tile is a causal document of self-attention, and has no inner keys.
     """
 
     first: NDArray[np.int64]
@@ -68,6 +72,7 @@ class Tiles:
     inner_low: NDArray[np.int64]
     inner_high: NDArray[np.int64]
     high: NDArray[np.int64]
+    causal: NDArray[np.bool_]
 
     @property
     def inner(self) -> NDArray[np.int64]:
@@ -82,7 +87,8 @@ class Tiles:
     @property
     def pairs(self) -> int:
         """Pairs of queries and keys that are computed."""
-        return int((_rounded(self.size) * (_rounded(self.inner) + _rounded(self.edge))).sum())
+        each = _rounded(self.size) * (_rounded(self.inner) + _rounded(self.edge))
+        return int(np.where(self.causal, _document(self.size) ** 2 // 2, each).sum())
 
 
 def plan_of(visibility: Visibility) -> Plan | None:
@@ -122,12 +128,17 @@ def tiles_of(visibility: Visibility) -> Tiles:
     apart[long] = apart[after[after < len(start)]] = True
     begin = np.flatnonzero(apart)
     length = np.diff(np.append(begin, len(start)))
+    place = np.arange(len(start))
+    alone = (start == np.repeat(begin, length) % queries) & (end == place % queries + 1)
+    causal = np.logical_and.reduceat(alone, begin) if len(begin) else alone
+    causal = (causal & (queries == visibility.num_keys))[seeing[begin]]
     begin, length = begin[seeing[begin]], length[seeing[begin]]
-    count = np.where(np.isin(begin, long), 1, -(-length // LARGEST))
+    count = np.where(np.isin(begin, long) | causal, 1, -(-length // LARGEST))
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     first = np.repeat(begin, count) + within * LARGEST
     size = np.repeat(begin + length, count) - first
-    size = np.where(np.isin(first, long), size, size.clip(max=LARGEST))
+    causal = np.repeat(causal, count)
+    size = np.where(np.isin(first, long) | causal, size, size.clip(max=LARGEST))
 
     def over(function: np.ufunc, values: NDArray) -> NDArray[np.int64]:
         if not len(first):
@@ -141,7 +152,7 @@ def tiles_of(visibility: Visibility) -> Tiles:
     # One inner key stays with the edge: then every query sees some key there, and its softmax is
     # a number.
     inner_high = np.where(whole, inner_high, inner_high - 1)
-    none = ~whole & (inner_high - inner_low < LEAST_INNER)
+    none = causal | (~whole & (inner_high - inner_low < LEAST_INNER))
     return Tiles(
         first=first,
         size=size,
@@ -149,6 +160,7 @@ def tiles_of(visibility: Visibility) -> Tiles:
         inner_low=np.where(none, high, inner_low),
         inner_high=np.where(none, high, inner_high),
         high=high,
+        causal=causal,
     )
 
 
@@ -156,14 +168,22 @@ def _rounded(size: NDArray[np.int64]) -> NDArray[np.int64]:
     return -(-size // STEP) * STEP
 
 
+def _document(size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Documents are rounded up by an eighth at most, since they come in all lengths."""
+    step = np.maximum(STEP, 2 ** np.ceil(np.log2(size.clip(min=1))).astype(np.int64) // 8)
+    return -(-size // step) * step
+
+
 def _shapes(tiles: Tiles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(second, masked, queries, keys) of each tile's inner and edge piece; -1 where there is none.
+    """(second, kind, queries, keys) of each tile's inner and edge piece; -1 where there is none.
     Groups are made of equal ones, in this order.
     """
-    queries = _rounded(tiles.size)
-    zero = np.zeros_like(queries)
-    inner = np.stack([zero, zero, queries, _rounded(tiles.inner)], 1)
-    edge = np.stack([(tiles.inner > 0) * 1, zero + 1, queries, _rounded(tiles.edge)], 1)
+    queries = np.where(tiles.causal, _document(tiles.size), _rounded(tiles.size))
+    inner_keys, edge_keys = _rounded(tiles.inner), _rounded(tiles.edge)
+    edge_keys = np.where(tiles.causal, queries, edge_keys)
+    kind = np.where(tiles.causal, CAUSAL, EDGE)
+    inner = np.stack([np.zeros_like(kind), np.full_like(kind, INNER), queries, inner_keys], 1)
+    edge = np.stack([(tiles.inner > 0) * 1, kind, queries, edge_keys], 1)
     inner[tiles.inner == 0] = edge[tiles.edge == 0] = -1
     return inner, edge
 
@@ -173,10 +193,10 @@ def grouped(visibility: Visibility, tiles: Tiles) -> Plan:
     inner, edge = _shapes(tiles)
     groups, queries, keys, seen = [], [], [], []
     for shape in np.unique(np.concatenate([inner, edge]), axis=0):
-        second, masked, height, width = shape.tolist()
+        second, kind, height, width = shape.tolist()
         if second < 0:
             continue
-        chosen = np.flatnonzero(((edge if masked else inner) == shape).all(1))
+        chosen = np.flatnonzero(((inner if kind == INNER else edge) == shape).all(1))
         places, key, sight = _piece(visibility, tiles, chosen, shape)
         groups.append((len(chosen), height, width, sight.shape[1], second))
         queries.append(places.ravel())
@@ -197,8 +217,9 @@ def grouped(visibility: Visibility, tiles: Tiles) -> Plan:
 def _piece(
     visibility: Visibility, tiles: Tiles, chosen: NDArray, shape: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Places of queries (G, M) and keys (G, K), and who sees whom (G, 1 or M, K)."""
-    _, masked, height, width = shape.tolist()
+    """Places of queries (G, M) and keys (G, K), and who sees whom (G, 0, 1 or M, K)."""
+    _, kind, height, width = shape.tolist()
+    masked = kind == EDGE
     first, size, low, inner_low, inner_high, keys = (
         values[chosen, None]
         for values in (
@@ -209,6 +230,8 @@ def _piece(
     row = first // visibility.start.shape[1]
     query, offset = first + np.minimum(np.arange(height), size - 1), np.arange(width)
     places = np.where(np.arange(height) < size, query, visibility.start.numel())
+    if kind == CAUSAL:
+        return places, places, np.zeros((len(chosen), 0, width), dtype=bool)
     key = (low if masked else inner_low) + offset
     if masked:
         key = np.where(key < inner_low, key, key + inner_high - inner_low)

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+import study.auto  # noqa: F401  (registers the architectures)
 from study.data.tokenizer import train
 from study.export import write_tokenizer
 from study.model import build

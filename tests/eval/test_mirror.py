@@ -13,6 +13,7 @@ import pytest
 from eval import columns, suites, table
 from eval import items as per_item
 from eval.execute import execute
+from eval.grids import hole_grid
 from eval.panel import panels
 from eval.score import Scored
 from eval.show import show_scores
@@ -115,6 +116,7 @@ def test_what_is_missing_is_a_hole_of_results_table_and_panel(scored):
     assert suite_row.value == pytest.approx(sum(row.value for row in built.task_rows()) / 5)
     holes = {row.task: row.hole for row in built.holes()}
     assert len(holes) == 26
+    assert {row.cells[3].text for row in hole_grid(built).rows} == {"both"}
     assert holes["lambada"] == "no digest in mirror.toml (wanted: lambada_openai/test.jsonl)"
 
 

@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval import panel, table
+from eval import accounts, panel, table
 from eval.latex import escape
 from eval.lineages import pairs
 from eval.material import gather
@@ -72,6 +72,31 @@ def test_a_partial_sweep_shows_its_holes_beside_what_is_there(tmp_path):
     assert lines["CD:FLM"][5] == "0 of 3"
     assert lines["CD:FLM"][9] == "3"
     assert len(grids(report, "holes")[0].rows) == 4
+
+
+def test_a_damaged_event_file_is_a_hole_and_the_report_goes_on(tmp_path):
+    runs, store = few(3), Store(tmp_path / "runs")
+    made.publish_all(runs, store)
+    made.validate_all(runs, store)
+    whole = len(accounts.learning_curves(runs, store=store))
+    (first, *_) = [run for run in runs if isinstance(run, Pretrain)]
+    events = store.open(first).events
+    lines = events.read_text().splitlines(keepends=True)
+    events.write_text("".join([*lines[:2], "\x00 no event\n", *lines[2:]]))
+    report = report_of(runs, store, tmp_path)
+    (unread,) = grids(report, "holes")
+    ((name, why),) = [[cell.text for cell in row.cells] for row in unread.rows]
+    assert name == first.slug
+    assert f"{events}:3 is no event" in why
+    assert len(accounts.learning_curves(runs, store=store)) == whole - 1
+
+
+def test_a_sweep_that_was_never_run_has_a_report_of_holes(tmp_path):
+    runs, store = few(1), Store(tmp_path / "runs")
+    report = report_of(runs, store, tmp_path)
+    (holes,) = grids(report, "holes")
+    assert len(holes.rows) == len(scored(runs))
+    assert {row.cells[-1].text for row in holes.rows} == {"seed 0: planned"}
 
 
 def test_unequal_budgets_stand_in_one_table_only_when_asked_and_then_labelled(tmp_path):

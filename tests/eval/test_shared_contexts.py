@@ -1,18 +1,20 @@
 """A context is computed once for all its targets, in bounded memory, and nothing else enters it."""
 
+import random
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from eval import passes
+from eval import scorer
+from eval.beginnings import beginnings
 from eval.score import Request, Subject, score
 from study.check import MIXERS
 from study.layout import layout
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_score import ARCHITECTURES, LEFT, requests, subject, tiny
+from test_score import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
 
 ASKED = [
     Request(context=[5, 6, 7, 8, 9, 10], targets=[[11, 12], [13], [14, 15, 16]]),
@@ -21,6 +23,12 @@ ASKED = [
     Request(context=[5, 6, 7, 8, 9, 10], targets=[[30], [11, 12]]),
 ]
 CONTEXTS = 6 + 3
+TEXT = [5, 6, 7, 8, 9, 10, 11, 12]
+TARGETS = [[13, 14], [15]]
+PROMPTS = [
+    Request(context=context, targets=TARGETS)
+    for context in (TEXT, [*TEXT, 20, 21], [*TEXT, 22, 23, 24, 25, 26], [30, 31, 32])
+]
 
 
 def positions_read(model):
@@ -47,6 +55,71 @@ def test_a_context_is_computed_once_for_all_its_targets(architecture, mixer):
     assert one.work.passes == 2 + len(targets)
 
 
+@pytest.mark.parametrize("positions", ["rope", "t5_bias", "t5_bias_paper", "none"])
+def test_a_common_beginning_is_computed_once_by_a_causal_decoder(positions):
+    one = subject("causal_decoder", positions=positions, batch_tokens=1)
+    counts = positions_read(one.model)
+    found = score(one, PROMPTS, scoring=LEFT)
+    # a text of 8, what follows it in three prompts (one token at least), and a context apart
+    shared, own = (1 + 7) + (1 + 3 + 6) + (1 + 3), sum(map(len, TARGETS)) * len(PROMPTS)
+    assert (one.work.shared, one.work.own, one.work.whole) == (shared, own, 0)
+    assert sum(counts) == shared + own == one.work.padded
+    exact = tiny("causal_decoder", positions=positions).double()
+    for request, row in zip(PROMPTS, found, strict=True):
+        for target, answer in zip(TARGETS, row, strict=True):
+            expected = sum(oracle(exact, "causal_decoder", list(request.context), target))
+            assert answer.log_likelihood(LEFT) == pytest.approx(expected, rel=1e-6, abs=0.0)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 50, 9999])
+def test_beginnings_of_many_texts_agree_with_an_oracle(batch_tokens):
+    """Texts, prompts and targets of all lengths share batches; each keeps its own beginning."""
+    draw = random.Random(5)
+    token = lambda: draw.randrange(2, 41)  # noqa: E731
+    texts = [[token() for _ in range(draw.randrange(4, 12))] for _ in range(6)]
+    asked = [
+        Request(
+            context=text + [token() for _ in range(draw.randrange(5))],
+            targets=[[token() for _ in range(draw.randrange(1, 4))] for _ in range(2)],
+        )
+        for text in texts
+        for _ in range(4)
+    ]
+    one = subject("causal_decoder", batch_tokens=batch_tokens)
+    exact = tiny("causal_decoder").double()
+    for request, row in zip(asked, score(one, asked, scoring=LEFT), strict=True):
+        for target, answer in zip(request.targets, row, strict=True):
+            expected = sum(oracle(exact, "causal_decoder", list(request.context), target))
+            assert answer.log_likelihood(LEFT) == pytest.approx(expected, rel=1e-6, abs=0.0)
+    whole = {tuple(request.context) for request in asked}
+    assert one.work.shared < 0.7 * sum(len(context) + 1 for context in whole)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "mixer"),
+    [("prefix_decoder", "attention"), ("encoder_decoder", "attention"), ("causal_decoder", "ssd")],
+)
+def test_where_a_beginning_sees_what_follows_it_is_read_anew(architecture, mixer):
+    one = subject(architecture, mixer=mixer, batch_tokens=1)
+    score(one, PROMPTS, scoring=LEFT)
+    start = architecture != "encoder_decoder"
+    assert one.work.shared == sum(len(request.context) + start for request in PROMPTS)
+
+
+def test_beginnings():
+    text = (5, 6, 7, 8)
+    assert beginnings([(*text, 1), (*text, 2, 3), (9, 9)]) == {text: [(*text, 1), (*text, 2, 3)]}
+    # the whole of one: its last token is read anew, so that there is something to go on with
+    assert beginnings([text, (*text, 2)]) == {text[:3]: [text, (*text, 2)]}
+    # too little in common for a pass of its own
+    assert beginnings([(5, 1, 1), (5, 2, 2), (5, 3, 3)]) == {}
+    assert beginnings([(5,), (5, 6, 7, 8), ()]) == {}
+    # neighbours with less in common do not spoil a group
+    assert beginnings([(5, 1, 1), (*text, 1), (*text, 2), (5, 9, 9)]) == {
+        text: [(*text, 1), (*text, 2)]
+    }
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_long_convolution_shares_where_it_can(architecture):
     one = subject(architecture, mixer="monarch", batch_tokens=1)
@@ -57,7 +130,7 @@ def test_a_long_convolution_shares_where_it_can(architecture):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_memory_does_not_grow_with_the_number_of_requests(architecture, monkeypatch):
-    monkeypatch.setattr(passes, "LOGITS", 41 * 12)
+    monkeypatch.setattr(scorer, "LOGITS", 41 * 12)
     largest, read = [], []
     for number in (6, 60):
         one = subject(architecture, batch_tokens=120)

@@ -93,7 +93,12 @@ def test_every_visible_pair_is_in_one_piece_and_no_other():
         calls = cpu._calls(plan.groups, plan.queries, plan.keys, plan.seen, torch.float32)
         had = torch.zeros(len(counted), dtype=torch.bool)
         for asking, asked, mask, (tiles, height, width), second in calls:
-            seen = (mask[:, 0] == 0).expand(tiles, height, width).float()
+            if mask is None:
+                seen = torch.ones(height, width).tril().expand(tiles, height, width)
+                # what fills up a document stands at its end, where no query sees it
+                asked = asked.clamp(max=counted.shape[1] - 1)
+            else:
+                seen = (mask[:, 0] == 0).expand(tiles, height, width).float()
             queries = asking.view(tiles, height, 1).expand_as(seen)
             keys = asked.view(tiles, 1, width).expand_as(seen)
             counted.index_put_((queries, keys), seen, accumulate=True)
@@ -106,10 +111,11 @@ def test_every_visible_pair_is_in_one_piece_and_no_other():
 
 def test_documents_of_like_size_share_a_call():
     documents = packed([[(60, 20), (64, 0), (50, 50), (64, 64)] * 2], length=512)
-    # Those that see all of themselves need no mask but for what fills them up.
+    # Those that see all of themselves need no mask but for what fills them up, causal ones none.
     assert planned(documents).groups.tolist() == [
         [4, 64, 64, 1, 0],
-        [4, 64, 64, 64, 0],
+        [2, 64, 64, 64, 0],
+        [2, 64, 64, 0, 0],
     ]
 
 

@@ -385,7 +385,7 @@ def test_a_real_run_interrupted_and_started_again_is_complete(tmp_path):
     assert answer.stdout == f"{out}\n", answer.stderr
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    import study.model  # noqa: F401  (registers the architectures)
+    import study.auto  # noqa: F401  (registers the architectures)
 
     tokenizer = AutoTokenizer.from_pretrained(out)
     asked = tokenizer("the", return_tensors="pt")

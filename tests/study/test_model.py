@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+import study.auto  # noqa: F401  (registers the architectures)
 from kernels.attention import attention
 from study.isolation import check_isolation
 from study.layout import Segment, layout

@@ -6,8 +6,13 @@ Hyena's filter (Poli et al. 2023, section 3.3) as Monarch Mixer uses it (Fu et a
     taps[c, position] = exp(-t rate_c) (W_4 sin(w W_3 sin(w W_2 sin(w (W_1 z + b)) ...)))_c
 
 with learnable frequencies w. The rates are fixed, one a channel, so that channels remember from a
-third of the span to more than all of it. Beyond the span a filter goes on and fades. Axes: L taps,
-D channels, F width of the network.
+third of the span to more than all of it. Beyond the span a filter goes on and fades.
+
+The network is computed in float64: its sines multiply a rounded position by their frequencies, and
+in float32 that is ten times the rounding of all the rest of a model (2.1e-6 of a log-likelihood;
+1.3e-7 now). A filter is read once for all rows, so this costs next to nothing.
+
+Axes: L taps, D channels, F width of the network.
 """
 
 from __future__ import annotations
@@ -17,11 +22,20 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 BANDS = 2
 FEATURES = 1 + 2 * BANDS
 TARGET, FAST, SLOW = 1e-2, 0.3, 1.5
 """exp(-t rate) reaches TARGET at FAST spans in the fastest channel and at SLOW in the slowest."""
+
+
+class _Wide(nn.Linear):
+    """A linear map in float64, whatever its parameters' type."""
+
+    def forward(self, states: Float[Tensor, "L A"]) -> Float[Tensor, "L B"]:
+        bias = None if self.bias is None else self.bias.double()
+        return functional.linear(states, self.weight.double(), bias)
 
 
 class ImplicitFilter(nn.Module):
@@ -31,27 +45,26 @@ class ImplicitFilter(nn.Module):
         super().__init__()
         self.span = span
         self.channels = channels
-        self.first = nn.Linear(FEATURES, width)
-        self.second = nn.Linear(width, width)
-        self.third = nn.Linear(width, width)
-        self.taps = nn.Linear(width, channels, bias=False)
+        self.first = _Wide(FEATURES, width)
+        self.second = _Wide(width, width)
+        self.third = _Wide(width, width)
+        self.taps = _Wide(width, channels, bias=False)
         self.frequency = nn.Parameter(torch.empty(width))
 
     def forward(self, length: int) -> Float[Tensor, "D L"]:
-        """The first `length` taps, in the parameters' precision: under autocast too, since a
-        rounded position is another one.
-        """
-        weight = self.taps.weight
-        with torch.autocast(weight.device.type, enabled=False):
-            time = torch.arange(length, device=weight.device, dtype=weight.dtype) / self.span
+        """The first `length` taps, in the parameters' type: under autocast too."""
+        device, dtype = self.frequency.device, self.frequency.dtype
+        frequency = self.frequency.double()
+        with torch.autocast(device.type, enabled=False):
+            time = torch.arange(length, device=device, dtype=torch.float64) / self.span
             hidden = _features(time)
             for layer in (self.first, self.second, self.third):
-                hidden = torch.sin(self.frequency * layer(hidden))
+                hidden = torch.sin(frequency * layer(hidden))
             fastest, slowest = (math.log(1 / TARGET) / each for each in (FAST, SLOW))
             rate = torch.linspace(
-                slowest, fastest, self.channels, device=weight.device, dtype=weight.dtype
+                slowest, fastest, self.channels, device=device, dtype=torch.float64
             )
-            return self.taps(hidden).t() * torch.exp(-rate[:, None] * time)
+            return (self.taps(hidden).t() * torch.exp(-rate[:, None] * time)).to(dtype)
 
 
 def _features(time: Float[Tensor, " L"]) -> Float[Tensor, "L 5"]:

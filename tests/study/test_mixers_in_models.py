@@ -5,13 +5,15 @@ for them.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from study import cost
+from study import cost, stack
 from study.check import MIXERS
 from study.isolation import IsolationError, check_isolation
 from study.layout import Batch, Row, Segment, layout
@@ -163,8 +165,10 @@ def test_it_is_saved_and_loaded(kind, architecture, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_compiles_without_a_break(kind):
+def test_a_layer_compiles_without_a_break(kind, monkeypatch):
     """What looks at interval values happens in `Stack.mixing`, before the compiled region."""
+    # Compiled, gelu is written otherwise and rounds otherwise; all the rest keeps its bits.
+    monkeypatch.setattr(stack, "_gelu", partial(functional.gelu, approximate="tanh"))
     model = lively(kind, "prefix_decoder")
     layer = model.decoder.layers[0]
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=False)
@@ -176,3 +180,19 @@ def test_a_layer_compiles_without_a_break(kind):
         mixed = form(embedded, mixing, crossing=None, memory=None, cache=None)
         both.append((mixed.detach(), *torch.autograd.grad(mixed.square().sum(), embedded)))
     assert all(torch.equal(plain, other) for plain, other in zip(*both, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 1e-14), (torch.float32, 6e-7)])
+def test_a_compiled_gelu_is_gelus_tanh_form(dtype, near):
+    states = torch.linspace(-12.0, 12.0, 4001, dtype=torch.float64)
+    exact = states.requires_grad_()
+    wanted = functional.gelu(exact, approximate="tanh")
+    (wanted_slope,) = torch.autograd.grad(wanted.sum(), exact)
+    narrow = states.detach().to(dtype).requires_grad_()
+    compiled = torch.compile(stack._gelu, fullgraph=True, backend="aot_eager")
+    found = compiled(narrow)
+    (slope,) = torch.autograd.grad(found.sum(), narrow)
+    assert found.dtype == dtype
+    scale = states.detach().abs().clamp(min=1.0)
+    assert float(((found - wanted).detach().abs() / scale).max()) < near
+    assert float(((slope - wanted_slope).abs() / scale).max()) < near

@@ -96,12 +96,12 @@ ROWS: tuple[Row, ...] = (
         what="T0-style scoring, 10 prompts a row, causal decoder",
         peer="`HFLM`, one task a prompt",
         goal=Goal(sense="at least", value=4.0),
-        floor="one pass over each prompt, and one over each answer",
+        floor="one pass over each row's text, and one over what each prompt and answer add",
         missed=(
-            "two answers a prompt leave 1.92 times fewer positions, and that is the "
-            "bound; four times would need the row's text shared between prompts that "
-            "begin with it, which a causal decoder allows and the others do not. Not "
-            "built"
+            "the text of a row is read once for the prompts that begin with it (nine of "
+            "these ten), but what is left are short passes: keys are copied for every "
+            "prompt and answer, every answer also computes its end of sequence, and "
+            "tokenising is a tenth"
         ),
         measure=partial(scoring.prompts, architecture="causal_decoder"),
     ),

@@ -24,7 +24,7 @@ from eval.passes import Continued, Found, Passes, Piece, Tokens, Work
 
 LOGITS = 1 << 20
 """Logits that are there at a time: what a cache holds."""
-PADDING = 32
+PADDING = 16
 """Part of a pass that may be padding: more of it costs more than another pass."""
 KEYS = 4
 """Keys of a shared context that count as one position of a pass: they are looked up a layer at a

@@ -185,8 +185,8 @@ def _beside(
         same=(shared,),
         notes=(
             f"`HFLM` at batch size {size}, the fastest of {', '.join(map(str, BATCH_SIZES))}",
-            f"A context read once leaves {apart / together:.2f} times fewer positions; this project "
-            f"reads {apart / read:.2f} times fewer",
+            f"A context read once leaves {apart / together:.2f} times fewer positions; "
+            f"this project reads {apart / read:.2f} times fewer",
             f"This project is {turns.ratio.median:.2f} times as fast",
         ),
     )

@@ -57,6 +57,35 @@ class Tampered(nn.Module):
         return self.inner.logits(hidden)  # type: ignore[operator]
 
 
+class Compiled(nn.Module):
+    """A model as an engine runs it under `--compile on`."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.hidden = torch.compile(inner.hidden)  # type: ignore[arg-type]
+        self.logits = inner.logits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16_autocast"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_compiled_models_pass_and_a_compiled_leak_is_named(architecture, precision):
+    tested = model(architecture)
+    assert check(Compiled(tested), architecture, precision) == check(
+        tested, architecture, precision
+    )
+    if architecture == "causal_decoder":
+
+        def ahead(batch: Batch) -> Batch:
+            end = (batch.visibility.end + 1).clamp(max=batch.visibility.num_keys)
+            seen = Visibility.build(batch.visibility.start, end, num_keys=end.shape[1])
+            return replace(batch, visibility=seen)
+
+        with pytest.raises(IsolationError):
+            check(Compiled(Tampered(tested, ahead)), architecture, precision)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16_autocast"])
 @pytest.mark.parametrize("positions", ["rope", "t5_bias", "t5_bias_paper"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -82,8 +82,8 @@ def start(context, store):
         process.join()
 
 
-def _end(process):
-    process.join(60)
+def _end(process, *, within=60):
+    process.join(within)
     assert process.exitcode is not None
     return process.exitcode
 
@@ -215,6 +215,20 @@ def test_a_signal_to_every_process_while_compiling(start, store, monkeypatch, tm
     assert directory.checkpoints() == directory.steps()
     assert directory.failure() is None
     assert directory.done() is None
+
+
+@pytest.mark.slow
+def test_a_compiled_run_resumes_bit_for_bit(start, store, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    execution = replace(EXECUTION, compile="on")
+    assert _end(start(execution=execution), within=400) == 0
+    (tmp_path / "whole").mkdir()
+    whole = Store(tmp_path / "whole")
+    store.directory(RUN).rename(whole.directory(RUN))
+    assert _end(start(execution=execution, at=("rename", 2)), within=400) == -signal.SIGKILL
+    assert store.existing(RUN).steps()
+    assert _end(start(execution=execution), within=400) == 0
+    _same(whole, store)
 
 
 BYTES = [3_000, 60_000, 125_400, 130_000, 253_000]

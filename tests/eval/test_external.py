@@ -15,6 +15,7 @@ from eval.subjects import directory_digest, external_directory, open_directory, 
 from study.conventions import LM_EVAL, STUDY
 from study.execution import Execution
 from study.run import External, Source
+from study.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints
@@ -163,6 +164,12 @@ def test_a_hub_checkpoint_is_its_commit_without_pickles(directories, tmp_path, m
     assert external_directory(run, execution=execution) == directories["gpt2"]
     assert (asked["name"], asked["revision"]) == ("someone/gpt2", commit)
     assert not any(each.endswith((".bin", ".py", ".pt", "*")) for each in asked["allow_patterns"])
+    # Another revision is another run, in another directory: no score of the one answers for it.
+    later = replace(run, source=replace(source, digest=f"commit:{commit[::-1]}"))
+    store = Store(tmp_path / "runs")
+    assert store.directory(run) != store.directory(later)
+    assert external_directory(later, execution=execution) == directories["gpt2"]
+    assert asked["revision"] == commit[::-1]
     moving = replace(source, digest="commit:main")
     with pytest.raises(ValueError, match="a branch moves"):
         external_directory(replace(run, source=moving), execution=execution)

@@ -181,3 +181,15 @@ def test_compiled_without_a_break():
     whole = torch.compile(loss, fullgraph=True, backend="aot_eager")
     (found,) = torch.autograd.grad(whole(query), query)
     assert torch.equal(found, wanted)
+
+
+def test_causal_queries_of_another_axis_are_no_document():
+    """A key's place is then not its query's, from the second row on."""
+    end = torch.arange(1, 33, dtype=torch.int32).expand(2, -1)
+    visibility = Visibility.build(torch.zeros_like(end), end, num_keys=64)
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 2, 32, 8, generator=generator)
+    key, value = (torch.randn(2, 2, 64, 8, generator=generator) for _ in range(2))
+    found = tiled(query, key, value, visibility)
+    wanted = equation(query, key, value, visibility)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

@@ -7,7 +7,8 @@ Owns the directory and the order of the work:
     held_out/        the same, by content hash: equal documents never lie on both sides
     summary.json     counts, digests, what was skipped and why
 
-Documents stream: what is kept in memory is one batch of them and sixteen bytes for each.
+Documents stream, from sources that are read once for both parts: what is kept in memory is one batch
+of them and sixteen bytes for each.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -73,7 +75,7 @@ def build_corpus(
                     corpus,
                     access=access,
                     directory=tokenizer_directory,
-                    texts=_counted(text, held=False, access=access, account=None),
+                    texts=(each.text for each in _split(text, access=access, aside=None)),
                     progress=progress,
                 ),
                 progress=progress,
@@ -133,50 +135,86 @@ def _build_text(
     made = tokenizer()
     made.save(directory / "tokenizer.json")
     summary: dict = {"form": "text", "tokenizer": _describe(made)}
-    for name, held in (("train", False), ("held_out", True)):
-        account = {"documents": 0, "bytes": 0, "duplicates": 0, "empty": 0, "sources": []}
-        documents = _counted(text, held=held, access=access, account=account)
-        shards = write_shards(
-            directory / name,
-            _encoded(documents, made, part=name, progress=progress),
-            made.vocab_size,
-        )
-        summary[name] = account | {"tokens": shards.num_tokens, "digest": shards.digest}
+    # Sources are read once: what is held out waits in a file of its own.
+    spool = directory / "held_out.jsonl"
+    with spool.open("w", encoding="utf-8") as aside:
+        train = _split(text, access=access, aside=aside)
+        summary["train"] = _written(text, train, made, directory / "train", progress=progress)
+    held_out = _spooled(spool)
+    summary["held_out"] = _written(text, held_out, made, directory / "held_out", progress=progress)
+    spool.unlink()
     if not summary["train"]["documents"]:
         raise ValueError("no training documents: every source is empty or held out")
     return summary
 
 
-def _counted(text: Text, *, held: bool, access: Access, account: dict | None) -> Iterator[str]:
-    """One side's documents, source after source; the account is filled on the way.
+class _Document(NamedTuple):
+    """A text, its source's place in `Text.sources`, and its `held_out_key`."""
+
+    text: str
+    place: int
+    key: str
+
+
+def _split(text: Text, *, access: Access, aside: TextIO | None) -> Iterator[_Document]:
+    """The training documents; the others are written to `aside`, where it is given."""
+    for place, source in enumerate(text.sources):
+        read = 0
+        for found in sources.documents(source, access=access):
+            read += 1
+            document = _Document(found, place, held_out_key(found))
+            if sources.share(document.key, salt="held_out") >= text.held_out:
+                yield document
+            elif aside is not None:
+                aside.write(json.dumps(document) + "\n")
+        if not read:
+            raise ValueError(f"source {source.uri!r}: no documents under its filters")
+
+
+def _spooled(path: Path) -> Iterator[_Document]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield _Document(*json.loads(line))
+
+
+def _written(
+    text: Text,
+    documents: Iterator[_Document],
+    tokenizer: Tokenizer,
+    directory: Path,
+    *,
+    progress: Progress,
+) -> dict:
+    """One side's shards, and its account."""
+    account: dict = {"documents": 0, "bytes": 0, "duplicates": 0, "empty": 0}
+    account["sources"] = [
+        {"uri": each.uri, "digest": each.digest, "documents": 0, "bytes": 0}
+        for each in text.sources
+    ]
+    counted = _counted(documents, account)
+    encoded = _encoded(counted, tokenizer, part=directory.name, progress=progress)
+    shards = write_shards(directory, encoded, tokenizer.vocab_size)
+    return account | {"tokens": shards.num_tokens, "digest": shards.digest}
+
+
+def _counted(documents: Iterator[_Document], account: dict) -> Iterator[str]:
+    """The documents that are not empty; the account is filled on the way.
 
     A duplicate is counted and kept: how often a text occurs is the source's statement.
     """
     seen: set[bytes] = set()
-    for source in text.sources:
-        entry = {"uri": source.uri, "digest": source.digest, "documents": 0, "bytes": 0}
-        read = 0
-        for document in sources.documents(source, access=access):
-            read += 1
-            key = held_out_key(document)
-            if (sources.share(key, salt="held_out") < text.held_out) != held:
-                continue
-            if account is not None:
-                if not document.strip():
-                    account["empty"] += 1
-                    continue
-                short = bytes.fromhex(key[:32])
-                account["duplicates"] += short in seen
-                seen.add(short)
-                size = len(document.encode())
-                for tally in (account, entry):
-                    tally["documents"] += 1
-                    tally["bytes"] += size
-            yield document
-        if not read:
-            raise ValueError(f"source {source.uri!r}: no documents under its filters")
-        if account is not None:
-            account["sources"].append(entry)
+    for document in documents:
+        if not document.text.strip():
+            account["empty"] += 1
+            continue
+        short = bytes.fromhex(document.key[:32])
+        account["duplicates"] += short in seen
+        seen.add(short)
+        size = len(document.text.encode())
+        for tally in (account, account["sources"][document.place]):
+            tally["documents"] += 1
+            tally["bytes"] += size
+        yield document.text
 
 
 def _encoded(

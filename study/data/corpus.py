@@ -7,8 +7,8 @@ Owns the directory and the order of the work:
     held_out/        the same, by content hash: equal documents never lie on both sides
     summary.json     counts, digests, what was skipped and why
 
-Documents stream, from sources that are read once for both parts: what is kept in memory is one batch
-of them and sixteen bytes for each.
+Documents stream, from sources that are read once for both parts: what is kept in memory is one
+batch of them and sixteen bytes for each.
 """
 
 from __future__ import annotations

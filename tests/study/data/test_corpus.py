@@ -65,6 +65,8 @@ def test_every_document_is_on_one_side(tmp_path, access):
     assert summary["train"]["bytes"] == sum(len(text.encode()) for text in train)
     assert summary["train"]["tokens"] == opened.train.num_tokens
     assert summary["tokenizer"]["digest"] == opened.tokenizer.digest
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"tokenizer.json", "train", "held_out", "summary.json"}
 
 
 def test_no_special_token_is_written(tmp_path, access):

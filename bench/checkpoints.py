@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.corpora import decoder, encoder_decoder, movies, opened
 from bench.row import Bench
 from study.export import write_tokenizer
-from study.model import build
+from study.model import EncoderDecoderForSeq2SeqLM, build
 from study.run import Architecture
 from study.t5 import export_t5
 
@@ -24,7 +24,8 @@ def checkpoint(architecture: Architecture, bench: Bench, *, width: int, layers: 
     directory = bench.folder / architecture
     directory.mkdir()
     if architecture == "encoder_decoder":
-        export_t5(model, directory)  # type: ignore[arg-type]
+        assert isinstance(model, EncoderDecoderForSeq2SeqLM)
+        export_t5(model, directory)
     else:
         model.save_pretrained(directory)
     tokenizer.save(directory / "tokenizer.json")

@@ -2,7 +2,7 @@
 
 A causal decoder's states up to a token depend on nothing after it, so prompts of a row that all
 begin with its text need that text read once. Which contexts share how much is decided here, from
-token ids alone; how they are computed is `eval.passes`'.
+token ids alone; in what batches is `eval.scorer`'s.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import takewhile
 
+from eval.passes import Tokens
+
 SHARE = 0.5
 """Of every context of a group, at least, is in the beginning: reading on is a pass more."""
-
-Tokens = tuple[int, ...]
 
 
 def beginnings(contexts: Iterable[Tokens]) -> dict[Tokens, list[Tokens]]:

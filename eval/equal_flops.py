@@ -191,9 +191,10 @@ def ratios(contrast: Contrast, panel: Panel, taken: Mapping[CellKey, Spent]) -> 
         pair.append(taken[panel.cells[index]])
     first, second = pair
     # neither is None where both are known, which a name for the test hides from the checker
-    known = first.loss_tokens is not None and second.loss_tokens
     return Ratios(
         parameters=first.parameters / second.parameters,
         flops=first.flops / second.flops,
-        loss_tokens=first.loss_tokens / second.loss_tokens if known else None,  # type: ignore[operator]
+        loss_tokens=None
+        if first.loss_tokens is None or not second.loss_tokens
+        else first.loss_tokens / second.loss_tokens,
     )

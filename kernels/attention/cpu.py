@@ -84,8 +84,7 @@ def forward(
     for asking, asked, mask, (tiles, *_), second in _calls(
         groups, queries, keys, seen, query.dtype
     ):
-        # Nobody sees the keys that fill up a causal document: they are its last.
-        real, asked = asking.clamp(max=q.shape[0] - 1), asked.clamp(max=k.shape[0] - 1)
+        real = asking.clamp(max=q.shape[0] - 1)
         found, found_sum = _flash(
             _tiled(q, real, tiles, heads), _tiled(k, asked, tiles, heads),
             _tiled(v, asked, tiles, heads), 0.0, mask is None, attn_mask=mask, scale=scale,
@@ -136,7 +135,6 @@ def backward(
         # weights 0.
         filling = asking == q.shape[0]
         real = asking.masked_fill(filling, q.shape[0] - 1)
-        asked = asked.clamp(max=k.shape[0] - 1)
         sums = log_sum.index_select(0, real).masked_fill_(filling[:, None], torch.inf)
         found = _flash_backward(
             _tiled(g, real, tiles, heads), _tiled(q, real, tiles, heads),

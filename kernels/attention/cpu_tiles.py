@@ -231,7 +231,8 @@ def _piece(
     query, offset = first + np.minimum(np.arange(height), size - 1), np.arange(width)
     places = np.where(np.arange(height) < size, query, visibility.start.numel())
     if kind == CAUSAL:
-        return places, places, np.zeros((len(chosen), 0, width), dtype=bool)
+        # Its own last key fills it up, behind all queries that count.
+        return places, query, np.zeros((len(chosen), 0, width), dtype=bool)
     key = (low if masked else inner_low) + offset
     if masked:
         key = np.where(key < inner_low, key, key + inner_high - inner_low)

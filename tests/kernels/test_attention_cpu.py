@@ -95,8 +95,6 @@ def test_every_visible_pair_is_in_one_piece_and_no_other():
         for asking, asked, mask, (tiles, height, width), second in calls:
             if mask is None:
                 seen = torch.ones(height, width).tril().expand(tiles, height, width)
-                # what fills up a document stands at its end, where no query sees it
-                asked = asked.clamp(max=counted.shape[1] - 1)
             else:
                 seen = (mask[:, 0] == 0).expand(tiles, height, width).float()
             queries = asking.view(tiles, height, 1).expand_as(seen)
@@ -193,3 +191,14 @@ def test_causal_queries_of_another_axis_are_no_document():
     found = tiled(query, key, value, visibility)
     wanted = equation(query, key, value, visibility)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_no_number_stays_in_its_document():
+    visibility = packed([[(70, 0), (50, 0), (40, 0)]], length=160)
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(1, 2, 160, 8, generator=generator) for _ in range(3)]
+    for each in inputs:
+        each[:, :, 120:] = torch.nan
+    found = tiled(*inputs, visibility)
+    assert bool(found[:, :, :120].isfinite().all())
+    assert bool(found[:, :, 120:].isnan().all())

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench.corpora import decoder, encoder_decoder, movies, opened
 from bench.row import Bench
+from study.checkpoint import write_weights
 from study.export import write_tokenizer
-from study.model import EncoderDecoderForSeq2SeqLM, build
+from study.model import EncoderDecoder, build
 from study.run import Architecture
 from study.t5 import export_t5
 
@@ -24,10 +25,10 @@ def checkpoint(architecture: Architecture, bench: Bench, *, width: int, layers: 
     directory = bench.folder / architecture
     directory.mkdir()
     if architecture == "encoder_decoder":
-        assert isinstance(model, EncoderDecoderForSeq2SeqLM)
+        assert isinstance(model, EncoderDecoder)
         export_t5(model, directory)
     else:
-        model.save_pretrained(directory)
+        write_weights(directory, model=model)
     tokenizer.save(directory / "tokenizer.json")
     write_tokenizer(directory / "tokenizer.json", directory)
     return directory

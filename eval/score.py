@@ -162,10 +162,7 @@ def score(subject: Subject, requests: Sequence[Request], *, scoring: Scoring) ->
     length; their make-up changes results by rounding only, and other pairs never take part in a
     pair's sums.
     """
-    asked = [
-        [_cut(subject, request.context, target, scoring=scoring) for target in request.targets]
-        for request in requests
-    ]
+    asked = [_cuts(subject, request, scoring=scoring) for request in requests]
     pieces = {cut.piece for row in asked for cut in row if cut.piece is not None}
     found = dict(subject.scorer(asked=len(pieces)).found(pieces))
     return [[_scored(cut, found) for cut in row] for row in asked]
@@ -226,13 +223,17 @@ def _begin(subject: Subject, context: tuple[int, ...], *, scoring: Scoring) -> t
     return context
 
 
+def _cuts(subject: Subject, request: Request, *, scoring: Scoring) -> list[_Cut]:
+    context = tuple(request.context)
+    return [_cut(subject, context, tuple(target), scoring=scoring) for target in request.targets]
+
+
 def _cut(
-    subject: Subject, context: Sequence[int], target: Sequence[int], *, scoring: Scoring
+    subject: Subject, context: tuple[int, ...], own: tuple[int, ...], *, scoring: Scoring
 ) -> _Cut:
-    own = tuple(target)
     if scoring.start == "empty" and not context and own[:1] == (subject.ids.prefix,):
         own = own[1:]  # it is the context
-    begun = _begin(subject, tuple(context), scoring=scoring)
+    begun = _begin(subject, context, scoring=scoring)
     # What the rule puts first is no part of the context that can be cut off.
     first = begun[: len(begun) - len(context)]
     limit, split = subject.max_length, subject.architecture == "encoder_decoder"
@@ -251,8 +252,9 @@ def _cut(
             wanted = (*own, subject.ids.end) if ends else own
     if not own or not fits:
         return _Cut(piece=None, tokens=len(own), truncated=0)
-    kept, lost = _truncate(tuple(context), room, scoring)
-    return _Cut(piece=Piece((*first, *kept), wanted), tokens=len(own), truncated=lost)
+    kept, lost = _truncate(context, room, scoring)
+    # A sum with nothing is no copy: the targets of a request keep one context in memory.
+    return _Cut(piece=Piece(first + kept, wanted), tokens=len(own), truncated=lost)
 
 
 def _truncate(context: tuple[int, ...], room: int, scoring: Scoring) -> tuple[tuple[int, ...], int]:

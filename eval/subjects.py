@@ -22,7 +22,6 @@ from study.data.shards import file_digest
 from study.data.tokenizer import Tokenizer, check_same, extend
 from study.decode import decode_file
 from study.execution import Execution
-from study.pretrained import StudyConfig
 from study.run import (
     Architecture,
     Corpus,
@@ -172,19 +171,18 @@ def _open(
     match config.get("model_type"):
         case "study_decoder" | "study_encoder_decoder":
             model = read_model(directory)
-            assert isinstance(model.config, StudyConfig)
-            architecture = model.config.model.architecture
-            if model.config.basis:
-                length = min(length, model.config.basis**2 - 1)
+            architecture = model.shape.architecture
+            if model.shape.basis:
+                length = min(length, model.shape.basis**2 - 1)
             tokenizer = tokenizer or _own_tokenizer(directory)
-            size = model.get_input_embeddings().weight.shape[0]
+            size = model.shape.vocab_size
             model = model.to(torch.device(device)).eval()
         case "t5" if _is_ours(directory):
             from study.t5 import import_t5
 
             model, architecture = import_t5(directory, dropout=0.0), "encoder_decoder"
             tokenizer = tokenizer or _t5_tokenizer(directory)
-            size = model.get_input_embeddings().weight.shape[0]
+            size = model.shape.vocab_size
             model = model.to(torch.device(device)).eval()
         case _:
             from eval import foreign

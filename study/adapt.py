@@ -29,6 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from study.initial_values import initial_values, seeded
 from study.model import empty
 from study.positions import (
     MAX_DISTANCE,
@@ -37,7 +38,6 @@ from study.positions import (
     bidirectional_buckets,
     causal_buckets,
 )
-from study.pretrained import initial_values, seeded
 from study.run import Model
 
 Action = Literal["copied", "initialised", "dropped", "converted"]

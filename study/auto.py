@@ -8,13 +8,32 @@ A module of its own, since the Auto classes take a second to import and training
 
 from __future__ import annotations
 
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from study.decoder import DecoderForCausalLM
-from study.encoder_decoder import EncoderDecoderForSeq2SeqLM
+from study.config_file import configuration
+from study.language_model import LanguageModel
 from study.pretrained import StudyDecoderConfig, StudyEncoderDecoderConfig
+from study.pretrained_decoder import DecoderForCausalLM
+from study.pretrained_encoder_decoder import EncoderDecoderForSeq2SeqLM
 
 AutoConfig.register(StudyDecoderConfig.model_type, StudyDecoderConfig, exist_ok=True)
 AutoConfig.register(StudyEncoderDecoderConfig.model_type, StudyEncoderDecoderConfig, exist_ok=True)
 AutoModelForCausalLM.register(StudyDecoderConfig, DecoderForCausalLM, exist_ok=True)
 AutoModelForSeq2SeqLM.register(StudyEncoderDecoderConfig, EncoderDecoderForSeq2SeqLM, exist_ok=True)
+
+
+def pretrained(model: LanguageModel) -> DecoderForCausalLM | EncoderDecoderForSeq2SeqLM:
+    """The same tensors, not copied, as a model of transformers: with `save_pretrained` and
+    `generate()`, training or evaluating as `model` does.
+    """
+    config = configuration(model)
+    with torch.device("meta"):
+        if model.shape.architecture == "encoder_decoder":
+            own = StudyEncoderDecoderConfig.from_dict(config)
+            dressed = EncoderDecoderForSeq2SeqLM(own)  # type: ignore[arg-type]
+        else:
+            own = StudyDecoderConfig.from_dict(config)
+            dressed = DecoderForCausalLM(own)  # type: ignore[arg-type]
+    dressed.load_state_dict(model.state_dict(keep_vars=True), assign=True)
+    return dressed.train(model.training)

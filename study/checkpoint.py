@@ -1,7 +1,7 @@
 """What a checkpoint holds, and how it is written and read.
 
     checkpoints/step-00001200/
-        config.json, generation_config.json, model.safetensors   as `save_pretrained` writes them
+        config.json, generation_config.json, model.safetensors   as transformers reads them
         optimizer.safetensors                                     `KEY/PARAMETER` tensors, or one
         optimizer-00000-of-00002.safetensors                      a rank (`study.optimizer_shards`)
         state.json                                                `Progress`, run id, random states
@@ -14,7 +14,6 @@ not safetensors is refused by name.
 from __future__ import annotations
 
 import base64
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -26,9 +25,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from study.config_file import write_config
 
+if TYPE_CHECKING:
+    from study.language_model import LanguageModel
     from study.store import RunDirectory
 
 FORMAT = 1
@@ -61,13 +61,10 @@ class NonFinite(ArithmeticError):
 
 
 def write_weights(
-    directory: Path, *, model: PreTrainedModel, tensors: dict[str, Tensor] | None = None
+    directory: Path, *, model: LanguageModel, tensors: dict[str, Tensor] | None = None
 ) -> None:
-    """What `save_pretrained` writes, one file of weights whatever its size. tensors: the weights,
-    where the model itself holds only its share of them.
-
-    Not by `save_pretrained`: it asks accelerate whether the model is wrapped, and that imports
-    DeepSpeed where it is installed, seconds in the first save of every process.
+    """What transformers reads, one file of weights whatever its size. tensors: the weights, where
+    the model itself holds only its share of them.
 
     Raises NonFinite: an update of finite gradients can overflow, and the last step has no next loss
     to show it.
@@ -76,12 +73,7 @@ def write_weights(
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
             raise NonFinite(f"the weights {name!r} hold a number that is not finite")
-    config = copy.copy(model.config)
-    config.architectures = [type(model).__name__]
-    config.dtype = model.dtype
-    config.save_pretrained(directory)
-    if model.generation_config is not None:
-        model.generation_config.save_pretrained(directory)
+    write_config(directory, model=model)
     kept = {name: value.detach().contiguous() for name, value in weights.items()}
     save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
 
@@ -167,15 +159,18 @@ def load_weights(model: nn.Module, *, tensors: Mapping[str, Tensor]) -> None:
             state[name].copy_(value)
 
 
-def load_model(directory: RunDirectory, step: int) -> PreTrainedModel:
+def load_model(directory: RunDirectory, step: int) -> LanguageModel:
     """The model of a finished run's checkpoint, digests checked, in evaluation mode."""
     return read_model(directory.checkpoint(step))
 
 
-def read_model(directory: Path) -> PreTrainedModel:
-    """A checkpoint or any directory that `save_pretrained` wrote, in evaluation mode."""
-    from study.model import DecoderForCausalLM, EncoderDecoderForSeq2SeqLM
+def read_model(directory: Path) -> LanguageModel:
+    """A checkpoint or any directory that `save_pretrained` wrote, in evaluation mode; transformers'
+    own kind of model.
+    """
     from study.pretrained import StudyDecoderConfig, StudyEncoderDecoderConfig
+    from study.pretrained_decoder import DecoderForCausalLM
+    from study.pretrained_encoder_decoder import EncoderDecoderForSeq2SeqLM
 
     weights = directory / "model.safetensors"
     if not weights.exists():

@@ -118,7 +118,7 @@ class TorchEngine:
     ) -> None:
         """compiled: what wraps the model's `hidden`, such as torch.compile; None leaves it."""
         self._device = torch.device(device)
-        model.to(self._device)  # type: ignore[arg-type]  (transformers narrows Module.to)
+        model.to(self._device)
         self.model = model.train()
         self.optimizer = Optimizer(self.model, recipe=training.optimizer)
         self._training = training

@@ -3,14 +3,20 @@
 `off` imports nothing. `offline` writes below the run's own directory; `online` sends the same. What
 is sent is the run's canonical form and its metrics; host details, console output, code and
 environment are switched off, and keys stay in the environment, where wandb itself looks for them.
-Any failure ends the mirror with one line, and training goes on; a network that says nothing is
-waited for once at each end, `WAIT_SECONDS` at most.
+wandb's own telemetry, which it sends offline as well, is off unless WANDB_ERROR_REPORTING asks.
+
+All of wandb happens in a thread of the mirror's own, in the order of the calls: training waits for
+neither its import nor its network. Any failure ends the mirror with one line, and training goes on;
+only the end waits, for `WAIT_SECONDS` a side at most.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +29,7 @@ WAIT_SECONDS = 30.0
 
 
 class Mirror:
-    """Where metrics go as well. No method raises anything, and none waits long."""
+    """Where metrics go as well. No method raises anything, and only `close` waits."""
 
     def __init__(
         self,
@@ -35,10 +41,14 @@ class Mirror:
     ) -> None:
         self._warn = warn
         self._session: Any = None
+        self._failures: deque[str] = deque()
+        self._thread: ThreadPoolExecutor | None = None
         if mode != "off":
-            self._guarded(lambda: self._start(run, mode, directory))
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mirror")
+            self._thread.submit(self._guarded, lambda: self._start(run, mode, directory))
 
     def _start(self, run: Trained, mode: Literal["offline", "online"], directory: Path) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         (directory / "wandb").mkdir(exist_ok=True)
@@ -67,23 +77,42 @@ class Mirror:
         )
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
-        if self._session is not None:
+        if self._thread is not None:
             numbers = {
                 f"{event}/{name}": fields[name] for name in MIRRORED if fields.get(name) is not None
             }
-            self._guarded(lambda: self._session.log(numbers, step=fields["step"]))
+            step = fields["step"]
+            self._thread.submit(self._guarded, lambda: self._send(numbers, step))
+            self._tell()
 
     def close(self) -> None:
+        if self._thread is not None:
+            self._thread.submit(self._guarded, self._finish)
+            self._thread.shutdown()
+            self._thread = None
+            self._tell()
+
+    def _send(self, numbers: dict[str, Any], step: int) -> None:
         if self._session is not None:
-            session, self._session = self._session, None
-            self._guarded(session.finish)
+            self._session.log(numbers, step=step)
+
+    def _finish(self) -> None:
+        if self._session is not None:
+            self._session.finish()
 
     def _guarded(self, action: Callable[[], Any]) -> None:
         # Whatever a logging service raises (network, disk, its own bugs, a missing key) is none of
-        # training's business; a signal is no Exception and passes.
+        # training's business.
         try:
             action()
         except Exception as error:
             self._session = None
+            self._failures.append(
+                redact(f"wandb stopped mirroring ({type(error).__name__}: {error})")
+            )
+
+    def _tell(self) -> None:
+        """In the caller's thread, whose terminal and pipe it is."""
+        while self._failures:
             with contextlib.suppress(OSError):
-                self._warn(redact(f"wandb stopped mirroring ({type(error).__name__}: {error})"))
+                self._warn(self._failures.popleft())

@@ -1,51 +1,37 @@
 """Models of the study, built from their shapes.
 
-The classes live in `study.decoder` and `study.encoder_decoder`, their files and first values in
-`study.pretrained`; `study.auto` tells transformers of them.
+The classes live in `study.decoder` and `study.encoder_decoder`, what they share in
+`study.language_model`; `study.auto` turns them into transformers'.
 """
 
 from __future__ import annotations
 
 import torch
 
-from study.decoder import DecoderForCausalLM
-from study.encoder_decoder import EncoderDecoderForSeq2SeqLM
-from study.pretrained import (
-    StudyConfig,
-    StudyEncoderDecoderConfig,
-    configuration,
-    initial_values,
-    seeded,
-)
+from study.decoder import Decoder
+from study.encoder_decoder import EncoderDecoder
+from study.initial_values import initial_values, seeded
+from study.language_model import LanguageModel
 from study.run import Model
 
-__all__ = [
-    "DecoderForCausalLM",
-    "EncoderDecoderForSeq2SeqLM",
-    "LanguageModel",
-    "StudyConfig",
-    "build",
-    "empty",
-]
-
-LanguageModel = DecoderForCausalLM | EncoderDecoderForSeq2SeqLM
+__all__ = ["Decoder", "EncoderDecoder", "LanguageModel", "build", "empty"]
 
 
-def empty(model: Model, *, dropout: float) -> LanguageModel:
+def empty(shape: Model, *, dropout: float) -> LanguageModel:
     """The model on the meta device: names and shapes without memory."""
-    config = configuration(model, dropout=dropout)
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout is {dropout!r}; legal: 0 <= dropout < 1")
+    family = EncoderDecoder if shape.architecture == "encoder_decoder" else Decoder
     with torch.device("meta"):
-        if isinstance(config, StudyEncoderDecoderConfig):
-            return EncoderDecoderForSeq2SeqLM(config)
-        return DecoderForCausalLM(config)  # type: ignore[arg-type]
+        return family(shape, dropout=dropout)
 
 
 @torch.no_grad()
-def build(model: Model, *, dropout: float, seed: int) -> LanguageModel:
+def build(shape: Model, *, dropout: float, seed: int) -> LanguageModel:
     """A freshly initialised model in training mode. The values depend on `seed` and the tensors'
     names alone; torch's global generator is neither read nor moved.
     """
-    built = empty(model, dropout=dropout).to_empty(device="cpu")
+    built = empty(shape, dropout=dropout).to_empty(device="cpu")
     for name, parameter in built.named_parameters():
-        parameter.copy_(initial_values(name, parameter.shape, model, seeded(name, seed)))
+        parameter.copy_(initial_values(name, parameter.shape, shape, seeded(name, seed)))
     return built.train()

@@ -1,33 +1,30 @@
-"""The part of a model that is about files and beginnings: configuration, first values, loading.
+"""The study's models as transformers': configuration, loading, what `generate()` needs.
 
-Owns `StudyConfig`, which a saved directory's config.json holds, the rule that gives every tensor
-its first values, and a `from_pretrained` that reads safetensors only and accounts for every tensor.
-It owns no forward pass.
+Owns `StudyConfig`, which a saved directory's config.json holds, and a `from_pretrained` that reads
+safetensors only and accounts for every tensor. It owns no forward pass. Training does without:
+importing transformers takes longer than importing torch.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.generation.utils import GenerationMixin
 
-from study.implicit_filter import FEATURES
+from study.initial_values import initial_values
+from study.layout import END_OF_SEQUENCE, PAD
 from study.mixers import KeyValues
 from study.run import Architecture, Model
 
-PAD = 0
-END_OF_SEQUENCE = 1
 IGNORED = -100
 
 
@@ -81,23 +78,7 @@ class StudyConfig(PreTrainedConfig):
             raise ValueError(
                 f"architecture {self.architecture!r}; legal: {', '.join(get_args(Architecture))}"
             )
-        return Model(
-            architecture=self.architecture,  # type: ignore[arg-type]
-            mixer=self.mixer,  # type: ignore[arg-type]
-            positions=self.positions,  # type: ignore[arg-type]
-            layers=self.layers,
-            d_model=self.d_model,
-            heads=self.heads,
-            d_head=self.d_head,
-            d_ff=self.d_ff,
-            vocab_size=self.vocab_size,
-            tied=self.tied,
-            d_state=self.d_state,
-            blocks=self.blocks,
-            d_filter=self.d_filter,
-            span=self.span,
-            basis=self.basis,
-        )
+        return Model(**{each.name: getattr(self, each.name) for each in fields(Model)})
 
 
 class StudyDecoderConfig(StudyConfig):
@@ -114,113 +95,10 @@ class StudyEncoderDecoderConfig(StudyConfig):
     is_encoder_decoder: bool = True
 
 
-def configuration(model: Model, *, dropout: float) -> StudyConfig:
-    """The configuration that describes `model`."""
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout is {dropout!r}; legal: 0 <= dropout < 1")
-    kind = (
-        StudyEncoderDecoderConfig if model.architecture == "encoder_decoder" else StudyDecoderConfig
-    )
-    return kind(
-        architecture=model.architecture,
-        default_visibility="prefix" if model.architecture == "prefix_decoder" else "causal",
-        mixer=model.mixer,
-        positions=model.positions,
-        layers=model.layers,
-        d_model=model.d_model,
-        heads=model.heads,
-        d_head=model.d_head,
-        d_ff=model.d_ff,
-        vocab_size=model.vocab_size,
-        tied=model.tied,
-        d_state=model.d_state,
-        blocks=model.blocks,
-        d_filter=model.d_filter,
-        span=model.span,
-        basis=model.basis,
-        # a mixer without an incremental form reads the whole text anew for every token
-        use_cache=model.mixer == "attention",
-        dropout=dropout,
-    )
-
-
-def initial_values(
-    name: str, shape: torch.Size, model: Model, generator: torch.Generator | None
-) -> Tensor:
-    """A tensor's first values: T5's initialisation (Raffel et al. 2020; t5x for the untied head).
-
-    | tensor                     | standard deviation                                      |
-    |----------------------------|---------------------------------------------------------|
-    | embedding                  | 1                                                       |
-    | query                      | (d_model d_head) ** -0.5 under T5's schemes; elsewhere, |
-    |                            | where scores are scaled, d_model ** -0.5                |
-    | key, value, gate, up, head | d_model ** -0.5                                         |
-    | write, read, step          | d_model ** -0.5                                         |
-    | short                      | taps ** -0.5                                            |
-    | output                     | (heads d_head) ** -0.5                                  |
-    | down                       | d_ff ** -0.5                                            |
-    | position tables            | d_model ** -0.5; the half-table for later keys is zero  |
-    | norms, skip                | all ones                                                |
-    | stacks of blocks           | (inputs of a block) ** -0.5                             |
-
-    A state-space mixer's decay is drawn log-uniformly in [1, 16] and its step, through softplus, in
-    [0.001, 0.1] (Dao and Gu 2024). A filter's network begins with torch's deviations for a linear
-    layer and with frequencies of 10 (Poli et al. 2023); its taps so that a channel's squares sum to
-    about 1. Learned bases begin as the monomials, the identity.
-    """
-    leaf = name.split(".")[-2] if name.endswith(".weight") else name.split(".")[-1]
-    match leaf:
-        case "low_digits" | "high_digits":
-            return torch.eye(shape[1]).expand(shape).clone()
-        case _ if len(shape) == 3:
-            deviation = shape[2] ** -0.5
-        case "first" | "second" | "third" if name.endswith(".weight"):
-            deviation = (3 * shape[1]) ** -0.5
-        case "taps":
-            deviation = 5.5 * (shape[1] * model.span) ** -0.5
-        case "bias":
-            deviation = (3 * FEATURES) ** -0.5
-        case "frequency":
-            return torch.full(shape, 10.0)
-        case "embedding":
-            deviation = 1.0
-        case "query" if model.positions in ("t5_bias", "t5_bias_paper"):
-            deviation = (model.d_model * model.d_head) ** -0.5
-        case "query" | "key" | "value" | "gate" | "up" | "head" | "table":
-            deviation = model.d_model**-0.5
-        case "write" | "read" | "step":
-            deviation = model.d_model**-0.5
-        case "short":
-            deviation = shape[1] ** -0.5
-        case "log_decay":
-            return torch.empty(shape).uniform_(1.0, 16.0, generator=generator).log()
-        case "step_bias":
-            low, high = math.log(1e-3), math.log(1e-1)
-            step = torch.empty(shape).uniform_(low, high, generator=generator).exp()
-            return step + torch.log(-torch.expm1(-step))  # softplus, backwards
-        case "skip":
-            return torch.ones(shape)
-        case "output":
-            deviation = (model.heads * model.d_head) ** -0.5
-        case "down":
-            deviation = model.d_ff**-0.5
-        case "later":
-            return torch.zeros(shape)
-        case _ if leaf.endswith("norm"):
-            return torch.ones(shape)
-        case _:
-            raise ValueError(f"no initialisation is known for {name!r}")
-    return torch.empty(shape).normal_(0.0, deviation, generator=generator)
-
-
-def seeded(name: str, seed: int) -> torch.Generator:
-    """A generator of the tensor's own: equally named tensors begin alike in every architecture."""
-    digest = hashlib.sha256(f"initialise/{seed}/{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
 class StudyModel(PreTrainedModel, GenerationMixin):
-    """What decoder and encoder-decoder share: files, first values, the output matrix."""
+    """What decoder and encoder-decoder share: files and caches; beside it stands a
+    `study.language_model.LanguageModel`.
+    """
 
     config: StudyConfig  # type: ignore[assignment]
     config_class = StudyConfig
@@ -266,20 +144,6 @@ class StudyModel(PreTrainedModel, GenerationMixin):
                 + "; ".join(f"{name}: {', '.join(keys)}" for name, keys in gaps.items())
             )
         return (model, info) if wants_info else model
-
-    def read_out(
-        self, hidden: Float[Tensor, "*B M"]
-    ) -> tuple[Float[Tensor, "*B M"], Float[Tensor, "V M"]]:
-        """What is multiplied to logits: (states, matrix). A tied embedding has unit variance, so
-        its logits are scaled down.
-        """
-        if self.head is not None:
-            return hidden, self.head.weight
-        return hidden * self.config.d_model**-0.5, self.embedding.weight
-
-    def logits(self, hidden: Float[Tensor, "*B M"]) -> Float[Tensor, "*B V"]:
-        """Scores of the next token."""
-        return functional.linear(*self.read_out(hidden))
 
     def caches(self, cache: Cache | None) -> list[KeyValues] | None:
         """How each layer's keys and values pass through `generate()`'s cache."""

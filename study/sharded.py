@@ -117,7 +117,7 @@ class ShardedEngine:
         library = deepspeed_for(ranks.device)
         assert execution.zero is not None, "one process without DeepSpeed has `TorchEngine`"
         device = torch.device(ranks.device)
-        model.to(device)  # type: ignore[arg-type]  (transformers narrows Module.to)
+        model.to(device)
         self.model = model.train()
         self.ranks = ranks
         self._stage = execution.zero
@@ -132,7 +132,7 @@ class ShardedEngine:
         config = configuration(
             training,
             execution=execution,
-            model=model.config.model,
+            model=model.shape,
             parameters=sum(p.numel() for p in self._parameters),
         )
         check(config)

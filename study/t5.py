@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import T5Config
 
-from study.encoder_decoder import EncoderDecoderForSeq2SeqLM
+from study.encoder_decoder import EncoderDecoder
+from study.layout import END_OF_SEQUENCE, PAD
 from study.model import empty
-from study.pretrained import END_OF_SEQUENCE, PAD
 from study.run import Model
 from study.stack import NORM_EPSILON
 
@@ -154,7 +154,7 @@ def state_to_t5(state: dict[str, Tensor], *, model: Model) -> dict[str, Tensor]:
     return {theirs[name]: values for name, values in state.items()}
 
 
-def import_t5(directory: Path, *, dropout: float) -> EncoderDecoderForSeq2SeqLM:
+def import_t5(directory: Path, *, dropout: float) -> EncoderDecoder:
     """A transformers T5 directory as a model of the study, in evaluation mode."""
     files = sorted(directory.glob("*.safetensors"))
     if not files:
@@ -163,15 +163,15 @@ def import_t5(directory: Path, *, dropout: float) -> EncoderDecoderForSeq2SeqLM:
     model = model_from_config(config)
     state = {name: values for file in files for name, values in load_file(file).items()}
     built = empty(model, dropout=dropout)
-    assert isinstance(built, EncoderDecoderForSeq2SeqLM)
+    assert isinstance(built, EncoderDecoder)
     built.load_state_dict(state_from_t5(state, model=model), assign=True)
     return built.eval()
 
 
-def export_t5(model: EncoderDecoderForSeq2SeqLM, directory: Path) -> None:
+def export_t5(model: EncoderDecoder, directory: Path) -> None:
     """Write `model` as a directory that `T5ForConditionalGeneration.from_pretrained` reads."""
-    shape = model.config.model
-    config = config_from_model(shape, dropout=model.config.dropout)
+    shape = model.shape
+    config = config_from_model(shape, dropout=model.dropout)
     state = {name: each.contiguous() for name, each in model.state_dict().items()}
     directory.mkdir(parents=True, exist_ok=True)
     weights = state_to_t5(state, model=shape)

@@ -121,7 +121,7 @@ def _assist(run: Corpus | Trained, *, store: Store, execution: Execution, ranks:
 
 def _work(run: Corpus | Trained, desk: Desk) -> None:
     torch.set_num_threads(desk.execution.threads)
-    # transformers imports DeepSpeed where it is installed, and that looks for a GPU and complains.
+    # Where it is not told, DeepSpeed looks for a GPU and complains.
     os.environ.setdefault("DS_ACCELERATOR", torch.device(desk.execution.device).type)
     match run:
         case Corpus():
@@ -223,7 +223,7 @@ def _train(run: Trained, desk: Desk) -> None:
     corpus = _corpus_of(run, desk)
     model = build(model_of(run), dropout=run.training.dropout, seed=run.seed)
     start = _resume(run, desk, model) or _begin(run, desk, model)
-    model.to(_device(desk))  # type: ignore[arg-type]  (transformers narrows Module.to)
+    model.to(_device(desk))
     desk.report({"event": "stage", "stage": "isolation"})
     settle(
         model_of(run),

@@ -131,10 +131,10 @@ def backward(
     q, k, v, o, g = (_by_place(each).to(wide) for each in (query, key, value, out, grad_out))
     grad_query, grad_key, grad_value = (torch.zeros_like(each) for each in (q, k, v))
     for asking, asked, mask, (tiles, *_), _ in _calls(groups, queries, keys, seen, wide):
-        # What fills up a tile of queries repeats the last place, with a denominator that makes its
-        # weights 0.
+        # What fills up a tile of queries repeats its own last one, with a denominator that makes its
+        # weights 0: another document's numbers could be none, and 0 times them is none either.
         filling = asking == q.shape[0]
-        real = asking.masked_fill(filling, q.shape[0] - 1)
+        real = asking.masked_fill(filling, -1).view(tiles, -1).cummax(1).values.flatten()
         sums = log_sum.index_select(0, real).masked_fill_(filling[:, None], torch.inf)
         found = _flash_backward(
             _tiled(g, real, tiles, heads), _tiled(q, real, tiles, heads),

@@ -15,12 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 FORMAT = 1
+TOGETHER = 1 << 16
+"""Tokens that are checked, hashed and written at a time: short documents cost a call each."""
 _DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
 
@@ -113,17 +115,15 @@ def write_shards(directory: Path, documents: Iterable[np.ndarray], vocab_size: i
     offsets = array("q", [0])
     digest = hashlib.sha256()
     with (directory / "tokens.bin").open("wb") as file:
-        for index, document in enumerate(documents):
-            ids = np.asarray(document)
+        for batch in _batches(documents):
+            ids = np.concatenate(batch)
             if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
-                raise ValueError(
-                    f"document {index} holds token {int(ids.min())} or {int(ids.max())}; "
-                    f"legal: 0 to {vocab_size - 1}"
-                )
+                raise _outside(batch, first=len(offsets) - 1, vocab_size=vocab_size)
             raw = ids.astype(_DTYPES[kind]).tobytes()
             digest.update(raw)
             file.write(raw)
-            offsets.append(offsets[-1] + len(ids))
+            for document in batch:
+                offsets.append(offsets[-1] + len(document))
     raw = np.array(offsets, dtype="<i8").tobytes()
     (directory / "offsets.bin").write_bytes(raw)
     files = {
@@ -145,6 +145,30 @@ def write_shards(directory: Path, documents: Iterable[np.ndarray], vocab_size: i
         },
     )
     return TokenShards.open(directory)
+
+
+def _batches(documents: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """As many documents in a row as have `TOGETHER` tokens."""
+    batch: list[np.ndarray] = []
+    waiting = 0
+    for document in documents:
+        batch.append(document)
+        waiting += len(document)
+        if waiting >= TOGETHER:
+            yield batch
+            batch, waiting = [], 0
+    if batch:
+        yield batch
+
+
+def _outside(batch: list[np.ndarray], *, first: int, vocab_size: int) -> ValueError:
+    """The error that names the first document with a token outside the vocabulary."""
+    index, low, high = next(
+        (index, int(ids.min()), int(ids.max()))
+        for index, ids in enumerate(batch, first)
+        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size)
+    )
+    return ValueError(f"document {index} holds token {low} or {high}; legal: 0 to {vocab_size - 1}")
 
 
 def write_manifest(directory: Path, manifest: dict) -> None:

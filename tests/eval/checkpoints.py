@@ -8,7 +8,7 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-import study.auto  # noqa: F401  (registers the architectures)
+from study.auto import pretrained
 from study.data.tokenizer import train
 from study.export import write_tokenizer
 from study.model import build
@@ -122,7 +122,7 @@ def ours(directory, *, architecture):
     if architecture == "encoder_decoder":
         export_t5(model, directory)
     else:
-        model.save_pretrained(directory)
+        pretrained(model).save_pretrained(directory)
     tokenizer.save(directory / "tokenizer.json")
     write_tokenizer(directory / "tokenizer.json", directory)
     return directory

@@ -115,7 +115,7 @@ def test_no_text_ends_a_run(tokenizer, architecture, name):
 def _wide(architecture, vocabulary):
     from study.model import build
 
-    shape = replace(tiny(architecture).config.model, vocab_size=vocabulary)
+    shape = replace(tiny(architecture).shape, vocab_size=vocabulary)
     return build(shape, dropout=0.0, seed=0).eval()
 
 

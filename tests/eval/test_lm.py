@@ -18,6 +18,7 @@ from lm_eval.tasks import TaskManager
 from eval import items, suites
 from eval.lm import StudyLM, forward_lm_eval
 from eval.score import Subject
+from study.auto import pretrained
 from study.data.sources import Access
 from study.data.tokenizer import train
 from study.model import build
@@ -292,7 +293,7 @@ def test_lm_evals_own_command_line(tokenizer, tmp_path, monkeypatch):
         tied=True,
     )
     export = tmp_path / "export"
-    build(shape, dropout=0.0, seed=0).save_pretrained(export)
+    pretrained(build(shape, dropout=0.0, seed=0)).save_pretrained(export)
     tokenizer.save(export / "tokenizer.json")
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))

@@ -193,12 +193,17 @@ def test_causal_queries_of_another_axis_are_no_document():
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_no_number_stays_in_its_document():
-    visibility = packed([[(70, 0), (50, 0), (40, 0)]], length=160)
+@pytest.mark.parametrize("prefix", [0, 30])
+def test_what_is_no_number_stays_in_its_document(prefix):
+    """Forward and backward: what fills up a tile, of keys or of queries, is the tile's own."""
+    visibility = packed([[(70, prefix), (50, prefix), (40, prefix)]], length=160)
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(1, 2, 160, 8, generator=generator) for _ in range(3)]
     for each in inputs:
         each[:, :, 120:] = torch.nan
+        each.requires_grad_()
     found = tiled(*inputs, visibility)
-    assert bool(found[:, :, :120].isfinite().all())
-    assert bool(found[:, :, 120:].isnan().all())
+    grads = torch.autograd.grad(found.sum(), inputs)
+    for each in (found, *grads):
+        assert bool(each[:, :, :120].isfinite().all())
+        assert bool(each[:, :, 120:].isnan().all())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from study.auto import pretrained
 from study.layout import Segment, layout
 from study.model import build
 from study.run import Model
@@ -37,7 +38,7 @@ every_decoder = pytest.mark.parametrize(
 
 def lively(model: Model):
     """A model whose greedy answers are not all alike."""
-    built = build(model, dropout=0.0, seed=0).eval()
+    built = pretrained(build(model, dropout=0.0, seed=0).eval())
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in built.parameters():

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from study.initial_values import seeded
 from study.layout import Segment, layout
-from study.pretrained import seeded
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_models import ARCHITECTURES, KINDS, VOCABULARY, small

@@ -4,7 +4,9 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import threading
 import time
 import types
 from dataclasses import replace
@@ -160,6 +162,52 @@ def test_offline_each_start_has_a_file_of_its_own_and_no_step_is_lost(tmp_path, 
         for step in range(1, 11):
             assert (f"{100.25 + step}".encode() in found) == (step in wanted), (path, step)
     assert len(read_curve(tmp_path / "events.jsonl").steps) == 10
+
+
+def test_offline_nothing_is_sent(tmp_path):
+    """Not even wandb's own telemetry, which looks for a server in every mode but disabled."""
+    program = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parent)]!r}
+from pathlib import Path
+from tiny_runs import pretrain
+from study.mirror import Mirror
+
+mirror = Mirror(pretrain(2), mode="offline", directory=Path({str(tmp_path)!r}), warn=print)
+mirror.log("step", {{"step": 1, "loss": 1.0}})
+mirror.close()
+"""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"WANDB_BASE_URL": address},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+        server.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_training_does_not_wait_for_a_slow_service(tmp_path, monkeypatch):
+    service = session(monkeypatch, Service())
+    begin, arrived = threading.Event(), service.init
+
+    def slow(*arguments, **named):
+        assert begin.wait(30)
+        return arrived(*arguments, **named)
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", slow)
+    with records(tmp_path, mode="online") as each:
+        steps(each, 1, 5)
+        assert not service.kept
+        begin.set()
+    assert sorted(service.kept) == [1, 2, 3, 4, 5]
 
 
 def test_events_are_whole_before_the_mirror_is_waited_for(tmp_path, monkeypatch):

@@ -1,15 +1,24 @@
 """Models: shapes, seeds, the identity of causal and prefix decoders, isolation, files."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+)
 
-import study.auto  # noqa: F401  (registers the architectures)
 from kernels.attention import attention
+from study.auto import pretrained
+from study.checkpoint import write_weights
 from study.isolation import check_isolation
 from study.layout import Segment, layout
 from study.model import build, empty
@@ -299,13 +308,14 @@ def test_save_and_load_is_bitwise(model: Model, tied: bool, tmp_path):
     model = replace(model, tied=tied)
     built = build(model, dropout=0.1, seed=0).eval()
     scramble(built)
-    built.save_pretrained(tmp_path)
+    saved = pretrained(built)
+    saved.save_pretrained(tmp_path)
     family = AutoModelForCausalLM
     if model.architecture == "encoder_decoder":
         family = AutoModelForSeq2SeqLM
     loaded = family.from_pretrained(tmp_path)
-    assert type(loaded) is type(built)
-    assert loaded.config.model == model
+    assert type(loaded) is type(saved)
+    assert loaded.config.model == loaded.shape == model
     assert loaded.config.dropout == 0.1
     state, wanted = loaded.state_dict(), built.state_dict()
     assert state.keys() == wanted.keys()
@@ -315,7 +325,7 @@ def test_save_and_load_is_bitwise(model: Model, tied: bool, tmp_path):
 
 
 def test_a_pickle_is_refused(tmp_path):
-    built = build(TINY, dropout=0.0, seed=0)
+    built = pretrained(build(TINY, dropout=0.0, seed=0))
     built.config.save_pretrained(tmp_path)
     torch.save(built.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin, a pickle"):
@@ -327,7 +337,7 @@ def test_a_pickle_is_refused(tmp_path):
 
 
 def test_a_checkpoint_with_gaps_is_refused(tmp_path):
-    built = build(TINY, dropout=0.0, seed=0)
+    built = pretrained(build(TINY, dropout=0.0, seed=0))
     state = built.state_dict()
     missing = {name: each for name, each in state.items() if "layers.1.mlp.up" not in name}
     built.save_pretrained(tmp_path / "missing", state_dict=missing)
@@ -343,10 +353,56 @@ def test_the_wrong_class_for_a_shape_is_refused():
     decoder = empty(TINY, dropout=0.0)
     pair = empty(replace(TINY, architecture="encoder_decoder"), dropout=0.0)
     with pytest.raises(ValueError, match="encoder_decoder"):
-        type(decoder)(pair.config)
+        type(decoder)(pair.shape, dropout=0.0)
     with pytest.raises(ValueError, match="causal_decoder"):
-        type(pair)(decoder.config)
+        type(pair)(decoder.shape, dropout=0.0)
+    with pytest.raises(ValueError, match="encoder_decoder"):
+        type(pretrained(decoder))(pretrained(pair).config)
+    with pytest.raises(ValueError, match="causal_decoder"):
+        type(pretrained(pair))(pretrained(decoder).config)
     with pytest.raises(ValueError, match="no source"):
-        build(pair.config.model, dropout=0.0, seed=0).hidden(
-            layout(ROWS, architecture="causal_decoder")
+        build(pair.shape, dropout=0.0, seed=0).hidden(layout(ROWS, architecture="causal_decoder"))
+
+
+@every_model
+def test_a_checkpoints_configuration_is_the_one_transformers_would_write(model: Model, tmp_path):
+    built = build(replace(model, tied=False), dropout=0.1, seed=0).eval()
+    pretrained(built).save_pretrained(tmp_path / "theirs")
+    (tmp_path / "ours").mkdir()
+    write_weights(tmp_path / "ours", model=built)
+    unsaid = {"output_attentions", "output_hidden_states"}  # False there, None here: both are no
+    for kind in (AutoConfig, GenerationConfig):
+        ours, theirs = (
+            kind.from_pretrained(tmp_path / side).to_dict() for side in ("ours", "theirs")
         )
+        differing = {key for key in ours | theirs if ours.get(key) != theirs.get(key)}
+        assert differing <= unsaid | {"_name_or_path", "transformers_version"}
+
+
+def test_a_dressed_model_is_the_same_tensors():
+    built = build(TINY, dropout=0.0, seed=0)
+    dressed = pretrained(built)
+    assert dressed.training
+    assert not pretrained(built.eval()).training
+    own = dict(built.named_parameters())
+    assert all(each is own[name] for name, each in dressed.named_parameters())
+
+
+def test_training_needs_nothing_of_transformers(tmp_path):
+    """Its import takes longer than torch's; each process of a sweep on a cluster would pay it."""
+    program = f"""
+import sys
+sys.path[:0] = {[str(Path(__file__).parent)]!r}
+from pathlib import Path
+import tiny_runs
+from study.store import Store
+from study.work import execute
+
+store = Store(Path({str(tmp_path)!r}))
+for run in (tiny_runs.TEXT, tiny_runs.pretrain(2)):
+    execute(run, store=store, execution=tiny_runs.execution())
+heavy = {{"transformers", "accelerate", "deepspeed", "lm_eval", "scipy", "wandb"}}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr

@@ -9,6 +9,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from study.adapt import adapt
+from study.auto import pretrained
 from study.layout import Segment, layout
 from study.model import build, empty
 from study.run import Model
@@ -68,8 +69,8 @@ def near(found, wanted):
 @pytest.mark.parametrize("tied", [True, False])
 def test_an_imported_t5_computes_the_same(tied: bool, tmp_path):
     theirs = t5_directory(tmp_path, tied=tied)
-    ours = import_t5(tmp_path, dropout=0.0)
-    assert ours.config.model == replace(SHAPE, tied=tied)
+    ours = pretrained(import_t5(tmp_path, dropout=0.0))
+    assert ours.shape == replace(SHAPE, tied=tied)
     source, target = problem()
     mask = torch.ones_like(source)
     mask[1, 140:] = 0
@@ -88,7 +89,7 @@ def test_logits_of_order_one_agree_to_1e_5_absolutely(tied: bool, tmp_path):
         theirs.lm_head.weight = torch.nn.Parameter(torch.randn(96, 32) * 32**-0.5)
         theirs.all_tied_weights_keys.pop("lm_head.weight", None)
     theirs.save_pretrained(tmp_path / "t5")
-    ours = import_t5(tmp_path / "t5", dropout=0.0)
+    ours = pretrained(import_t5(tmp_path / "t5", dropout=0.0))
     source, target = problem()
     with torch.no_grad():
         wanted = theirs(input_ids=source, labels=target).logits
@@ -123,14 +124,14 @@ def test_an_exported_model_is_a_t5_that_computes_the_same(tied: bool, tmp_path):
     source, target = problem()
     with torch.no_grad():
         wanted = theirs(input_ids=source, labels=target)
-        near(ours(input_ids=source, labels=target).logits, wanted.logits)
+        near(pretrained(ours)(input_ids=source, labels=target).logits, wanted.logits)
     again = import_t5(tmp_path / "t5", dropout=0.0).state_dict()
     assert all(torch.equal(again[name], each) for name, each in ours.state_dict().items())
 
 
 def test_the_gradients_are_t5s_too(tmp_path):
     theirs = t5_directory(tmp_path, tied=True)
-    ours = import_t5(tmp_path, dropout=0.0)
+    ours = pretrained(import_t5(tmp_path, dropout=0.0))
     source, target = problem()
     theirs(input_ids=source, labels=target).loss.backward()
     ours(input_ids=source, labels=target).loss.backward()

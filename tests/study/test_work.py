@@ -333,17 +333,17 @@ def test_inherited_state_across_architectures_is_refused(store):
 
 def test_a_leaking_model_does_not_train(store, monkeypatch):
     from kernels.visibility import full
-    from study.decoder import DecoderForCausalLM
+    from study.decoder import Decoder
     from study.isolation import IsolationError
 
-    real = DecoderForCausalLM.hidden
+    real = Decoder.hidden
 
     def leaking(self, batch):
         rows, length = batch.tokens.shape
         wide = full(rows=rows, queries=length, num_keys=length)
         return real(self, replace(batch, visibility=wide))
 
-    monkeypatch.setattr(DecoderForCausalLM, "hidden", leaking)
+    monkeypatch.setattr(Decoder, "hidden", leaking)
     with pytest.raises(IsolationError, match="leak"):
         execute(pretrain(2), store=store, execution=execution())
     assert store.existing(pretrain(2)).steps() == []

@@ -12,6 +12,7 @@ with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
     import torch
 
     from eval.score import Request, Subject, score
+    from study.auto import pretrained
     from study.check import MIXERS
     from study.isolation import check_isolation
     from study.layout import Segment, layout
@@ -60,7 +61,7 @@ def live(architecture: str, kind: str) -> None:
     )
     request = Request(context=(7, 8, 9), targets=((5,), (6, 7)))
     score(subject, [request], scoring=Scoring(end_of_sequence=True, truncation="left"))
-    model.generate(torch.tensor([[7, 8, 9]]), max_new_tokens=3)
+    pretrained(model).generate(torch.tensor([[7, 8, 9]]), max_new_tokens=3)
 
 
 for architecture in ("causal_decoder", "prefix_decoder", "encoder_decoder"):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from study.data import shards
 from study.data.shards import TokenShards, write_shards
 
 DOCUMENTS = [[5, 6, 7], [], [8], [9, 10, 11, 12]]
@@ -21,13 +22,13 @@ def test_what_was_written_is_read(tmp_path_factory, documents, small):
         documents = [[token % 65_536 for token in each] for each in documents]
     directory = tmp_path_factory.mktemp("shards")
     write(directory, documents, vocab_size=65_536 if small else 70_001)
-    shards = TokenShards.open(directory)
-    assert [shards.document(i).tolist() for i in range(shards.num_documents)] == documents
-    assert shards.lengths.tolist() == [len(each) for each in documents]
-    assert shards.num_tokens == sum(map(len, documents))
+    read = TokenShards.open(directory)
+    assert [read.document(i).tolist() for i in range(read.num_documents)] == documents
+    assert read.lengths.tolist() == [len(each) for each in documents]
+    assert read.num_tokens == sum(map(len, documents))
     flat = [token for each in documents for token in each]
-    assert shards.tokens(1, len(flat)).tolist() == flat[1:]
-    shards.verify()
+    assert read.tokens(1, len(flat)).tolist() == flat[1:]
+    read.verify()
 
 
 def test_width_follows_the_vocabulary(tmp_path):
@@ -43,6 +44,21 @@ def test_a_token_outside_the_vocabulary_is_refused(tmp_path):
         write(tmp_path, [[1], [-1]])
     with pytest.raises(ValueError, match="legal: 0 to 99"):
         write(tmp_path, [[100]])
+    long = [7] * (shards.TOGETHER - 1)
+    with pytest.raises(ValueError, match="document 3 holds token 8 or 100"):
+        write(tmp_path, [long, [1, 2], [3], [100, 8], [-1]])
+
+
+def test_what_is_written_together_is_what_is_written_apart(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    documents = [rng.integers(0, 100, size).tolist() for size in (9, 0, 30, 1, 64, 200, 0, 5)]
+    digests = set()
+    for together in (1, 40, 1 << 16):
+        monkeypatch.setattr(shards, "TOGETHER", together)
+        written = write(tmp_path / str(together), documents)
+        assert [written.document(i).tolist() for i in range(len(documents))] == documents
+        digests.add(written.digest)
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("name", ["tokens.bin", "offsets.bin"])
@@ -63,12 +79,12 @@ def test_a_missing_file_is_named(tmp_path, name):
 
 
 def test_a_flipped_bit_is_found_by_verify(tmp_path):
-    shards = write(tmp_path)
+    written = write(tmp_path)
     raw = bytearray((tmp_path / "tokens.bin").read_bytes())
     raw[3] ^= 1
     (tmp_path / "tokens.bin").write_bytes(raw)
     with pytest.raises(ValueError, match=r"tokens\.bin.*altered"):
-        shards.verify()
+        written.verify()
 
 
 def test_a_pickle_in_place_of_a_manifest_is_refused(tmp_path):

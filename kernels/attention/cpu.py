@@ -131,8 +131,8 @@ def backward(
     q, k, v, o, g = (_by_place(each).to(wide) for each in (query, key, value, out, grad_out))
     grad_query, grad_key, grad_value = (torch.zeros_like(each) for each in (q, k, v))
     for asking, asked, mask, (tiles, *_), _ in _calls(groups, queries, keys, seen, wide):
-        # What fills up a tile of queries repeats its own last one, with a denominator that makes its
-        # weights 0: another document's numbers could be none, and 0 times them is none either.
+        # What fills up a tile of queries repeats its own last one, with a denominator that makes
+        # its weights 0: another document's could be no number, and neither is 0 times that.
         filling = asking == q.shape[0]
         real = asking.masked_fill(filling, -1).view(tiles, -1).cummax(1).values.flatten()
         sums = log_sum.index_select(0, real).masked_fill_(filling[:, None], torch.inf)

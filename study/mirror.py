@@ -5,9 +5,9 @@ is sent is the run's canonical form and its metrics; host details, console outpu
 environment are switched off, and keys stay in the environment, where wandb itself looks for them.
 wandb's own telemetry, which it sends offline as well, is off unless WANDB_ERROR_REPORTING asks.
 
-All of wandb happens in a thread of the mirror's own, in the order of the calls: training waits for
-neither its import nor its network. Any failure ends the mirror with one line, and training goes on;
-only the end waits, for `WAIT_SECONDS` a side at most.
+All of wandb happens in a thread of the mirror's own, from the first step on and in the order of the
+calls: training waits for neither its import nor its network. Any failure ends the mirror with one
+line, and training goes on; only the end waits, for `WAIT_SECONDS` a side at most.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Mirror:
         self._session: Any = None
         self._failures: deque[str] = deque()
         self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[Callable[[], Any]] = deque()
+        self._open = mode != "off"
         if mode != "off":
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mirror")
-            self._thread.submit(self._guarded, lambda: self._start(run, mode, directory))
+            self._waiting.append(lambda: self._start(run, mode, directory))
 
     def _start(self, run: Trained, mode: Literal["offline", "online"], directory: Path) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -77,20 +78,33 @@ class Mirror:
         )
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
-        if self._thread is not None:
-            numbers = {
-                f"{event}/{name}": fields[name] for name in MIRRORED if fields.get(name) is not None
-            }
-            step = fields["step"]
-            self._thread.submit(self._guarded, lambda: self._send(numbers, step))
-            self._tell()
+        if not self._open:
+            return
+        numbers = {
+            f"{event}/{name}": fields[name] for name in MIRRORED if fields.get(name) is not None
+        }
+        step = fields["step"]
+        self._waiting.append(lambda: self._send(numbers, step))
+        # Not before the first step: the interpreter runs one thread at a time, and an import of a
+        # second would come before that step after all.
+        if event == "step":
+            self._hand_over()
+        self._tell()
 
     def close(self) -> None:
-        if self._thread is not None:
-            self._thread.submit(self._guarded, self._finish)
-            self._thread.shutdown()
-            self._thread = None
+        logged = self._thread is not None or len(self._waiting) > 1
+        if self._open and logged:
+            self._waiting.append(self._finish)
+            self._hand_over().shutdown()
             self._tell()
+        self._open = False
+
+    def _hand_over(self) -> ThreadPoolExecutor:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mirror")
+        while self._waiting:
+            self._thread.submit(self._guarded, self._waiting.popleft())
+        return self._thread
 
     def _send(self, numbers: dict[str, Any], step: int) -> None:
         if self._session is not None:

@@ -194,6 +194,22 @@ mirror.close()
             server.accept()
 
 
+def test_the_mirror_starts_with_the_first_step_and_holds_what_came_before(tmp_path, monkeypatch):
+    service = session(monkeypatch, Service())
+    with records(tmp_path / "nothing", mode="online"):
+        pass
+    assert service.settings is None  # a run that ends before its first step starts no service
+    with records(tmp_path / "before", mode="online") as each:
+        each.write("validation", {"step": 0, "loss": 7.5})
+        time.sleep(0.2)
+        assert service.settings is None
+    assert service.kept == {0: {"validation/loss": 7.5}}
+    with records(tmp_path / "steps", mode="online") as each:
+        each.write("validation", {"step": 0, "loss": 6.5})
+        steps(each, 1, 2)
+    assert list(service.kept) == [0, 1, 2]
+
+
 def test_training_does_not_wait_for_a_slow_service(tmp_path, monkeypatch):
     service = session(monkeypatch, Service())
     begin, arrived = threading.Event(), service.init
@@ -240,7 +256,8 @@ def test_a_service_that_never_answers_is_waited_for_a_while(tmp_path, monkeypatc
 
 def test_both_ends_are_waited_for_no_longer_than_declared(tmp_path, monkeypatch):
     service = session(monkeypatch, Service())
-    Mirror(pretrain(2), mode="online", directory=tmp_path, warn=print).close()
+    with records(tmp_path, mode="online") as each:
+        steps(each, 1, 1)
     assert service.settings["init_timeout"] == mirror.WAIT_SECONDS
     assert service.settings["finish_timeout"] == mirror.WAIT_SECONDS
 
@@ -272,7 +289,8 @@ def test_the_mirrored_config_is_the_run_where_it_holds_no_secret(tmp_path, monke
             monkeypatch.delenv(name)
     service = session(monkeypatch, Service())
     run = replace(pretrain(2), slug="use_cls_token")
-    Mirror(run, mode="online", directory=tmp_path, warn=print).close()
+    with records(tmp_path, mode="online", run=run) as each:
+        steps(each, 1, 1)
     assert service.config == canonical(run)
 
 

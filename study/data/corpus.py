@@ -16,10 +16,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, TextIO, TypeVar
 
 import numpy as np
 
@@ -33,6 +35,7 @@ from study.data.tokenizer import Tokenizer
 from study.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
 
 BATCH = 512
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -220,12 +223,30 @@ def _counted(documents: Iterator[_Document], account: dict) -> Iterator[str]:
 def _encoded(
     documents: Iterator[str], tokenizer: Tokenizer, *, part: str, progress: Progress
 ) -> Iterator[np.ndarray]:
+    """Tokens of each document. One batch is encoded while the next is read and the one before is
+    written: `tokenizers` lets the interpreter go on meanwhile.
+    """
     done = 0
-    for batch in _batches(documents):
-        for ids in tokenizer.encode_batch(batch):
-            yield np.asarray(ids, dtype=np.int64)
-        done += len(batch)
-        progress({"stage": "tokenise", "part": part, "documents": done})
+    with ThreadPoolExecutor(max_workers=1) as encoder:
+
+        def encoding() -> Iterator[tuple[int, Future[list[list[int]]]]]:
+            for batch in _batches(documents):
+                yield len(batch), encoder.submit(tokenizer.encode_batch, batch)
+
+        for size, encoded in _one_ahead(encoding()):
+            for ids in encoded.result():
+                yield np.asarray(array("I", ids))  # numpy alone takes twice as long for a list
+            done += size
+            progress({"stage": "tokenise", "part": part, "documents": done})
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each of which is asked for before the one in front of it is given."""
+    last: list[Item] = []
+    for item in items:
+        yield from last
+        last = [item]
+    yield from last
 
 
 def _batches(documents: Iterator[str]) -> Iterator[list[str]]:

@@ -28,7 +28,8 @@ FLUSH_SECONDS = 1.0
 
 class EventLog:
     """Appends events. Lines are kept until a second has passed, since a write a step costs more
-    than the step's bookkeeping; `flush` is called before every save and on every way out.
+    than the step's bookkeeping; `flush` is called before every save and on every way out. The first
+    step does not wait: whoever looks at the file learns at once that training has begun.
     """
 
     def __init__(self, path: Path, *, warn: Callable[[str], None] = loud) -> None:
@@ -42,6 +43,7 @@ class EventLog:
             os.ftruncate(self._file, self._end)
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
+        self._training = False
 
     @property
     def empty(self) -> bool:
@@ -51,7 +53,9 @@ class EventLog:
         # A NaN is not JSON; it may only be written as null, and the loop never logs one as a loss.
         line = json.dumps({"event": event} | fields, separators=(",", ":"), allow_nan=False)
         self._waiting.append(line + "\n")
-        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
+        begins = event == "step" and not self._training
+        self._training |= begins
+        if begins or time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:

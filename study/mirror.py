@@ -4,19 +4,16 @@
 is sent is the run's canonical form and its metrics; host details, console output, code and
 environment are switched off, and keys stay in the environment, where wandb itself looks for them.
 wandb's own telemetry, which it sends offline as well, is off unless WANDB_ERROR_REPORTING asks.
-
-All of wandb happens in a thread of the mirror's own, from the first step on and in the order of the
-calls: training waits for neither its import nor its network. Any failure ends the mirror with one
-line, and training goes on; only the end waits, for `WAIT_SECONDS` a side at most.
+The mirror begins with the first step, so that nothing of it comes before training.
+Any failure ends the mirror with one line, and training goes on; a network that says nothing is
+waited for once at each end, `WAIT_SECONDS` at most.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +26,7 @@ WAIT_SECONDS = 30.0
 
 
 class Mirror:
-    """Where metrics go as well. No method raises anything, and only `close` waits."""
+    """Where metrics go as well. No method raises anything, and none waits long."""
 
     def __init__(
         self,
@@ -41,12 +38,10 @@ class Mirror:
     ) -> None:
         self._warn = warn
         self._session: Any = None
-        self._failures: deque[str] = deque()
-        self._thread: ThreadPoolExecutor | None = None
-        self._waiting: deque[Callable[[], Any]] = deque()
-        self._open = mode != "off"
+        self._early: list[tuple[dict[str, Any], int]] = []
+        self._begin: Callable[[], None] | None = None
         if mode != "off":
-            self._waiting.append(lambda: self._start(run, mode, directory))
+            self._begin = lambda: self._start(run, mode, directory)
 
     def _start(self, run: Trained, mode: Literal["offline", "online"], directory: Path) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -78,55 +73,37 @@ class Mirror:
         )
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
-        if not self._open:
+        if self._begin is None and self._session is None:
             return
         numbers = {
             f"{event}/{name}": fields[name] for name in MIRRORED if fields.get(name) is not None
         }
-        step = fields["step"]
-        self._waiting.append(lambda: self._send(numbers, step))
-        # Not before the first step: the interpreter runs one thread at a time, and an import of a
-        # second would come before that step after all.
-        if event == "step":
-            self._hand_over()
-        self._tell()
+        self._early.append((numbers, fields["step"]))
+        if event == "step" or self._session is not None:
+            self._guarded(self._send)
 
     def close(self) -> None:
-        logged = self._thread is not None or len(self._waiting) > 1
-        if self._open and logged:
-            self._waiting.append(self._finish)
-            self._hand_over().shutdown()
-            self._tell()
-        self._open = False
-
-    def _hand_over(self) -> ThreadPoolExecutor:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mirror")
-        while self._waiting:
-            self._thread.submit(self._guarded, self._waiting.popleft())
-        return self._thread
-
-    def _send(self, numbers: dict[str, Any], step: int) -> None:
+        if self._early:
+            self._guarded(self._send)
+        self._begin = None
         if self._session is not None:
+            session, self._session = self._session, None
+            self._guarded(session.finish)
+
+    def _send(self) -> None:
+        begin, self._begin = self._begin, None
+        logged, self._early = self._early, []
+        if begin is not None:
+            begin()
+        for numbers, step in logged:
             self._session.log(numbers, step=step)
-
-    def _finish(self) -> None:
-        if self._session is not None:
-            self._session.finish()
 
     def _guarded(self, action: Callable[[], Any]) -> None:
         # Whatever a logging service raises (network, disk, its own bugs, a missing key) is none of
-        # training's business.
+        # training's business; a signal is no Exception and passes.
         try:
             action()
         except Exception as error:
             self._session = None
-            self._failures.append(
-                redact(f"wandb stopped mirroring ({type(error).__name__}: {error})")
-            )
-
-    def _tell(self) -> None:
-        """In the caller's thread, whose terminal and pipe it is."""
-        while self._failures:
             with contextlib.suppress(OSError):
-                self._warn(self._failures.popleft())
+                self._warn(redact(f"wandb stopped mirroring ({type(error).__name__}: {error})"))

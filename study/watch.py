@@ -63,10 +63,6 @@ class Records:
             self.log.write(event, **fields)
         self.mirror.log(event, fields)
 
-    def flush(self) -> None:
-        if self.log is not None:
-            self.log.flush()
-
     def sync(self) -> None:
         if self.log is not None:
             self.log.sync()
@@ -99,8 +95,6 @@ class Watch:
         event["flops_per_second"] = rate
         event["mfu"] = None if self.peak_flops is None else rate / self.peak_flops
         self.records.write("step", event)
-        if self._reported < 0:
-            self.records.flush()  # whoever looks at the file learns at once that training has begun
         now = time.monotonic()
         if now - self._reported >= REPORT_SECONDS or event["step"] == self.steps:
             self._reported = now

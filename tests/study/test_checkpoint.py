@@ -12,7 +12,6 @@ import torch
 from study import checkpoint
 from study.checkpoint import Progress
 from study.engine import TorchEngine
-from study.events import EventLog, read_curve
 from study.layout import Segment, layout
 from study.lease import acquire
 from study.mirror import Mirror
@@ -246,15 +245,3 @@ def test_the_runs_id_is_in_the_state(saved):
     saved.save(Progress(step=4))
     state = json.loads((saved.directory.checkpoint_path(4) / "state.json").read_text())
     assert state["run"] == run_id(tiny_runs.pretrain())
-
-
-def test_the_first_step_is_on_disk_at_once(tmp_path):
-    """Later ones wait up to a second for each other."""
-    log = EventLog(tmp_path / "events.jsonl")
-    watch = _watch(tmp_path, engine=None)
-    watch.records = Records(log=log, mirror=watch.records.mirror)
-    for step in (1, 2):
-        watch.step({"step": step, "loss": 1.0, "seconds": 0.1, "tokens_per_second": 1.0})
-        assert [event["step"] for event in read_curve(log.path).steps] == [1]
-    log.close()
-    assert [event["step"] for event in read_curve(log.path).steps] == [1, 2]

@@ -25,6 +25,17 @@ def test_resumed_steps_supersede_what_was_written_above_them(tmp_path):
     assert len(list(read_events(path))) == 6
 
 
+def test_the_first_step_is_on_disk_at_once_and_later_ones_wait_for_each_other(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with EventLog(path) as log:
+        log.write("validation", step=0)
+        assert path.read_bytes() == b""
+        for step in (1, 2, 3):
+            log.write("step", step=step)
+            assert [event["step"] for event in read_curve(path).steps] == [1]
+    assert [event["step"] for event in read_curve(path).steps] == [1, 2, 3]
+
+
 def test_what_was_lost_is_gone_before_it_is_computed_again(tmp_path):
     path = tmp_path / "events.jsonl"
     _log(path, *[("step", {"step": n}) for n in (1, 2, 3)], ("resumed", {"step": 1}))
@@ -131,7 +142,7 @@ def test_lines_reach_the_file_within_a_second(tmp_path, monkeypatch):
     monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
     path = tmp_path / "events.jsonl"
     log = EventLog(path)
-    log.write("step", step=1)
+    log.write("validation", step=1)
     assert path.read_bytes() == b""
     now[0] += events.FLUSH_SECONDS
     log.write("step", step=2)

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import types
 from dataclasses import replace
@@ -208,22 +207,6 @@ def test_the_mirror_starts_with_the_first_step_and_holds_what_came_before(tmp_pa
         each.write("validation", {"step": 0, "loss": 6.5})
         steps(each, 1, 2)
     assert list(service.kept) == [0, 1, 2]
-
-
-def test_training_does_not_wait_for_a_slow_service(tmp_path, monkeypatch):
-    service = session(monkeypatch, Service())
-    begin, arrived = threading.Event(), service.init
-
-    def slow(*arguments, **named):
-        assert begin.wait(30)
-        return arrived(*arguments, **named)
-
-    monkeypatch.setattr(sys.modules["wandb"], "init", slow)
-    with records(tmp_path, mode="online") as each:
-        steps(each, 1, 5)
-        assert not service.kept
-        begin.set()
-    assert sorted(service.kept) == [1, 2, 3, 4, 5]
 
 
 def test_events_are_whole_before_the_mirror_is_waited_for(tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from typing import Any
 from bench.finding import Figure, Finding
 from bench.row import Bench
 from study.execution import Execution
-from study.plan import close, load_sweep
-from study.run import Corpus, Run
+from study.plan import children, close, load_sweep
+from study.run import Corpus, Run, run_id
 from study.store import Store
 from study.work import execute
 
@@ -201,7 +201,8 @@ def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:
     """
     path = small_demo(bench.folder, pretrain=pretrain, adapt=adapt, finetune=finetune)
     loaded = load_sweep(path)
-    leaves = [run.slug for run in loaded.declared]
+    below = children(loaded.runs)
+    leaves = [run.slug for run in loaded.declared if not below[run_id(run)]]
     corpora = Store(bench.folder / "corpora")
     for run in loaded.runs:
         if isinstance(run, Corpus):

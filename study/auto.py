@@ -28,6 +28,7 @@ def pretrained(model: LanguageModel) -> DecoderForCausalLM | EncoderDecoderForSe
     `generate()`, training or evaluating as `model` does.
     """
     config = configuration(model)
+    del config["model_type"]  # the class's own
     with torch.device("meta"):
         if model.shape.architecture == "encoder_decoder":
             own = StudyEncoderDecoderConfig.from_dict(config)

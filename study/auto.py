@@ -27,14 +27,12 @@ def pretrained(model: LanguageModel) -> DecoderForCausalLM | EncoderDecoderForSe
     """The same tensors, not copied, as a model of transformers: with `save_pretrained` and
     `generate()`, training or evaluating as `model` does.
     """
-    config = configuration(model)
-    del config["model_type"]  # the class's own
+    fields = configuration(model)
+    del fields["model_type"]  # the class's own
     with torch.device("meta"):
         if model.shape.architecture == "encoder_decoder":
-            own = StudyEncoderDecoderConfig.from_dict(config)
-            dressed = EncoderDecoderForSeq2SeqLM(own)  # type: ignore[arg-type]
+            dressed = EncoderDecoderForSeq2SeqLM(StudyEncoderDecoderConfig(**fields))
         else:
-            own = StudyDecoderConfig.from_dict(config)
-            dressed = DecoderForCausalLM(own)  # type: ignore[arg-type]
+            dressed = DecoderForCausalLM(StudyDecoderConfig(**fields))
     dressed.load_state_dict(model.state_dict(keep_vars=True), assign=True)
     return dressed.train(model.training)

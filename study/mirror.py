@@ -38,7 +38,7 @@ class Mirror:
     ) -> None:
         self._warn = warn
         self._session: Any = None
-        self._early: list[tuple[dict[str, Any], int]] = []
+        self._waiting: list[tuple[dict[str, Any], int]] = []
         self._begin: Callable[[], None] | None = None
         if mode != "off":
             self._begin = lambda: self._start(run, mode, directory)
@@ -78,12 +78,12 @@ class Mirror:
         numbers = {
             f"{event}/{name}": fields[name] for name in MIRRORED if fields.get(name) is not None
         }
-        self._early.append((numbers, fields["step"]))
+        self._waiting.append((numbers, fields["step"]))
         if event == "step" or self._session is not None:
             self._guarded(self._send)
 
     def close(self) -> None:
-        if self._early:
+        if self._waiting:
             self._guarded(self._send)
         self._begin = None
         if self._session is not None:
@@ -92,7 +92,7 @@ class Mirror:
 
     def _send(self) -> None:
         begin, self._begin = self._begin, None
-        logged, self._early = self._early, []
+        logged, self._waiting = self._waiting, []
         if begin is not None:
             begin()
         for numbers, step in logged:

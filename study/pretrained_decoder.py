@@ -76,6 +76,7 @@ class DecoderForCausalLM(Decoder, StudyModel):
             hidden = hidden[:, 1:]
         if logits_to_keep:
             hidden = hidden[:, -logits_to_keep:]
+        # transformers says FloatTensor where it takes any.
         return CausalLMOutputWithPast(
             loss=loss,  # type: ignore[arg-type]
             logits=self.logits(hidden),  # type: ignore[arg-type]

@@ -97,6 +97,7 @@ class EncoderDecoderForSeq2SeqLM(EncoderDecoder, StudyModel):
             loss = functional.cross_entropy(
                 logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED
             )
+        # transformers says FloatTensor where it takes any, and one cache where it takes two.
         return Seq2SeqLMOutput(
             loss=loss,  # type: ignore[arg-type]
             logits=logits,  # type: ignore[arg-type]

@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TextIO, TypeVar
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from study.data import mixture, sources
 from study.data import tokenizer as tokenizers
 from study.data.examples import ExampleShards
+from study.data.grouped import Item, grouped
 from study.data.mixture import Progress
 from study.data.shards import TokenShards, write_shards
 from study.data.sources import Access
@@ -35,7 +36,6 @@ from study.data.tokenizer import Tokenizer
 from study.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
 
 BATCH = 512
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,7 +230,7 @@ def _encoded(
     with ThreadPoolExecutor(max_workers=1) as encoder:
 
         def encoding() -> Iterator[tuple[int, Future[list[list[int]]]]]:
-            for batch in _batches(documents):
+            for batch in grouped(documents, size=lambda _: 1, enough=BATCH):
                 yield len(batch), encoder.submit(tokenizer.encode_batch, batch)
 
         for size, encoded in _one_ahead(encoding()):
@@ -247,17 +247,6 @@ def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
         yield from last
         last = [item]
     yield from last
-
-
-def _batches(documents: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for document in documents:
-        batch.append(document)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _build_mixture(

@@ -13,11 +13,12 @@ and 1e11 places that is to be expected 0.05 times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from study.data.grouped import grouped
 from study.data.overlap import normalised
 
 LONGEST, SHORTEST = 13, 8
@@ -84,7 +85,7 @@ class Search:
         read, batch by batch, and may raise to stop.
         """
         known = self._ids
-        for batch in _batches(documents):
+        for batch in grouped(documents, size=len, enough=BATCH_CHARACTERS):
             ids: list[int] = []
             for document in batch:
                 ids += [known.get(word, 0) for word in normalised(document).split()]
@@ -137,16 +138,3 @@ def _hashes(ids: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
         state = (state ^ ids[starts + step]) * _FACTOR
         state ^= state >> np.uint64(29)
     return state
-
-
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -15,10 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
+from study.data.grouped import grouped
 
 FORMAT = 1
 TOGETHER = 1 << 16
@@ -115,10 +117,15 @@ def write_shards(directory: Path, documents: Iterable[np.ndarray], vocab_size: i
     offsets = array("q", [0])
     digest = hashlib.sha256()
     with (directory / "tokens.bin").open("wb") as file:
-        for batch in _batches(documents):
+        for batch in grouped(documents, size=len, enough=TOGETHER):
             ids = np.concatenate(batch)
-            if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
-                raise _outside(batch, first=len(offsets) - 1, vocab_size=vocab_size)
+            if not _legal(ids, vocab_size):
+                several = enumerate(batch, len(offsets) - 1)
+                index, wrong = next(pair for pair in several if not _legal(pair[1], vocab_size))
+                raise ValueError(
+                    f"document {index} holds token {int(wrong.min())} or {int(wrong.max())}; "
+                    f"legal: 0 to {vocab_size - 1}"
+                )
             raw = ids.astype(_DTYPES[kind]).tobytes()
             digest.update(raw)
             file.write(raw)
@@ -147,28 +154,8 @@ def write_shards(directory: Path, documents: Iterable[np.ndarray], vocab_size: i
     return TokenShards.open(directory)
 
 
-def _batches(documents: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """As many documents in a row as have `TOGETHER` tokens."""
-    batch: list[np.ndarray] = []
-    waiting = 0
-    for document in documents:
-        batch.append(document)
-        waiting += len(document)
-        if waiting >= TOGETHER:
-            yield batch
-            batch, waiting = [], 0
-    if batch:
-        yield batch
-
-
-def _outside(batch: list[np.ndarray], *, first: int, vocab_size: int) -> ValueError:
-    """The error that names the first document with a token outside the vocabulary."""
-    index, low, high = next(
-        (index, int(ids.min()), int(ids.max()))
-        for index, ids in enumerate(batch, first)
-        if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size)
-    )
-    return ValueError(f"document {index} holds token {low} or {high}; legal: 0 to {vocab_size - 1}")
+def _legal(ids: np.ndarray, vocab_size: int) -> bool:
+    return not len(ids) or (int(ids.min()) >= 0 and int(ids.max()) < vocab_size)
 
 
 def write_manifest(directory: Path, manifest: dict) -> None:

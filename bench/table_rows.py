@@ -164,8 +164,7 @@ ROWS: tuple[Row, ...] = (
         floor="importing torch",
         missed=(
             "the launcher's own start takes about .9 s of it, the held-out loss and the isolation "
-            "test before the step as much; on this day the bare loop took 4.8 s, where it had "
-            "taken 2.7"
+            "test before the step as much"
         ),
         measure=commands.first_step,
         unit="s",

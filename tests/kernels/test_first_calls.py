@@ -40,7 +40,7 @@ def test_every_function_is_called_in_both_types() -> None:
 @pytest.mark.parametrize("module", ["study.model", "study.auto", "eval.foreign", "eval.score"])
 def test_whatever_computes_has_settled_first(module: str) -> None:
     code = (
-        "import sys, torch; "
+        "import torch; "
         "torch.cos = lambda _, cos=torch.cos: print('settled') or cos(_); "
         f"import {module}"
     )

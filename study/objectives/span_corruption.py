@@ -9,9 +9,9 @@ and one span more at 39 lengths below 5,000 (190, 350, 390, 670, …, 3,390) and
 others. No declared run meets one: its chunks have 114 (their documents, kept apart, at most that),
 231, 283 or 568 tokens. So what T5's two functions differ on is left as stored runs have it.
 
-The text starts with non-noise and ends with noise. Inputs are the text with every span replaced by its
-sentinel; targets are sentinel, span, sentinel, span, …, without a closing sentinel. Both end in an
-end of sequence.
+The text starts with non-noise and ends with noise. Inputs are the text with every span replaced by
+its sentinel; targets are sentinel, span, sentinel, span, …, without a closing sentinel. Both end in
+an end of sequence.
 """
 
 from __future__ import annotations

@@ -192,14 +192,19 @@ import sys
 sys.path.insert(0, {here!r})
 import tiny_runs
 def runs():
-    run = tiny_runs.pretrain(2)
-    return (run.corpus, run)
+    return (tiny_runs.TEXT,)
+"""
+COMPILED = """
+from study.user_directories import furnish
+furnish()
+import torch
+print(torch.compile(lambda x: x.sin() * 2)(torch.zeros(8)).sum().item())
 """
 
 
 @pytest.mark.slow
-def test_a_user_without_a_name_trains_a_compiled_model(tmp_path):
-    """torch's Inductor names its cache by the user, and the workers are other processes."""
+def test_a_user_without_a_name_runs_workers_and_compiles(tmp_path):
+    """torch's Inductor names its cache by the user; workers are other processes."""
     (tmp_path / "sitecustomize.py").write_text(
         "import pwd\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
     )
@@ -210,14 +215,15 @@ def test_a_user_without_a_name_trains_a_compiled_model(tmp_path):
         if name not in ("HOME", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", *NAMES, *LIBRARIES)
     }
     environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    words = ("run", "tiny.py", "--store", "runs", "--compile", "on", "--threads", "1")
-    done = subprocess.run(
-        [sys.executable, "-m", "study.cli", *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+
+    def told(*words):
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    done = told("-m", "study.cli", "run", "tiny.py", "--store", "runs", "--threads", "1")
     assert done.stderr.count("WARNING") == 1
+    assert told("-c", COMPILED).stdout == "0.0\n"
     assert not (tmp_path / "~").exists()

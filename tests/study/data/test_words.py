@@ -1,12 +1,15 @@
 """What looks equal is equal, and text without spaces is cut into characters."""
 
+import hashlib
 import sys
 import unicodedata
 
 import pytest
 
 from study.data import overlap
+from study.data.sources import Access
 from study.data.words import words
+from study.run import Source
 
 FRENCH = "Le élève a reçu à Noël une pièce où l'été était très élevé"
 
@@ -29,6 +32,7 @@ def test_a_normal_form_is_no_difference(form):
         ("می\u200cخواهم كتاب كبير", "میخواهم کتاب کبیر"),
         ("e\u034f\u0301te", "éte"),
         ("Straße STRASSE ΣΟΦΟΣ σοφος", "strasse strasse σοφοσ σοφοσ"),
+        ("\u0390 \u03aa\u0301 \u0399\u0308\u0301", "\u0390 \u0390 \u0390"),
         ("İSTANBUL istanbul IŞIK ışık", "istanbul istanbul işik işik"),
         ("Bucureşti București", "bucureşti bucureşti"),
         ("സ്വന്തം അവൻ അവന്\u200d", "സ്വന്തം അവന് അവന്"),
@@ -90,6 +94,17 @@ def test_a_character_of_no_width_is_dropped_wherever_it_stands():
             shown |= 0xFFF9 <= code <= 0xFFFB or code in (0x110BD, 0x110CD)
             shown |= 0x13430 <= code <= 0x1343F
             assert found == (["ab", "cdé"] if shown else ["abcdé"]), hex(code)
+
+
+def test_a_row_without_a_word_excludes_nothing(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "?!"}\n{"text": "One, two"}\n')
+    digest = hashlib.sha256((tmp_path / "rows.jsonl").read_bytes()).hexdigest()
+    rows = Source(
+        uri="file://rows.jsonl", digest=f"sha256:{digest}", text_field="text", where=(), part=None
+    )
+    access = Access(data_dirs=(tmp_path,), cache=tmp_path / "cache", offline=True)
+    excluded = overlap.excluded_texts([rows], access=access)
+    assert list(overlap.without(["...", "one two", "😀"], excluded)) == ["...", "😀"]
 
 
 def test_a_document_is_an_excluded_text_however_it_is_written():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import random
@@ -206,8 +207,8 @@ def sample(module: str, *, each: int, seed: int) -> list[dict[str, Any]]:
 
 
 def work(copy: Path) -> None:
-    """A worker: mutants on standard input, a line each; outcomes on standard output. It imports what
-    is not ours once and forks, since that takes longer than most tests.
+    """A worker: mutants on standard input, a line each; outcomes on standard output. It imports
+    what is not ours once and forks, since that takes longer than most tests.
     """
     os.chdir(copy)
     os.environ |= {"TRITON_INTERPRET": "1", "PYTHONPATH": str(copy), "PYTHONHASHSEED": "0"}
@@ -273,10 +274,8 @@ def _waited(child: int, *, limit: float) -> int | None:
             status = os.waitstatus_to_exitcode(code)
             break
         time.sleep(0.05)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     if status is None:
         os.waitpid(child, 0)
     return status

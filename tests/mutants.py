@@ -4,9 +4,9 @@
 
 Owns the operators, the seeded sample and the account. Each mutant is one small change to one module
 in a clone of the committed tree; the tests that own the module (`mutants.toml`) run on it, stop at
-the first failure, and have `LIMIT` seconds, or three times as long as without a change. Golden files are no such tests: a digest that moved
-does not say what is right. Nothing is changed in strings, annotations, decorators, assertions, log
-messages and errors' words.
+the first failure, and have `LIMIT` seconds, or three times as long as without a change. Golden
+files are no such tests: a digest that moved does not say what is right. Nothing is changed in
+strings, annotations, decorators, assertions, log messages and errors' words.
 
 A mutant is *caught* where a test fails or the tests hang; what lives and is equal in effect to the
 original is listed in `mutants.toml` with the reason, and counts neither way.

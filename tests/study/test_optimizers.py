@@ -1,5 +1,7 @@
 import math
+from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -122,37 +124,107 @@ def test_another_optimisers_state_is_refused():
         Optimizer(_model(), recipe=ADAMW).load(optimizer.tensors())
 
 
-def _written_out(weight, gradients, *, rate):
-    """Adafactor by its equations in float64: Shazeer and Stern 2018, algorithms 4 and 5."""
+OWN = AdamW(learning_rate=0.011, beta1=0.7, beta2=0.8, epsilon=0.13, weight_decay=0.17)
+GIVEN = {
+    "adamw": OWN,
+    "adafactor": Adafactor(
+        learning_rate=0.012, decay_rate=0.6, clip_threshold=1.25, weight_decay=0.19
+    ),
+    "muon": Muon(learning_rate=0.023, momentum=0.65, weight_decay=0.31, adamw=OWN),
+}
+"""Of no field torch's own default, and no two alike."""
+
+
+@pytest.mark.parametrize("recipe", GIVEN.values(), ids=GIVEN)
+def test_every_field_of_the_recipe_reaches_the_optimiser(recipe):
+    """By torch's names of them, in the groups of both parts."""
+    named = {
+        "AdamW": lambda own: {
+            "lr": own.learning_rate,
+            "betas": (own.beta1, own.beta2),
+            "eps": own.epsilon,
+            "weight_decay": own.weight_decay,
+        },
+        "Adafactor": lambda own: {
+            "lr": own.learning_rate,
+            "beta2_decay": -own.decay_rate,
+            "d": own.clip_threshold,
+            "weight_decay": own.weight_decay,
+        },
+        "Muon": lambda own: {
+            "lr": own.learning_rate,
+            "momentum": own.momentum,
+            "weight_decay": own.weight_decay,
+        },
+    }
+    recipes = [recipe, recipe.adamw] if isinstance(recipe, Muon) else [recipe]
+    parts = Optimizer(_model(), recipe=recipe)._parts
+    for part, own in zip(parts, recipes, strict=True):
+        expected = named[type(own).__name__](own)
+        values = {value for each in expected.values() for value in np.atleast_1d(each).tolist()}
+        numbers = [field.name for field in fields(own) if field.name != "adamw"]
+        assert len(values) == len(numbers), "a field that nothing here asks for"
+        decays = [group["weight_decay"] for group in part.param_groups]
+        assert decays == [own.weight_decay, 0.0][: 1 if isinstance(own, Muon) else 2]
+        for group in part.param_groups:
+            free = {} if group["weight_decay"] else {"weight_decay": 0.0}
+            assert {name: group[name] for name in expected} == expected | free
+
+
+def _adafactor(weight, gradients, recipe):
+    """By its equations in float64: Shazeer and Stern 2018, algorithms 4 and 5."""
     weight = weight.double()
     rows = columns = 0.0
     for count, gradient in enumerate(gradients, start=1):
         squared = gradient.double().square()
-        keep = 1.0 - count**-0.8
+        keep = 1.0 - count**-recipe.decay_rate
         rows = keep * rows + (1 - keep) * squared.mean(-1, keepdim=True)
         columns = keep * columns + (1 - keep) * squared.mean(-2, keepdim=True)
         update = gradient.double() / (rows * columns / rows.mean()).sqrt()
-        update = update / max(1.0, float(update.square().mean().sqrt()))
+        update = update / max(1.0, float(update.square().mean().sqrt()) / recipe.clip_threshold)
         scale = max(1e-3, float(weight.square().mean().sqrt()))
-        weight = weight - min(rate, count**-0.5) * scale * update
+        weight = weight * (1 - recipe.learning_rate * recipe.weight_decay)
+        weight = weight - min(recipe.learning_rate, count**-0.5) * scale * update
     return weight
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.9], ids=["paper", "cut by 1/sqrt(t)"])
-def test_adafactor_equals_its_equations(rate):
+def _adamw(weight, gradients, recipe):
+    """By its equations in float64: Loshchilov and Hutter 2019, algorithm 2."""
+    weight = weight.double()
+    mean = square = 0.0
+    for count, gradient in enumerate(gradients, start=1):
+        weight = weight * (1 - recipe.learning_rate * recipe.weight_decay)
+        mean = recipe.beta1 * mean + (1 - recipe.beta1) * gradient.double()
+        square = recipe.beta2 * square + (1 - recipe.beta2) * gradient.double().square()
+        root = (square / (1 - recipe.beta2**count)).sqrt() + recipe.epsilon
+        weight = weight - recipe.learning_rate * mean / (1 - recipe.beta1**count) / root
+    return weight
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Adafactor(learning_rate=0.01, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0),
+        Adafactor(learning_rate=0.9, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0),
+        GIVEN["adafactor"],
+        GIVEN["adamw"],
+    ],
+    ids=["adafactor, paper", "cut by 1/sqrt(t)", "adafactor", "adamw"],
+)
+def test_an_optimiser_equals_its_equations(recipe):
     torch.manual_seed(1)
     model = nn.Module()
     model.up = nn.Linear(3, 5, bias=False)
-    gradients = [torch.randn(5, 3) for _ in range(6)]
-    expected = _written_out(model.up.weight.detach(), gradients, rate=rate)
-    optimizer = Optimizer(
-        model,
-        recipe=Adafactor(learning_rate=rate, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0),
-    )
+    gradients = [count**2 * torch.randn(5, 3) for count in range(1, 7)]
+    written = _adafactor if isinstance(recipe, Adafactor) else _adamw
+    expected = written(model.up.weight.detach(), gradients, recipe)
+    optimizer = Optimizer(model, recipe=recipe)
+    rate = recipe.learning_rate
     for count, gradient in enumerate(gradients, start=1):
         model.up.weight.grad = gradient.clone()
         applied = optimizer.step(1.0)
-        assert applied.learning_rate == pytest.approx(min(rate, 1 / math.sqrt(count)))
+        cut = 1 / math.sqrt(count) if isinstance(recipe, Adafactor) else math.inf
+        assert applied.learning_rate == pytest.approx(min(rate, cut))
     torch.testing.assert_close(model.up.weight.double(), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy import special
 
 from eval.claim_files import paper_claims
 from eval.claims import Claim, Contrast, digest
@@ -129,6 +130,31 @@ def test_holm_over_the_claims_that_ran():
     assert verdicts["C2"].verdict == "replicated"
     assert verdicts["C2"].p == pytest.approx(2 * 0.0106, abs=2e-4)
     assert verdicts["C3"].verdict == "underpowered"
+
+
+def test_holm_stops_at_the_first_claim_that_is_not_decided():
+    """One-sided p of .0001, .02, .021: the second is not below .025 / 2, so the third is not asked
+    at .025, which it would pass.
+    """
+    wanted = {"C1": 0.0001, "C2": 0.02, "C3": 0.021}
+    claims = [claim(contrast("positive", name=name), name=name) for name in wanted]
+    ratios = {name: -special.ndtri(p) for name, p in wanted.items()}
+
+    def found(c):
+        return estimate(0.01 * ratios[c.name], 0.01, degrees=math.inf)
+
+    first, second, third = decide(claims, found)
+    assert [each.verdict for each in (first, second, third)] == [
+        "replicated",
+        "underpowered",
+        "underpowered",
+    ]
+    assert [each.alpha for each in (first, second, third)] == pytest.approx(
+        [ALPHA / 3, ALPHA / 2, ALPHA / 2]
+    )
+    # an adjusted p never falls below that of a claim that was asked before
+    assert [each.p for each in (first, second, third)] == pytest.approx([0.0003, 0.04, 0.04])
+    assert third.components[0].low < 0
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(1, "1 seed"), (2, "2 seeds")])

@@ -13,7 +13,7 @@ from study import checkpoint
 from study.checkpoint import Progress
 from study.engine import TorchEngine
 from study.layout import Segment, layout
-from study.lease import acquire
+from study.lease import LeaseLost, acquire
 from study.mirror import Mirror
 from study.model import build
 from study.publish import CorruptError, verify
@@ -203,6 +203,14 @@ def test_an_old_checkpoint_goes_only_after_its_successor_is_published(saved, mon
     with pytest.raises(OSError, match="step 2 is the last checkpoint"):
         saved.save(Progress(step=3))
     assert saved.directory.checkpoints() == [1, 2]
+
+
+def test_who_was_overtaken_saves_nothing_and_drops_nothing(saved):
+    saved.keep = frozenset()
+    saved.lease._lost.set()
+    with pytest.raises(LeaseLost, match="another process took over"):
+        saved.save(Progress(step=3))
+    assert saved.directory.steps() == [1, 2]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "rename"])

@@ -48,6 +48,73 @@ def test_a_published_directory_verifies_and_lists_sizes_and_digests(tmp_path):
     assert entry["sha256"] == publish.sha256(tmp_path / "final" / "model.bin")
 
 
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Every fsync, with what it was of and its size, and every rename, in their order; a name that
+    a writer has not finished with is told by its own beginning.
+    """
+    seen = []
+
+    def told(path):
+        parts = Path(path).relative_to(tmp_path).parts
+        return "/".join(part.split(publish._ASIDE)[0] for part in parts) or "."
+
+    def wrapped(name, paths):
+        real = getattr(os, name)
+
+        def call(*arguments):
+            seen.append((name, *paths(*arguments)))
+            return real(*arguments)
+
+        monkeypatch.setattr(publish.os, name, call)
+
+    def synced(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        return told(path), 0 if path.is_dir() else path.stat().st_size
+
+    wrapped("fsync", synced)
+    for name in ("replace", "rename"):
+        wrapped(name, lambda before, after: (told(before), told(after)))
+    return seen
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="needs to see what a handle is of"
+)
+
+
+@needs_proc
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, calls):
+    publish_file(tmp_path / "done.json", b"12345")
+    assert calls == [
+        ("fsync", ".done.json", 5),
+        ("replace", ".done.json", "done.json"),
+        ("fsync", ".", 0),
+    ]
+
+
+@needs_proc
+def test_a_directory_is_on_the_disk_with_all_it_holds_before_it_has_its_name(tmp_path, calls):
+    """Every file whole, then the manifest that names them, the names in every folder, the rename,
+    and the name itself; a directory that is replaced goes between those two.
+    """
+    publish_directory(tmp_path / "final", _write)
+    size = (tmp_path / "final" / "manifest.json").stat().st_size
+    inside = [
+        ("fsync", ".final/deep/state.json", 2),
+        ("fsync", ".final/model.bin", 100),
+        ("fsync", ".final/.manifest.json", size),
+        ("replace", ".final/.manifest.json", ".final/manifest.json"),
+        ("fsync", ".final", 0),
+        ("fsync", ".final/deep", 0),
+    ]
+    assert calls == [*inside, ("rename", ".final", "final"), ("fsync", ".", 0)]
+    calls.clear()
+    publish_directory(tmp_path / "final", _write)
+    away = ("rename", "final", ".final")
+    assert calls == [*inside, away, ("rename", ".final", "final"), ("fsync", ".", 0)]
+
+
 def _flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -271,6 +271,38 @@ def test_dropout_depends_on_the_lineages_step():
     assert first_loss(seed=6) != once
 
 
+def test_dropout_differs_from_row_to_row_however_they_are_passed():
+    """Two rows that hold the same, each a pass of its own, lose other units."""
+
+    class Twice(Batches):
+        def batch(self, step):
+            (row,) = [(Segment(inputs=np.arange(0), targets=np.arange(2, 30, dtype=np.int32)),)]
+            return layout([row, row], architecture=self.architecture)
+
+    def losses(dropout):
+        training, seen = tiny_runs.training(2, dropout=dropout, learning_rate=1e-12), []
+
+        class Recording(TorchEngine):
+            def forward_backward(self, batch, *, denominator):
+                summed, z_term = super().forward_backward(batch, denominator=denominator)
+                seen.append(float(summed))
+                return summed, z_term
+
+        model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=dropout, seed=3)
+        train(
+            Recording(model, training=training),
+            batches=Twice(),
+            validation=[],
+            plan=_plan(training, micro_batch=1),
+            progress=Progress(),
+            watch=Watch(),
+        )
+        return seen
+
+    assert len(set(losses(0.3))) == 4, "two rows of two steps"
+    assert losses(0.0) == pytest.approx([losses(0.0)[0]] * 4, rel=1e-6)
+
+
 def test_the_schedule_goes_on_where_the_parent_stopped():
     training = tiny_runs.training(3, learning_rate=1.0, schedule=Constant(warmup_steps=10))
     rates = [event["learning_rate"] for event in _run(training)[1].steps]

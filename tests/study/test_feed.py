@@ -1,6 +1,4 @@
-"""Whose data a run's batches hold: it trains on its corpus's train part, and is validated on what was
-held out.
-"""
+"""Whose data a run's batches hold: its corpus's train part; for validation, what was held out."""
 
 import sys
 from pathlib import Path

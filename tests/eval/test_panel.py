@@ -1,6 +1,9 @@
 """Scores of one suite as arrays: what is a mean, what a median, and what is no score at all."""
 
+import json
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +72,30 @@ def test_items_of_one_group_are_drawn_together_for_all_cells_and_seeds(panel_of,
     assert (drawn == drawn[:, :1, :1]).all()
 
 
+def test_bits_a_byte_are_over_all_bytes_and_their_error_over_documents(panel_of, key_of):
+    rng = np.random.default_rng(1)
+    size = rng.integers(50, 2000, 30).astype(float)
+    nats = -size * rng.uniform(0.4, 1.2, (2, 2, 30))
+    (task,) = panel_of([np.ones((2, 2, 1, 30))], [key_of("a"), key_of("b")]).tasks
+    rolled = np.stack([nats, np.broadcast_to(size, nats.shape)])
+    value, error = replace(task, rolled=rolled).bits_per_byte()
+    assert value == pytest.approx(-nats.sum(2) / size.sum() / math.log(2))
+    # of a ratio of sums, by its linearisation
+    left = -nats - (value * math.log(2))[:, :, None] * size
+    by_hand = np.sqrt((left**2).sum(2)) / size.sum() / math.log(2)
+    assert error == pytest.approx(by_hand, rel=0.1)
+
+
+def test_a_cell_is_found_by_its_budget_within_one_percent(panel_of, key_of):
+    keys = [key_of("a", 1000), key_of("a", 2021), key_of("b", 990)]
+    panel = panel_of([np.ones((3, 1, 1, 4))], keys)
+    assert [panel.cell(("a",), tokens) for tokens in (1000, 1010, 991, 2040)] == [0, 0, 0, 1]
+    assert panel.cell(("a",), 980) is None
+    assert panel.cell(("a",), 2000) is None
+    assert panel.cell(("c",), 1000) is None
+    assert panel.budgets(("a",)) == [1000, 2021]
+
+
 @pytest.fixture
 def two():
     """Two evaluations of one seed, of different cells."""
@@ -110,3 +137,22 @@ def test_one_valid_item_is_enough_and_the_invalid_ones_are_wrong(tmp_path, two):
     (panel,) = panels.panels(two, store=store)
     for task in panel.tasks:  # the median of one prompt with a right answer and one without
         assert task.scores()[0, 0] == pytest.approx(1 / (2 * made.PAIRS) / 2)
+
+
+@pytest.mark.parametrize("place", ["scoring", "tokenizer", "tasks", "scorer_version"])
+def test_what_was_asked_otherwise_than_most_is_a_hole(tmp_path, place):
+    runs = made.close([run for run in made.study(1) if isinstance(run, Evaluation)][:3])
+    store, draw = Store(tmp_path / "runs"), np.random.default_rng(0)
+    asked = [run for run in runs if isinstance(run, Evaluation)]
+    for run in asked:
+        made.publish(run, store, 0.6, draw=draw, items=2)
+    file = store.existing(asked[0]).scores("d") / "results.json"
+    results = json.loads(file.read_text())
+    inside = results["digests"] if place in results["digests"] else results
+    inside[place] = {"end_of_sequence": False} if place == "scoring" else "other"
+    file.write_text(json.dumps(results))
+    (panel,) = panels.panels(runs, store=store)
+    assert [each.run for each in panel.runs] == asked[1:]
+    (hole,) = panel.holes
+    assert hole.run == asked[0]
+    assert hole.hole.startswith("other questions or scorer")

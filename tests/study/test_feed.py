@@ -72,6 +72,20 @@ def test_text_is_validated_on_what_was_held_out(tmp_path):
     assert _tokens(fed.validation) == set(range(200, 240)), "its five whole chunks"
 
 
+def test_a_child_reads_the_text_from_the_first_whole_chunk_after_its_parent_s(tmp_path):
+    """A parent of 3 steps of 4 rows of 10 has read 120 tokens; chunks of 36 go on at the fourth,
+    from 144 on, and its own second step 4 chunks later.
+    """
+    parent = tiny_runs.pretrain(4, objective=FullLM(length=10))
+    child = tiny_runs.adapt(parent, parent_step=3, objective=FullLM(length=36))
+    text = write_shards(tmp_path / "train", [np.arange(2, 700)], 1000)
+    held_out = write_shards(tmp_path / "held_out", [np.arange(2, 40)], 1000)
+    fed = feed(child, corpus=_corpus(text, held_out))
+    firsts = [fed.batches.batch(step).labels[0, 0].item() for step in (0, 1)]
+    assert firsts == [2 + 4 * 36, 2 + 8 * 36]
+    assert fed.validation[0].labels[0, 0].item() == 2, "held-out text is read from its beginning"
+
+
 def test_a_stage_draws_on_where_its_lineage_stopped(tmp_path, tuned):
     """The finetuning's first step is the lineage's fifth: no draw of the mixture is repeated."""
     train = _examples(tmp_path / "train", first=100, lengths=[3, 2, 4, 5, 4])

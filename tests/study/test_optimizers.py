@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from study.optimizers import Optimizer
+from study.optimizers import Optimizer, role
 from study.run import Adafactor, AdamW, Muon
 
 ADAMW = AdamW(learning_rate=0.01, beta1=0.9, beta2=0.98, epsilon=1e-8, weight_decay=0.5)
@@ -240,9 +240,46 @@ def test_adafactor_alone_has_the_papers_schedule_at_a_hundredth():
 
 
 def test_the_schedule_scales_every_groups_own_rate():
+    """Its full rate, however often the rate was scaled before."""
     model = _model()
     optimizer = Optimizer(model, recipe=MUON)
-    model.loss().backward()
-    optimizer.step(0.25)
-    rates = {group["lr"] for part in optimizer._parts for group in part.param_groups}
-    assert rates == {0.02 * 0.25, 0.01 * 0.25}
+    for share in (0.5, 0.25):
+        model.loss().backward()
+        assert optimizer.step(share).learning_rate == 0.02 * share
+        rates = [{g["lr"] for g in part.param_groups} for part in optimizer._parts]
+        assert rates == [{0.02 * share}, {0.01 * share}]
+
+
+def test_joined_parts_do_what_they_do_apart():
+    apart, together = _model(), _model()
+    optimizer = Optimizer(apart, recipe=MUON)
+    _steps(apart, optimizer, 2)
+    other = Optimizer(together, recipe=MUON)
+    joined = other.joined()
+    for _ in range(2):
+        together.loss().backward()
+        joined.step()
+        other.zero_grad()
+        assert all(parameter.grad is None for parameter in together.parameters())
+    for name, value in apart.state_dict().items():
+        assert value.equal(together.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("embedding.weight", (7, 4), "embedding"),
+        ("head.weight", (7, 4), "head"),
+        ("decoder.blocks.0.mixer.head.weight", (4, 4), "matrix"),
+        ("decoder.blocks.0.mixer.short", (4, 3), "norm"),
+        ("decoder.norm.weight", (4,), "norm"),
+        ("decoder.positions.weight", (3, 2), "positions"),
+        ("encoder.blocks.1.mixer.after.up.weight", (4, 4), "positions"),
+        ("encoder.blocks.1.mixer.before.up.weight", (4, 4), "positions"),
+        ("encoder.blocks.1.mixer.into_basis", (4, 4), "positions"),
+        ("encoder.blocks.1.mixer.out_of_basis", (4, 4), "positions"),
+        ("decoder.blocks.0.mlp.up.weight", (8, 4), "matrix"),
+    ],
+)
+def test_what_a_parameter_is_for_follows_from_its_name(name, shape, expected):
+    assert role(name, torch.empty(shape)) == expected

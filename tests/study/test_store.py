@@ -223,6 +223,50 @@ def test_what_a_live_writer_has_aside_stays(tmp_path):
     assert mine.exists()
 
 
+def test_what_another_machine_s_writer_left_aside_goes(tmp_path, monkeypatch):
+    """Its process number says nothing here, even where it is that of a live process."""
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.platform, "node", lambda: "another-host")
+        file, folder = (publish.aside_name(tmp_path / name) for name in ("file", "deep"))
+    file.write_text("half")
+    folder.mkdir()
+    (folder / "half").write_text("x")
+    assert sorted(remove_leftovers(tmp_path)) == sorted([file, folder])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def denied(pid, signal):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    assert publish.process_exists(os.getpid())
+    assert not publish.process_exists(0)
+    monkeypatch.setattr(publish.os, "kill", denied)
+    assert publish.process_exists(1)
+
+
+def test_damage_is_found_in_every_block_and_in_a_manifest_further_down(tmp_path, monkeypatch):
+    """The directory's own manifest is the only file that it does not list."""
+    monkeypatch.setattr(publish, "_BLOCK", 16)
+
+    def write(folder):
+        _write(folder)
+        (folder / "deep" / "manifest.json").write_text("{}")
+
+    publish_directory(tmp_path / "final", write)
+    listed = json.loads((tmp_path / "final" / "manifest.json").read_text())["files"]
+    assert listed.keys() == {"model.bin", "deep/state.json", "deep/manifest.json"}
+    last = tmp_path / "final" / "model.bin"
+    last.write_bytes(last.read_bytes()[:-1] + b"x")
+    with pytest.raises(CorruptError, match=r"model\.bin has changed"):
+        verify(tmp_path / "final")
+    last.write_bytes(b"w" * 100)
+    verify(tmp_path / "final")
+    (tmp_path / "final" / "deep" / "manifest.json").write_text("[]")
+    with pytest.raises(CorruptError, match=r"deep/manifest\.json has changed"):
+        verify(tmp_path / "final")
+
+
 def test_the_last_good_checkpoint_is_used_and_the_corrupt_one_named(directory):
     for step in (10, 20, 30):
         publish_directory(directory.checkpoint_path(step), _write)

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import pickle
 import sys
@@ -13,7 +14,7 @@ from study import checkpoint
 from study.checkpoint import Progress
 from study.engine import TorchEngine
 from study.layout import Segment, layout
-from study.lease import acquire
+from study.lease import LeaseLost, acquire
 from study.mirror import Mirror
 from study.model import build
 from study.publish import CorruptError, verify
@@ -126,7 +127,10 @@ def test_another_runs_state_is_refused(tmp_path):
         checkpoint.read_state(tmp_path, run="b" * 64)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"progress": {"step": 1}}])
+@pytest.mark.parametrize(
+    "change",
+    [{"format": 2}, {"progress": {"step": 1}}, {"progress": asdict(Progress()) | {"more": 1}}],
+)
 def test_another_formats_state_is_refused(tmp_path, change):
     checkpoint.write_state(tmp_path, run="a" * 64, progress=Progress())
     file = tmp_path / "state.json"
@@ -186,6 +190,29 @@ def test_weights_that_do_not_fit_are_refused(change, message):
         checkpoint.load_weights(model, tensors=tensors)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_weight_that_is_no_number_is_written(tmp_path, value):
+    engine = _engine()
+    with torch.no_grad():
+        engine.model.decoder.norm.weight[3] = value
+    with pytest.raises(checkpoint.NonFinite, match=r"decoder\.norm\.weight"):
+        checkpoint.write_weights(tmp_path, model=engine.model)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_tied_weight_is_stored_once_and_read_under_either_name():
+    tied = _engine(tied=True).model
+    tied.again = tied.embedding  # two names of one tensor
+    tensors = {name: value + 1 for name, value in tied.state_dict().items()}
+    expected = tensors["embedding.weight"].clone()
+    del tensors["embedding.weight"]
+    checkpoint.load_weights(tied, tensors=tensors)
+    assert tied.embedding.weight.equal(expected)
+    del tensors["again.weight"]
+    with pytest.raises(ValueError, match="missing"):
+        checkpoint.load_weights(tied, tensors=tensors)
+
+
 def test_only_named_checkpoints_and_the_newest_stay(saved):
     saved.keep = frozenset({1})
     for step in (3, 4):
@@ -203,6 +230,14 @@ def test_an_old_checkpoint_goes_only_after_its_successor_is_published(saved, mon
     with pytest.raises(OSError, match="step 2 is the last checkpoint"):
         saved.save(Progress(step=3))
     assert saved.directory.checkpoints() == [1, 2]
+
+
+def test_who_was_overtaken_saves_nothing_and_drops_nothing(saved):
+    saved.keep = frozenset()
+    saved.lease._lost.set()
+    with pytest.raises(LeaseLost, match="another process took over"):
+        saved.save(Progress(step=3))
+    assert saved.directory.steps() == [1, 2]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "rename"])

@@ -141,6 +141,28 @@ def test_rates_follow_the_cap(tmp_path, access):
     assert shards.rates == pytest.approx(np.array([10, 60, 60]) / 130)
 
 
+def test_rates_and_the_cap_count_training_rows_alone(tmp_path, access):
+    """Rows that are held out of a task make it no more frequent, and take no room under the cap."""
+    tasks = [
+        task(tmp_path, name=f"task {n}", rows=ROWS[20 * n : 20 * n + 20], names=("ranked",))
+        for n in range(3)
+    ]
+    opened, _ = build(tmp_path, access, *tasks, cap=20, held_out=0.3)
+    trained, held = (
+        np.array([len(part.examples_of(number)) for number in range(3)])
+        for part in (opened.train, opened.held_out)
+    )
+    assert (trained + held).tolist() == [20, 20, 20]
+    assert len(set(trained)) > 1
+    assert opened.train.rates == pytest.approx(trained / trained.sum())
+    # both parts draw tasks alike, so that the held-out loss is that of the mixture
+    assert opened.held_out.rates == pytest.approx(trained / trained.sum())
+    whole = int(trained.max())
+    under = build(tmp_path / "cap", access, *tasks, cap=whole, held_out=0.3)[0].train
+    assert [len(under.examples_of(number)) for number in range(3)] == trained.tolist()
+    assert under.rates == pytest.approx(trained / trained.sum())
+
+
 def test_each_template_draws_its_own_rows_and_exactly_as_many(tmp_path, access):
     twice = [row for row in ROWS for _ in range(2)]
     mixed = Mixture(tasks=(task(tmp_path, rows=twice),), cap=40, held_out=0.0)

@@ -83,7 +83,7 @@ class Source:
     quoting: Literal["none", "csv"] = "none"
 
     @property
-    def SEMANTICS(self) -> int:  # noqa: N802
+    def SEMANTICS(self) -> int:
         """2 where a file may be read otherwise than it once was: .tsv lost its quotes, .txt a
         byte-order mark.
         """

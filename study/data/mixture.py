@@ -96,8 +96,11 @@ def spool(
                 part: Part = "held_out" if held else "train"
                 parts[part].append(key)
                 file.write(f"{part}\t{key}\t{line}\n")
-            if mixture.held_out:
+        if mixture.held_out and spread.is_coarse:
+            if split.declared(task.rows):
                 spread.tell(task.rows)
+            else:
+                parts = _split_by_what_is_read(task, templates, path, held_out=mixture.held_out)
         if not parts["train"]:
             raise ValueError(f"task {task.name!r}: {task.rows.uri!r} gives no training rows")
         spooled.append(
@@ -110,6 +113,33 @@ def spool(
             )
         )
     return spooled
+
+
+def _split_by_what_is_read(
+    task: PromptedTask,
+    templates: Sequence[prompts.Template],
+    path: Path,
+    *,
+    held_out: float,
+) -> dict[Part, list[str]]:
+    """The spool anew, by all that the task's templates read; the keys of each part."""
+    columns = split.columns_read(
+        text for each in templates for text in (each.jinja, each.answer_choices or "")
+    )
+    spread = split.Spread()
+    parts: dict[Part, list[str]] = {"train": [], "held_out": []}
+    aside = path.with_suffix(".aside")
+    with path.open(encoding="utf-8") as old, aside.open("w", encoding="utf-8") as new:
+        for line in old:
+            _, key, row = line.split("\t", 2)
+            read = split.read_key(typed_rows.loads(row), columns)
+            spread.add(read)
+            part: Part = "held_out" if split.share(read, salt="held_out") < held_out else "train"
+            parts[part].append(key)
+            new.write(f"{part}\t{key}\t{row}")
+    aside.replace(path)
+    spread.tell(task.rows)
+    return parts
 
 
 def rendered(

@@ -1,8 +1,8 @@
 """Parquet files as rows: every type that Arrow yields has a value, or says that it has none.
 
-Owns the way from Arrow to Python. Arrow's own way ends a whole batch at one value that Python has no
-form of, in a column that may not matter to anybody; here that value alone is `Foreign`, which is no
-text to whoever does read the column.
+Owns the way from Arrow to Python. Arrow's own way ends a whole batch at one value that Python has
+no form of, in a column that may not matter to anybody; here that value alone is `Foreign`, which is
+no text to whoever does read the column.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def _rows(batch: Any) -> list[Row]:
         return batch.to_pylist()
     except _NO_FORM:
         columns = [[_value(item) for item in column] for column in batch.columns]
-        return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [
+            dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)
+        ]
 
 
 def _value(scalar: Any) -> Any:
@@ -65,7 +67,9 @@ def _value(scalar: Any) -> Any:
         return Foreign(kind=str(kind), form=repr(fields))
     if isinstance(scalar, pyarrow.MapScalar):
         return [(_value(pair[0]), _value(pair[1])) for pair in scalar.values]
-    if isinstance(scalar, pyarrow.ListScalar | pyarrow.LargeListScalar | pyarrow.FixedSizeListScalar):
+    if isinstance(
+        scalar, pyarrow.ListScalar | pyarrow.LargeListScalar | pyarrow.FixedSizeListScalar
+    ):
         return [_value(item) for item in scalar.values]
     if hasattr(scalar, "as_buffer"):
         return Foreign(kind=str(kind), form=scalar.as_buffer().to_pybytes().hex())

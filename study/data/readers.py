@@ -13,10 +13,10 @@ where the file came from, of digests or of filters.
     .parquet   columns as they are; a value that Python has no form of is `Foreign`
     .py        a module of the pythonbible family, one row a chapter; parsed, never run
 
-Text is UTF-8. A byte-order mark at its beginning is dropped (and at that of a line, where files
-were joined that had one each; not in .csv, whose values may hold line ends), lines end as on Unix, Windows or the
-old Mac, and a byte 0 is refused, since no text has one. A key that stands twice in a JSON object is
-refused, as a column is that is named twice: one of the two values would be lost.
+Text is UTF-8. A byte-order mark at its beginning is dropped, and at that of a line, where files
+were joined that had one each (not in .csv, whose values may hold line ends). Lines end as on Unix,
+Windows or the old Mac. A byte 0 is refused, since no text has one, and so is a key that stands
+twice in a JSON object, or a column that is named twice: one of the two values would be lost.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Owns the four schemes, the check of the content against the source's digest, the `where` and `part`
 filters, and that every error names the source and the row. A format is `readers`' affair, what a
-row says `split`'s, a released package `pypi`'s, the microworld `world`'s. Where things lie on this machine is an `Access`, which is no part of any run.
+row says `split`'s, a released package `pypi`'s, the microworld `world`'s. Where things lie on this
+machine is an `Access`, which is no part of any run.
 """
 
 from __future__ import annotations

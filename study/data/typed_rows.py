@@ -1,7 +1,7 @@
 """What a row may hold, and its two forms: exact text, for files, and canonical text, for keys.
 
-Owns `dumps` and `loads`, by which a row that waits in a file (a hub's copy, a mixture's spool) comes
-back as it was: types, the order of keys, numbers of any size, NaN and letters of half a pair
+Owns `dumps` and `loads`, by which a row that waits in a file (a hub's copy, a mixture's spool)
+comes back as it was: types, the order of keys, numbers of any size, NaN and letters of half a pair
 included. Arrow's and JSON's own inference of types have no part in it. Owns `row_key` too, which
 names a row by its content. Where rows come from is `sources`' affair.
 

@@ -125,10 +125,17 @@ def _moment_of(form: list[str]) -> datetime.datetime:
     return found.astimezone(zoneinfo.ZoneInfo(form[1])) if form[1:] else found
 
 
-def _pandas(name: str, form: Any) -> Any:
+def _timestamp(form: list[str]) -> Any:
     import pandas
 
-    return getattr(pandas, name)(*form)
+    found = pandas.Timestamp(form[0])
+    return found.tz_convert(zoneinfo.ZoneInfo(form[1])) if form[1:] else found
+
+
+def _timedelta(form: int) -> Any:
+    import pandas
+
+    return pandas.Timedelta(form, unit="ns")
 
 
 # by class: the name of the form, what is written, and what reads it
@@ -153,8 +160,8 @@ _FORMS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 _READERS = {name: read for name, _, read in _FORMS.values()} | {
     "dict": lambda form: dict(form),  # pairs are decoded before they come here
-    "Timestamp": lambda form: _pandas("Timestamp", form),
-    "Timedelta": lambda form: _pandas("Timedelta", form),
+    "Timestamp": _timestamp,
+    "Timedelta": _timedelta,
 }
 
 
@@ -173,9 +180,9 @@ def _encoded(value: Any) -> Any:
         return {_TAG: [name, write(value)]}
     if kind.__module__.partition(".")[0] == "pandas":  # below the microsecond, nothing else counts
         if isinstance(value, datetime.datetime):
-            return {_TAG: ["Timestamp", [value.isoformat()]]}
+            return {_TAG: ["Timestamp", _moment(value)]}
         if isinstance(value, datetime.timedelta):
-            return {_TAG: ["Timedelta", [nanoseconds(value), "ns"]]}
+            return {_TAG: ["Timedelta", nanoseconds(value)]}
     raise TypeError(_shown(value))
 
 

@@ -63,6 +63,10 @@ def test_what_stands_beside_a_text_says_nothing(one, two):
         ({"text": "12 + 7 =", "kind": "sum"}, {"text": "12 + 8 =", "kind": "sum"}),
         ({"text": "这部电影非常好看"}, {"text": "这部电影非常难看"}),
         ({"tokens": ["I", "like", "it", "so", "much"]}, {"tokens": ["I", "like", "it", "so", "."]}),
+        (
+            {"tokens": ["So", "is", "it", "said", "."], "of": "news wire"},
+            {"tokens": ["So", "it", "is", "said", "."], "of": "news wire"},
+        ),
         ({"sentence": "contrived", "idx": 1}, {"sentence": "delightful", "idx": 1}),
         ({"x": 1, "y": 2}, {"x": 1, "y": 3}),
         ({"line": "I wandered lonely"}, {"line": "as a cloud"}),
@@ -75,6 +79,9 @@ def test_other_words_are_another_row(one, two):
 
 def test_a_row_of_single_words_or_of_numbers_is_without_its_index():
     assert said({"sentence": "Bad!", "idx": 1, "n": 1}) == said({"sentence": "Bad!", "idx": 2})
+    assert said({"sentence": "Bad!", "of": "Row 1"}) == said({"sentence": "Bad!", "of": "Row 2"})
+    assert said({"sentence": "Bad!", "at": "2020-01-01 12:00"}) == said({"sentence": "Bad!"})
+    assert said({"text": "这部电影非常好看", "by": "Anna"}) == said({"text": "这部电影非常好看"})
     assert said({"x": 1, "y": [2], "idx": 1}) == said({"y": [2], "x": 1, "idx": 2})
     assert said({"x": 1, "row": 1}) == said({"x": 1, "row": 2})
 

@@ -44,6 +44,7 @@ VALUES = {
     "uuid": uuid.UUID(int=7),
     "foreign": Foreign(kind="string", form="ff"),
     "nanoseconds": pandas.Timestamp(1, unit="ns"),
+    "nanoseconds, zone": pandas.Timestamp(1, unit="ns", tz="America/New_York"),
     "nanoseconds long": pandas.Timedelta(1, unit="ns"),
 }
 

@@ -283,6 +283,8 @@ class _Reader:
                 continue
             if name == "semantics" and self.tags == "kind" and name not in declared:
                 stated = self.value(child, int, f"{title}.semantics")
+                if title in KINDS:  # before its fields, which other code may have named otherwise
+                    self.check_semantics(child, title, stated=stated, computed=semantics_of(owner))
                 continue
             if name not in declared:
                 raise self.fail(key, f"unknown key {name!r} in {title}; {_nearest(name, declared)}")
@@ -295,15 +297,10 @@ class _Reader:
             self.check(made)
         except ValueError as error:
             raise self.fail(node, str(error)) from None
-        if stated is None and self.written and title not in KINDS:
-            stated = 1  # a part's is left out until it is raised
-        computed = semantics_of(made)
-        if stated not in (None, computed):
-            raise self.fail(
-                entries["semantics"][1] if "semantics" in entries else node,
-                f"{title}.semantics is {stated}; this code computes {computed}. The run was made "
-                "by other code: check that version out, or declare the run anew",
-            )
+        if title not in KINDS and (stated is not None or self.written):
+            # a part's is left out of a file while it is 1, and may depend on the value
+            at = entries["semantics"][1] if "semantics" in entries else node
+            self.check_semantics(at, title, stated=stated or 1, computed=semantics_of(made))
         return made
 
     def owner(
@@ -323,6 +320,14 @@ class _Reader:
         if word not in owners:
             raise self.fail(kind, f"{where} has kind {word!r}; {_nearest(word, owners)}")
         return owners[word]
+
+    def check_semantics(self, node: yaml.Node, title: str, *, stated: int, computed: int) -> None:
+        if stated != computed:
+            raise self.fail(
+                node,
+                f"{title}.semantics is {stated}; this code computes {computed}. The run was made "
+                "by other code: check that version out, or declare the run anew",
+            )
 
 
 def validate(run: Run, *, seen: dict[int, Any] | None = None) -> None:

@@ -13,7 +13,6 @@ counts, what exceeds a run's limits.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from study import prompts
-from study.data import sources
+from study.data import sources, split, typed_rows
 from study.data.examples import ExampleShards as ExampleShards
 from study.data.examples import ExampleTask, write_examples
 from study.data.readers import Row
@@ -56,9 +55,9 @@ class Spooled:
         """(key, row) of one part, in the source's order: that of `keys`."""
         with self.path.open(encoding="utf-8") as file:
             for line in file:
-                where, key, row = json.loads(line)
+                where, key, row = line.split("\t", 2)
                 if where == part:
-                    yield key, row
+                    yield key, typed_rows.loads(row)
 
     def keys(self, part: Part) -> tuple[str, ...]:
         return self.train if part == "train" else self.held_out
@@ -82,14 +81,26 @@ def spool(
         path = directory / f"{index}.jsonl"
         parts: dict[Part, list[str]] = {"train": [], "held_out": []}
         with path.open("w", encoding="utf-8") as file:
-            for number, row in enumerate(sources.rows(task.rows, access=access)):
-                if number % BATCH == 0:
-                    progress({"stage": "rows", "task": task.name, "rows": number})
-                key = sources.row_key(row)
-                held = sources.share(key, salt="held_out") < mixture.held_out
+            spread = split.Spread()
+            for number, row in sources.numbered(task.rows, access=access):
+                if spread.rows % BATCH == 0:
+                    progress({"stage": "rows", "task": task.name, "rows": spread.rows})
+                try:
+                    key, said = sources.row_key(row), split.split_key(row, task.rows)
+                    line = typed_rows.dumps(row)
+                except ValueError as error:
+                    place = f"source {task.rows.uri!r}, row {number}"
+                    raise ValueError(f"task {task.name!r}: {place}: {error}") from error
+                spread.add(said)
+                held = split.share(said, salt="held_out") < mixture.held_out
                 part: Part = "held_out" if held else "train"
                 parts[part].append(key)
-                file.write(json.dumps([part, key, row], default=sources.plain) + "\n")
+                file.write(f"{part}\t{key}\t{line}\n")
+        if mixture.held_out and spread.is_coarse:
+            if split.declared(task.rows):
+                spread.tell(task.rows)
+            else:
+                parts = _split_by_what_is_read(task, templates, path, held_out=mixture.held_out)
         if not parts["train"]:
             raise ValueError(f"task {task.name!r}: {task.rows.uri!r} gives no training rows")
         spooled.append(
@@ -102,6 +113,33 @@ def spool(
             )
         )
     return spooled
+
+
+def _split_by_what_is_read(
+    task: PromptedTask,
+    templates: Sequence[prompts.Template],
+    path: Path,
+    *,
+    held_out: float,
+) -> dict[Part, list[str]]:
+    """The spool anew, by all that the task's templates read; the keys of each part."""
+    columns = split.columns_read(
+        text for each in templates for text in (each.jinja, each.answer_choices or "")
+    )
+    spread = split.Spread()
+    parts: dict[Part, list[str]] = {"train": [], "held_out": []}
+    aside = path.with_suffix(".aside")
+    with path.open(encoding="utf-8") as old, aside.open("w", encoding="utf-8") as new:
+        for line in old:
+            _, key, row = line.split("\t", 2)
+            read = split.read_key(typed_rows.loads(row), columns)
+            spread.add(read)
+            part: Part = "held_out" if split.share(read, salt="held_out") < held_out else "train"
+            parts[part].append(key)
+            new.write(f"{part}\t{key}\t{row}")
+    aside.replace(path)
+    spread.tell(task.rows)
+    return parts
 
 
 def rendered(

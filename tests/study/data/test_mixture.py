@@ -1,8 +1,12 @@
+import datetime
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from study import prompts
@@ -185,6 +189,85 @@ def test_held_out_rows_are_never_trained_on(tmp_path, access):
     assert 5 < len(sides[1]) < 35
     assert opened.held_out.rates.tolist() == [1.0]
     assert summary["held_out"]["examples"] == len(sides[1])
+
+
+def sides(opened):
+    """(prompt, answer) of each part."""
+    decode = opened.tokenizer.decode
+    return [
+        [tuple(map(decode, part.example(i))) for i in range(part.num_examples)]
+        for part in (opened.train, opened.held_out)
+    ]
+
+
+def test_rows_that_say_the_same_are_never_on_both_sides(tmp_path, access):
+    """Whatever a data set numbers its rows with, and whichever task they come by."""
+    rows = [
+        {"text": f"film {n} was seen", "label": n % 2, name: i, "ref": f"{name}-{i}"}
+        for i, name in enumerate(("idx", "row", "n", "Unnamed: 0"))
+        for n in range(50)
+    ]
+    other = [{"text": row["text"], "label": row["label"]} for row in rows[:50]]
+    opened, _ = build(
+        tmp_path,
+        access,
+        task(tmp_path, rows=rows, names=("ranked",)),
+        task(tmp_path, name="other", rows=other, names=("ranked",)),
+        held_out=0.3,
+    )
+    train, held = sides(opened)
+    assert not set(train) & set(held)
+    assert len(train) + len(held) == 250
+    assert len(held) > 25
+
+
+def test_a_data_set_whose_texts_are_all_one_is_split_by_what_its_templates_read(
+    tmp_path, access, capfd
+):
+    adding = TEMPLATES.replace("{{text}} Good or bad?", "{{text}} {{a}}")
+    rows = [{"text": "Add one.", "a": n % 100, "label": n % 2, "n": n} for n in range(300)]
+    opened, _ = build(
+        tmp_path,
+        access,
+        task(tmp_path, rows=rows, templates=adding, names=("ranked",)),
+        held_out=0.3,
+    )
+    train, held = sides(opened)
+    assert not set(train) & set(held)
+    assert len(train) + len(held) == 300
+    assert len(held) > 30
+    assert capfd.readouterr().err == ""
+
+
+def test_a_data_set_that_says_one_thing_is_said_aloud(tmp_path, access, capfd):
+    rows = [{"text": "The same, again.", "label": n % 2, "n": n} for n in range(60)]
+    opened, _ = build(tmp_path, access, task(tmp_path, rows=rows, names=("ranked",)), held_out=0.3)
+    train, held = sides(opened)
+    assert not set(train) & set(held)
+    assert "its 60 rows say 2 different things" in capfd.readouterr().err
+
+
+def test_rows_wait_as_they_are(tmp_path, access):
+    """Dates, bytes, NaN and tuples are in training what they are in scoring."""
+    day = datetime.datetime(2020, 1, 1, 12)
+    values = {"text": ["a b"], "label": [0], "day": [day], "raw": [b"x"], "x": [float("nan")]}
+    pq.write_table(pa.table(values), tmp_path / "a.parquet")
+    raw = (tmp_path / "a.parquet").read_bytes()
+    rows = Source(
+        uri="file://a.parquet",
+        digest=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+        text_field="",
+        where=(),
+        part=None,
+    )
+    asked = replace(task(tmp_path), rows=rows)
+    mixed = Mixture(tasks=(asked,), cap=10, held_out=0.0)
+    (spooled,) = mixture.spool(mixed, tmp_path / "spool", access=access)
+    ((key, row),) = spooled.rows("train")
+    (source_row,) = sources.rows(rows, access=access)
+    assert repr(row) == repr(source_row)
+    assert (row["day"], row["raw"]) == (day, b"x")
+    assert key == sources.row_key(source_row)
 
 
 def test_within_counts_and_never_cuts(tmp_path, access):

@@ -263,4 +263,5 @@ def _skipped(error: BaseException) -> Skipped:
             reason = "limit"
         case _:
             reason = "error"
-    return Skipped(reason=reason, detail=f"{type(error).__name__}: {error}")
+    told = f"{error}" if reason in ("missing", "unlabelled") else f"{type(error).__name__}: {error}"
+    return Skipped(reason=reason, detail=told)

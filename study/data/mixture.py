@@ -6,6 +6,10 @@ training rows under k templates gives each of them `cap // k` rows where n > cap
 tasks are sampled in proportion to those numbers. A template that does not apply to every row keeps
 its rate.
 
+A row that lacks what a template reads is left out of that template and counted by reason, as in a
+suite; a template that every row of a data set lacks something for is refused. An answer need not be
+one of a template's choices: finetuning on free answers is what some of them are for.
+
 Nothing is cut: shards hold examples of any length, and `ExampleShards.within` leaves out, and
 counts, what exceeds a run's limits.
 """
@@ -16,9 +20,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from study import prompts
 from study.data import sources
@@ -52,13 +56,15 @@ class Spooled:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
 
-    def rows(self, part: Part) -> Iterator[tuple[str, Row]]:
-        """(key, row) of one part, in the source's order: that of `keys`."""
+    def rows(self, part: Part) -> Iterator[tuple[int, str, Row]]:
+        """(number in the source from 1, key, row) of one part, in the source's order: that of
+        `keys`.
+        """
         with self.path.open(encoding="utf-8") as file:
-            for line in file:
+            for number, line in enumerate(file, start=1):
                 where, key, row = json.loads(line)
                 if where == part:
-                    yield key, row
+                    yield number, key, row
 
     def keys(self, part: Part) -> tuple[str, ...]:
         return self.train if part == "train" else self.held_out
@@ -89,7 +95,7 @@ def spool(
                 held = sources.share(key, salt="held_out") < mixture.held_out
                 part: Part = "held_out" if held else "train"
                 parts[part].append(key)
-                file.write(json.dumps([part, key, row], default=sources.plain) + "\n")
+                file.write(json.dumps([part, key, row], default=_kept) + "\n")
         if not parts["train"]:
             raise ValueError(f"task {task.name!r}: {task.rows.uri!r} gives no training rows")
         spooled.append(
@@ -104,6 +110,11 @@ def spool(
     return spooled
 
 
+def _kept(value: Any) -> Any:
+    """As in the row's key, but for bytes: no template may print their digits."""
+    return None if isinstance(value, bytes) else sources.plain(value)
+
+
 def rendered(
     task: Spooled, template: prompts.Template, *, part: Part, cap: int
 ) -> Iterator[prompts.Rendered | prompts.Skipped]:
@@ -111,9 +122,17 @@ def rendered(
     keys = task.keys(part)
     number = template_rows(len(keys), templates=len(task.templates), cap=cap)
     chosen = _chosen(keys, number, salt=template.id)
-    for position, (key, row) in enumerate(task.rows(part)):
-        if position in chosen:
-            yield template.outcome(row, key=key)
+    for position, (at, key, row) in enumerate(task.rows(part)):
+        if position not in chosen:
+            continue
+        where = f"{task.task.rows.uri}, row {at}"
+        try:
+            outcome = template.outcome(row, key=key)
+        except ValueError as error:
+            raise ValueError(f"task {task.task.name!r}: {where}: {error}") from error
+        if isinstance(outcome, prompts.Skipped):
+            outcome = replace(outcome, detail=f"{where}: {outcome.detail}")
+        yield outcome
 
 
 def _chosen(keys: Sequence[str], number: int, *, salt: str) -> Container[int]:
@@ -190,6 +209,8 @@ def _tokenised(
         entry["rows"] += 1
         if isinstance(outcome, prompts.Skipped):
             skipped[outcome.reason] += 1
+            if outcome.reason != "not_applicable":
+                entry.setdefault("skipped_first", {}).setdefault(outcome.reason, outcome.detail)
             continue
         batch.append(outcome)
         if len(batch) == BATCH:
@@ -222,5 +243,23 @@ def _refuse_empty(tasks: Sequence[Spooled], account: Sequence[dict]) -> None:
             reasons = sum((Counter(entry["skipped"]) for entry in entries), Counter())
             raise ValueError(
                 f"task {task.task.name!r}: no template applies to any row; skipped: "
-                f"{dict(reasons) or 'nothing was read'}"
+                f"{dict(reasons) or 'nothing was read'}{_first(entries)}"
             )
+        for entry in entries:
+            # all of a hidden split, where another template reads no label
+            lacking = {"missing", "unlabelled"} & entry["skipped"].keys()
+            if lacking and entry["skipped"].keys() <= {"missing", "unlabelled", "not_applicable"}:
+                if not entry["examples"]:
+                    raise ValueError(
+                        f"{entry['task']!r} keeps no row; skipped: {entry['skipped']}"
+                        f"{_first([entry])}; legal: rows with labels (a train split), or "
+                        "template_names without it"
+                    )
+
+
+def _first(entries: Sequence[dict]) -> str:
+    """The first row that was skipped for each reason."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        found = entry.get("skipped_first", {}) | found
+    return f"; first: {'; '.join(found.values())}" if found else ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,6 +109,8 @@ class Template:
             return self._without_answer(row)
         if any(map(is_blank, choices or ())):
             return Skipped(reason="empty", detail="a choice without text")
+        if is_no_label(targets) and self._answers_no_label(row, targets, choices):
+            return Skipped(reason="unlabelled", detail=f"the answer is {targets!r}: no label")
         return Rendered(inputs=inputs, targets=targets)
 
     def choices(self, row: Row, *, key: str) -> list[str] | None:
@@ -136,6 +139,13 @@ class Template:
     @property
     def _known(self) -> frozenset[str]:
         return sandbox.known_columns(self.jinja, self.answer_choices or "")
+
+    def _answers_no_label(self, row: Row, targets: str, choices: list[str] | None) -> bool:
+        """Whether the answer -1 is a label's and no text's: a number, or none of the choices."""
+        numbers = (row[name] for name in row.keys() - self._known if not isinstance(row[name], str))
+        return any(map(is_no_label, numbers)) or bool(
+            choices and targets not in map(_text, choices)
+        )
 
     def _without_answer(self, row: Row) -> Skipped:
         """Templates that know what -1 means, as most of SuperGLUE's, then print no answer."""
@@ -219,10 +229,9 @@ def _template(entry: dict[str, Any]) -> Template:
     if not isinstance(jinja, str) or not isinstance(choices, str | None):
         raise ValueError("jinja and answer_choices must be text")
     for expression, is_choices in ((jinja, False), (choices or "", True)):
-        try:
+        # what the sandbox forbids is a reason of each row's
+        with suppress(SecurityError):
             sandbox.compiled(expression, choices=is_choices)
-        except SecurityError:
-            pass  # a reason of each row's, since none of it is run
     return Template(
         # some of promptsource's names end in a space
         name=str(entry["name"]).strip(),

@@ -67,6 +67,8 @@ def value_at(row: Row, path: str) -> Any:
         if not isinstance(value, dict) or name not in value:
             raise ValueError(f"no column {path!r}; columns: {', '.join(map(str, row))}")
         value = value[name]
+    if why := why_missing(value):
+        raise ValueError(f"column {path!r} is {why}")
     return value
 
 

@@ -1,7 +1,7 @@
 """jinja2's sandbox for prompt templates: bounded, seeded, and careful with what a row lacks.
 
-Owns what a template may do and how a value of its row is guarded on the way; what a missing value
-is says `study.missing`, where a template reads one `study.template_guard`.
+Owns what a template may do, and the copy of a row that it sees; what a missing value is says
+`study.missing`, where a template reads one `study.template_guard`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,17 @@ import copy
 import functools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jinja2
-from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
+from study import template_filters as filters
 from study import template_guard as guard
 from study.data.readers import Row
-from study.missing import (
-    Absent,
-    MissingError,
-    Unlabelled,
-    UnlabelledError,
-    absent,
-    is_blank,
-    is_no_label,
-    unlabelled,
-    why_missing,
-)
+from study.missing import Absent, Unlabelled, absent, is_no_label, unlabelled, why_missing
 
 # stands for a separator that the row's own text holds, until the parts are apart
 PROTECTOR = "3ed2dface8203c4c9dfb1a5dc58e41e0"
@@ -49,7 +40,7 @@ def _small(value: Any) -> None:
 
 
 # methods that take a label as it is; others would count or look up by it
-_TAKES = ("append", "extend", "format", "get", "setdefault", "update")
+_TAKES = ("append", "extend", "format", "update")
 
 
 class _Sandbox(SandboxedEnvironment):
@@ -75,12 +66,14 @@ class _Sandbox(SandboxedEnvironment):
             # methods of text only: elsewhere a large number multiplies nothing
             if isinstance(owner, str):
                 _small(value)
-            if isinstance(value, Unlabelled) and isinstance(owner, str | list | dict | tuple):
-                _ = name in _TAKES or value.refuse()
+            if isinstance(value, Absent | Unlabelled) and isinstance(owner, str | list | dict):
+                _ = name in _TAKES or bool(value)
+            if name == "join" and isinstance(value, list):
+                _ = [bool(each) for each in value if isinstance(each, Absent)]
         found = super().call(context, function, *args, **kwargs)
         if found is None and isinstance(owner, dict) and name in ("get", "pop", "setdefault"):
             return Absent(obj=owner, name=args[0])
-        return found
+        return owner if isinstance(owner, Unlabelled) and name in filters.LEAVES else found
 
 
 def _bounded(filter_function: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,7 +113,7 @@ class _Work:
 @jinja2.pass_context
 def _range(context: jinja2.runtime.Context, *bounds: int) -> range:
     """`range`, bounded over the whole rendering: nested loops multiply, and print nothing."""
-    numbers = range(*map(_bound, bounds))
+    numbers = range(*map(filters.bound, bounds))
     work = context[_WORK]
     work.done += len(numbers) + 1
     if work.done > MAX_WORK:
@@ -141,144 +134,27 @@ def _counted(context: jinja2.runtime.Context, items: Any) -> Iterator[Any]:
         yield item
 
 
-def _bound(value: Any) -> Any:
-    """A place in a list that a row gives: never below zero, which Python counts from the end."""
-    match value:
-        case Absent():
-            bool(value)
-        case Unlabelled():
-            value.refuse()
-        case bool():
-            raise UndefinedError(f"{value} is no place in a list")
-        case float() if value.is_integer():
-            # a table that held a missing number once gives all of them as fractions
-            return _bound(int(value))
-        case int() if value < 0:
-            raise UnlabelledError(f"{value} is no place in a list")
-    return value
-
-
-@jinja2.pass_environment
-def _item(environment: _Sandbox, holder: Any, place: Any) -> Any:
-    if not isinstance(holder, Mapping | Absent):
-        place = _bound(place)
-        if isinstance(holder, list | tuple | str | range) and not isinstance(place, int):
-            # a text would name a method of the list
-            raise UndefinedError(f"{place!r:.60} is no place in a list")
-    return environment.getitem(holder, place)
-
-
-def _decides(value: Any) -> Any:
-    if isinstance(value, str) and is_blank(value):
-        raise MissingError("a text without a letter decides")
-    return value
-
-
-def _compared(value: Any, others: tuple[Any, ...], answer: bool) -> Any:  # noqa: FBT001
-    """A value beside the template's own: unequal in kind would be unequal for every row."""
-    numbers = any(isinstance(each, int | float) for each in others)
-    texts = any(isinstance(each, str) and not is_blank(each) for each in others)
-    asks = any(each is None or (isinstance(each, str) and is_blank(each)) for each in others)
-    match value:
-        case Unlabelled():
-            pass
-        case str() if numbers and not texts and not is_blank(value):
-            raise UndefinedError(f"{value!r:.60} is text, compared with numbers: {others}")
-        case str() if answer and not asks:
-            return _decides(value)
-        case int() | float() if texts and not numbers:
-            raise UndefinedError(f"{value} is a number, compared with text: {others}")
-    return value
-
-
-def _answer(value: Any) -> Any:
-    match value:
-        case Unlabelled() if not isinstance(value, str) or value.column == "label":
-            value.refuse()
-        case str() if is_blank(value):
-            raise MissingError("a text without a letter in the answer")
-    return value
-
-
-def _number(convert: Callable[..., Any]) -> Callable[..., Any]:
-    """`int` and `float` without their silent 0 for what is no number."""
-
-    @functools.wraps(convert)
-    def number(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, Unlabelled) and not isinstance(value, str):
-            return value
-        if args or kwargs:
-            return convert(value, *args, **kwargs)
-        found = convert(value, None)
-        if found is None or why_missing(found):
-            raise (MissingError if is_blank(str(value)) else UndefinedError)(
-                f"{value!r:.60} is no number"
-            )
-        column = value.column if isinstance(value, Unlabelled) else str(value)
-        return unlabelled(found, column=column) if is_no_label(found) else found
-
-    return number
-
-
-def _labelled(filter_function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that makes no text and no other number of a -1 that is no label."""
-
-    @functools.wraps(filter_function)
-    def labelled(*args: Any, **kwargs: Any) -> Any:
-        for value in args[:2]:  # the first may be jinja's own
-            if isinstance(value, Unlabelled) and not isinstance(value, str):
-                value.refuse()
-        return filter_function(*args, **kwargs)
-
-    return labelled
-
-
-def _read(test: Callable[..., Any]) -> Callable[..., Any]:
-    """A test of a value that is there."""
-
-    @functools.wraps(test)
-    def read(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, Absent | Unlabelled):
-            bool(value)
-        return test(value, *args, **kwargs)
-
-    return read
-
-
-def _printed(value: Any) -> Any:
-    """What an expression prints; a template's own None and a method that was never called are no
-    text either.
-    """
-    if isinstance(value, Absent | str):
-        return value
-    if why := why_missing(value):
-        raise MissingError(f"{why} is printed")
-    if callable(value):
-        raise UndefinedError(f"{value!r:.60} is printed: a field that the row lacks")
-    return value
-
-
 def _environment() -> _Sandbox:
-    environment = _Sandbox(undefined=Absent, autoescape=False, finalize=_printed)
+    environment = _Sandbox(undefined=Absent, autoescape=False, finalize=filters.printed)
     for name in ("center", "indent", "format", "batch", "slice", "wordwrap"):
         environment.filters[name] = _bounded(environment.filters[name])
     for name in environment.filters.keys() - {"default", "d", "int", "float"}:
-        environment.filters[name] = _labelled(environment.filters[name])
+        environment.filters[name] = filters.labelled(environment.filters[name])
     for name in ("int", "float"):
-        environment.filters[name] = _number(environment.filters[name])
+        environment.filters[name] = filters.number(environment.filters[name])
     for name in environment.tests.keys() - {"defined", "undefined", "none", "filter", "test"}:
-        environment.tests[name] = _read(environment.tests[name])
+        environment.tests[name] = filters.read(environment.tests[name])
     environment.tests["none"] = lambda value: value is None or isinstance(value, Absent)
     environment.filters["most_frequent"] = _most_frequent
     environment.filters["choice"] = environment.filters["random"] = _choice
     environment.filters |= {
         guard.LOOP: _counted,
-        guard.ITEM: _item,
-        guard.BOUND: _bound,
+        guard.ITEM: filters.item,
+        guard.BOUND: filters.bound,
         guard.ASKED: lambda value: not isinstance(value, Absent) and bool(value),
-        guard.DECIDES: _decides,
-        guard.COMPARED: _compared,
-        guard.ANSWER: _answer,
+        guard.DECIDES: filters.decides,
+        guard.COMPARED: filters.compared,
+        guard.ANSWER: filters.answer,
     }
     # lipsum draws from the process's own random state
     del environment.globals["lipsum"]

@@ -1,7 +1,7 @@
 """Where a template reads its row, found in its syntax tree before it is compiled.
 
 Owns the filters that are put in, by name: places in lists are looked at before they are used, and a
-test for a value is told from a decision by it. What they do is `study.sandbox`'s affair.
+test for a value is told from a decision by it. What they do is `study.template_filters`' affair.
 
     {% if hint %}Hint: {{hint}}{% endif %}      asks whether there is something to print
     {% if label %}Yes{% else %}No{% endif %}    decides, so a row without a label is skipped
@@ -97,12 +97,12 @@ class _Guard:
                 self.children(node)
         return node
 
-    def _printed(self, node: nodes.Expr) -> nodes.Expr:
+    def _printed(self, node: Any) -> Any:
         of_row = self._is_of_row(node)
         node = self._any(node)
         return _filter(node, ANSWER) if of_row and self._answer and not self._choices else node
 
-    def _if(self, node: nodes.If, *, last: bool) -> None:
+    def _if(self, node: Any, *, last: bool) -> None:
         inside = any(SEPARATOR in each.data for each in node.find_all(nodes.TemplateData))
         asks = (last or not self._answer) and not inside and self._asks(node.test, *node.body)
         test = self._any(node.test)
@@ -119,7 +119,7 @@ class _Guard:
             after, self._answer = after or self._answer, before
         self._answer = after
 
-    def _asks(self, test: nodes.Expr, *body: nodes.Node) -> bool:
+    def _asks(self, test: Any, *body: nodes.Node) -> bool:
         """Whether the body uses the value that is tested, and sets nothing by it."""
         found = [each for part in body for each in (part, *part.find_all(nodes.Node))]
         return (
@@ -128,7 +128,7 @@ class _Guard:
             and not any(isinstance(each, _SET) for each in found)
         )
 
-    def _decision(self, test: nodes.Expr) -> nodes.Expr:
+    def _decision(self, test: Any) -> Any:
         return _filter(test, DECIDES) if self._answer and self._is_of_row(test) else test
 
     def _is_of_row(self, node: nodes.Node) -> bool:
@@ -142,7 +142,10 @@ class _Guard:
     def _compare(self, node: nodes.Compare) -> nodes.Compare:
         sides = [node.expr, *(each.expr for each in node.ops)]
         others = tuple(
-            item for each in sides if (found := _constant(each)) is not _NONE for item in _items(found)
+            item
+            for each in sides
+            if (found := _constant(each)) is not _NONE
+            for item in _items(found)
         )
         of_row = [self._is_of_row(_bare(each)) for each in sides]
         self.children(node)
@@ -169,7 +172,7 @@ class _Guard:
         return _filter(node.node, ITEM, node.arg)
 
 
-def _filter(node: nodes.Expr, name: str, *args: nodes.Expr) -> nodes.Filter:
+def _filter(node: Any, name: str, *args: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
 
 

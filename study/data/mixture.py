@@ -248,13 +248,13 @@ def _refuse_empty(tasks: Sequence[Spooled], account: Sequence[dict]) -> None:
         for entry in entries:
             # all of a hidden split, where another template reads no label
             lacking = {"missing", "unlabelled"} & entry["skipped"].keys()
-            if lacking and entry["skipped"].keys() <= {"missing", "unlabelled", "not_applicable"}:
-                if not entry["examples"]:
-                    raise ValueError(
-                        f"{entry['task']!r} keeps no row; skipped: {entry['skipped']}"
-                        f"{_first([entry])}; legal: rows with labels (a train split), or "
-                        "template_names without it"
-                    )
+            other = entry["skipped"].keys() - {"missing", "unlabelled", "not_applicable"}
+            if lacking and not other and not entry["examples"]:
+                raise ValueError(
+                    f"{entry['task']!r} keeps no row; skipped: {entry['skipped']}"
+                    f"{_first([entry])}; legal: rows with labels (a train split), or "
+                    "template_names without it"
+                )
 
 
 def _first(entries: Sequence[dict]) -> str:

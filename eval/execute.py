@@ -216,6 +216,7 @@ def _account(
                 "metric": each.task.metric,
                 "items": len(each.items),
                 "skipped": each.skipped,
+                "skipped_first": each.first,
                 "twins": each.twins,
                 "chance_of_choices": suites.chance_of(each),
                 "lm_eval": _numbers(results["results"][each.name]),

@@ -33,6 +33,7 @@ from study.data.mixture import Progress
 from study.data.shards import TokenShards, write_shards
 from study.data.sources import Access
 from study.data.tokenizer import Tokenizer
+from study.missing import is_blank
 from study.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
 
 BATCH = 512
@@ -207,7 +208,7 @@ def _counted(documents: Iterator[_Document], account: dict) -> Iterator[str]:
     """
     seen: set[bytes] = set()
     for document in documents:
-        if not document.text.strip():
+        if is_blank(document.text):
             account["empty"] += 1
             continue
         short = bytes.fromhex(document.key[:32])

@@ -6,6 +6,10 @@ training rows under k templates gives each of them `cap // k` rows where n > cap
 tasks are sampled in proportion to those numbers. A template that does not apply to every row keeps
 its rate.
 
+A row that lacks what a template reads is left out of that template and counted by reason, as in a
+suite; a template that every row of a data set lacks something for is refused. An answer need not be
+one of a template's choices: finetuning on free answers is what some of them are for.
+
 Nothing is cut: shards hold examples of any length, and `ExampleShards.within` leaves out, and
 counts, what exceeds a run's limits.
 """
@@ -15,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +47,8 @@ def template_rows(rows: int, *, templates: int, cap: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spooled:
-    """The rows of one prompted task, read once and kept in a file: part, key and row a line."""
+    """The rows of one prompted task, read once and kept in a file: part, number, key and row a
+    line."""
 
     task: PromptedTask
     templates: tuple[prompts.Template, ...]
@@ -51,13 +56,15 @@ class Spooled:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
 
-    def rows(self, part: Part) -> Iterator[tuple[str, Row]]:
-        """(key, row) of one part, in the source's order: that of `keys`."""
+    def rows(self, part: Part) -> Iterator[tuple[int, str, Row]]:
+        """(number in the source from 1, key, row) of one part, in the source's order: that of
+        `keys`.
+        """
         with self.path.open(encoding="utf-8") as file:
             for line in file:
-                where, key, row = line.split("\t", 2)
+                where, number, key, row = line.split("\t", 3)
                 if where == part:
-                    yield key, typed_rows.loads(row)
+                    yield int(number), key, typed_rows.loads(row)
 
     def keys(self, part: Part) -> tuple[str, ...]:
         return self.train if part == "train" else self.held_out
@@ -95,7 +102,7 @@ def spool(
                 held = split.share(said, salt="held_out") < mixture.held_out
                 part: Part = "held_out" if held else "train"
                 parts[part].append(key)
-                file.write(f"{part}\t{key}\t{line}\n")
+                file.write(f"{part}\t{number}\t{key}\t{line}\n")
         if mixture.held_out and spread.is_coarse:
             if split.declared(task.rows):
                 spread.tell(task.rows)
@@ -131,12 +138,12 @@ def _split_by_what_is_read(
     aside = path.with_suffix(".aside")
     with path.open(encoding="utf-8") as old, aside.open("w", encoding="utf-8") as new:
         for line in old:
-            _, key, row = line.split("\t", 2)
+            _, number, key, row = line.split("\t", 3)
             read = split.read_key(typed_rows.loads(row), columns)
             spread.add(read)
             part: Part = "held_out" if split.share(read, salt="held_out") < held_out else "train"
             parts[part].append(key)
-            new.write(f"{part}\t{key}\t{row}")
+            new.write(f"{part}\t{number}\t{key}\t{row}")
     aside.replace(path)
     spread.tell(task.rows)
     return parts
@@ -149,9 +156,17 @@ def rendered(
     keys = task.keys(part)
     number = template_rows(len(keys), templates=len(task.templates), cap=cap)
     chosen = _chosen(keys, number, salt=template.id)
-    for position, (key, row) in enumerate(task.rows(part)):
-        if position in chosen:
-            yield template.outcome(row, key=key)
+    for position, (at, key, row) in enumerate(task.rows(part)):
+        if position not in chosen:
+            continue
+        where = f"{task.task.rows.uri}, row {at}"
+        try:
+            outcome = template.outcome(row, key=key)
+        except ValueError as error:
+            raise ValueError(f"task {task.task.name!r}: {where}: {error}") from error
+        if isinstance(outcome, prompts.Skipped):
+            outcome = replace(outcome, detail=f"{where}: {outcome.detail}")
+        yield outcome
 
 
 def _chosen(keys: Sequence[str], number: int, *, salt: str) -> Container[int]:
@@ -228,6 +243,8 @@ def _tokenised(
         entry["rows"] += 1
         if isinstance(outcome, prompts.Skipped):
             skipped[outcome.reason] += 1
+            if outcome.reason != "not_applicable":
+                entry.setdefault("skipped_first", {}).setdefault(outcome.reason, outcome.detail)
             continue
         batch.append(outcome)
         if len(batch) == BATCH:
@@ -260,5 +277,23 @@ def _refuse_empty(tasks: Sequence[Spooled], account: Sequence[dict]) -> None:
             reasons = sum((Counter(entry["skipped"]) for entry in entries), Counter())
             raise ValueError(
                 f"task {task.task.name!r}: no template applies to any row; skipped: "
-                f"{dict(reasons) or 'nothing was read'}"
+                f"{dict(reasons) or 'nothing was read'}{_first(entries)}"
             )
+        for entry in entries:
+            # all of a hidden split, where another template reads no label
+            lacking = {"missing", "unlabelled"} & entry["skipped"].keys()
+            other = entry["skipped"].keys() - {"missing", "unlabelled", "not_applicable"}
+            if lacking and not other and not entry["examples"]:
+                raise ValueError(
+                    f"{entry['task']!r} keeps no row; skipped: {entry['skipped']}"
+                    f"{_first([entry])}; legal: rows with labels (a train split), or "
+                    "template_names without it"
+                )
+
+
+def _first(entries: Sequence[dict]) -> str:
+    """The first row that was skipped for each reason."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        found = entry.get("skipped_first", {}) | found
+    return f"; first: {'; '.join(found.values())}" if found else ""

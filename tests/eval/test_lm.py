@@ -276,6 +276,52 @@ def test_choices_that_cannot_be_ranked_are_skipped(suite, tmp_path, end):
     assert built.skipped == {"answer not among the choices": 2}
 
 
+def test_rows_that_lack_something_are_left_out_and_counted_by_reason(suite, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lacking = [
+        {"question": "is it", "label": 1.0, "kind": "asked"},
+        {"question": None, "label": 0, "kind": "asked"},
+        {"question": "is it", "label": -1, "kind": "asked"},
+        {"question": "is it", "label": float("nan"), "kind": "asked"},
+        {"question": "is it", "label": True, "kind": "asked"},
+        {"question": "is it", "kind": "asked"},
+        {"question": "\u200b", "label": 0, "kind": ""},
+    ]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in lacking))
+    rank, greedy, rolling = suite.tasks
+    prose = tmp_path / "prose.jsonl"
+    prose.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("a", " ", "\ufeff")))
+    suite = replace(
+        suite,
+        tasks=(
+            replace(rank, rows=file_source(rows)),
+            replace(greedy, rows=file_source(rows)),
+            replace(rolling, rows=file_source(prose, text_field="text")),
+        ),
+    )
+    access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
+    one, two, three = suites.build(suite, access=access)
+    for built in (one, two):
+        assert [item.index for item in built.items] == [0, 6]
+        assert built.skipped == {"missing": 2, "unlabelled": 1, "undefined": 2}
+        assert built.first["missing"] == "row 2: 'question' is null"
+        assert built.first["unlabelled"] == "row 3: 'label' is -1: no label"
+    assert [item.gold for item in one.items] == [1, 0]
+    assert three.skipped == {"empty": 2}
+
+
+@pytest.mark.parametrize("choices", ["a b|||a  b", "a b|||a\u00a0b", "a||| a "])
+def test_choices_that_differ_in_spaces_alone_are_equal(suite, tmp_path, choices):
+    path = tmp_path / "templates.yaml"
+    form = yaml.safe_load(path.read_text())
+    form["templates"]["0"]["answer_choices"] = choices
+    path.write_text(yaml.safe_dump(form))
+    task = replace(suite.tasks[0], templates=file_source(path))
+    access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
+    with pytest.raises(ValueError, match="choices empty or equal': 4"):
+        suites.build(replace(suite, tasks=(task,)), access=access)
+
+
 @pytest.mark.slow
 def test_lm_evals_own_command_line(tokenizer, tmp_path, monkeypatch):
     """`study lm-eval` on an exported directory and a task of lm-eval's own YAML."""

@@ -307,6 +307,126 @@ def test_a_task_without_any_example_names_the_reasons(tmp_path, access):
         build(tmp_path, access, only)
 
 
+NLI = """
+dataset: nli
+templates:
+  one: !Template
+    answer_choices: yes ||| no
+    id: one
+    jinja: '{{text}} True? ||| {{ answer_choices[gold] }}'
+    metadata: !TemplateMetadata {}
+    name: ranked
+    reference: ''
+  two: !Template
+    answer_choices: null
+    id: two
+    jinja: '{{text}} Continue. ||| {{more}}'
+    metadata: !TemplateMetadata {}
+    name: free
+    reference: ''
+  three: !Template
+    answer_choices: yes ||| no
+    id: three
+    jinja: '{{text}} So? ||| {% if gold == 0 %}yes{% else %}no{% endif %}'
+    metadata: !TemplateMetadata {}
+    name: decided
+    reference: ''
+"""
+# the row number is its place in the file, of which a filter may leave some out
+GOLD = [
+    {"text": "a", "more": "b", "gold": 0},
+    {"text": "c", "more": "d", "gold": -1},
+    {"text": "e", "more": None, "gold": 1},
+    {"text": "g", "more": float("nan"), "gold": None},
+    {"text": "i", "more": "\u200b", "gold": 1.0},
+    {"text": "k", "more": "l"},
+]
+
+
+def pairs(opened):
+    """{template: its (prompt, answer) pairs}, as text."""
+    found = {}
+    for index in range(opened.train.num_examples):
+        inputs, targets = map(opened.tokenizer.decode, opened.train.example(index))
+        task = opened.train.tasks[opened.train.task(index)].partition("/")[2]
+        found.setdefault(task, []).append((inputs, targets.removesuffix("</s>").strip()))
+    return found
+
+
+def test_rows_that_lack_something_are_left_out_and_counted_by_reason(tmp_path, access):
+    opened, summary = build(tmp_path, access, task(tmp_path, rows=GOLD, templates=NLI))
+    assert pairs(opened) == {
+        "ranked": [("a True?", "yes"), ("e True?", "no"), ("i True?", "no")],
+        "decided": [("a So?", "yes"), ("e So?", "no"), ("i So?", "no")],
+        "free": [("a Continue.", "b"), ("c Continue.", "d"), ("k Continue.", "l")],
+    }
+    account = {each["task"]: each for each in summary["train"]["tasks"]}
+    lacking = {"unlabelled": 1, "missing": 1, "undefined": 1}
+    for name in ("films/ranked", "films/decided"):
+        assert account[name]["skipped"] == lacking
+        assert account[name]["examples"] == 3
+    assert account["films/free"]["skipped"] == {"missing": 3}
+    assert account["films/free"]["skipped_first"] == {
+        "missing": "file://films.jsonl, row 3: 'more' is null"
+    }
+    assert account["films/ranked"]["skipped_first"] == {
+        "unlabelled": "file://films.jsonl, row 2: 'gold' is -1: no label",
+        "missing": "file://films.jsonl, row 4: 'gold' is null",
+        "undefined": "file://films.jsonl, row 6: UndefinedError: 'gold' is undefined",
+    }
+
+
+@pytest.mark.parametrize(("value", "reason"), [(-1, "unlabelled"), (None, "missing")])
+def test_a_hidden_split_is_refused_though_another_template_reads_no_label(
+    tmp_path, access, value, reason
+):
+    rows = [{"text": f"t{n}", "more": "m", "gold": value} for n in range(4)]
+    one = task(tmp_path, rows=rows, templates=NLI, names=("free", "ranked"))
+    match = rf"'films/ranked' keeps no row; .*'{reason}': 4.*file://films\.jsonl, row 1: 'gold'"
+    with pytest.raises(ValueError, match=match):
+        build(tmp_path, access, one)
+    only = task(tmp_path, rows=rows, templates=NLI, names=("ranked",))
+    with pytest.raises(ValueError, match=r"no template applies.*row 1: 'gold' is"):
+        build(tmp_path, access, only)
+
+
+def test_bytes_of_a_table_are_no_text(tmp_path, access):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        pa.table({"text": [b"raw", None, b"raw"], "more": ["a", "b", None], "gold": [0, 1, 1]}),
+        tmp_path / "rows.parquet",
+    )
+    digest = hashlib.sha256((tmp_path / "rows.parquet").read_bytes()).hexdigest()
+    rows = Source(
+        uri="file://rows.parquet", digest=f"sha256:{digest}", text_field="", where=(), part=None
+    )
+    made = PromptedTask(
+        name="films", rows=rows, templates=written(tmp_path, "t.yaml", NLI), template_names=()
+    )
+    with pytest.raises(ValueError, match=r"no template applies.*'missing': 9"):
+        build(tmp_path, access, made)
+
+
+def test_a_reserved_column_names_source_and_row(tmp_path, access):
+    rows = [{"text": "a", "gold": 0}, {"text": "a", "gold": 0, "answer_choices": ["x"]}]
+    one = task(tmp_path, rows=rows, templates=NLI, names=("ranked",))
+    with pytest.raises(
+        ValueError, match=r"'films': file://films\.jsonl, row 2: .*'answer_choices'"
+    ):
+        build(tmp_path, access, one)
+
+
+def test_an_answer_need_not_be_a_choice(tmp_path, access):
+    """As in promptsource's: `Show choices and generate answer` of SocialIQA and others."""
+    free = NLI.replace("{{ answer_choices[gold] }}", "It is {{ answer_choices[gold] }}.")
+    opened, _ = build(
+        tmp_path, access, task(tmp_path, rows=GOLD, templates=free, names=("ranked",))
+    )
+    assert pairs(opened)["ranked"][0] == ("a True?", "It is yes.")
+
+
 def test_a_task_without_rows(tmp_path, access):
     none = task(tmp_path, where=(("label", "7"),))
     with pytest.raises(ValueError, match="gives no training rows"):

@@ -2,10 +2,11 @@
 transformers knows, with its own tokenizer, special tokens and limits.
 
 Owns loading (safetensors only, local files only, no code of the checkpoint is run) and the passes
-of such a model; what it is tried on first is `eval.tried`'s. It is called as its authors call it: a causal model with no mask and padding on the
-right, which it cannot see; an encoder with a mask. Contexts that are read once have equal lengths,
-so that no position and no mask has to be told. A model whose cache is not keys and values alone
-(windows, state spaces) reads the context anew for every target.
+of such a model; what it is tried on first is `eval.tried`'s. It is called as its authors call it: a
+causal model with no mask and padding on the right, which it cannot see; an encoder with a mask.
+Contexts that are read once have equal lengths, so that no position and no mask has to be told. A
+model whose cache is not keys and values alone (windows, state spaces) reads the context anew for
+every target.
 
 Axes: N wanted positions, V vocabulary. States are logits here, since what lies between a model's
 last states and its logits is its own.

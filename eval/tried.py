@@ -19,7 +19,7 @@ from torch import Tensor
 from study.weight_files import Stored
 
 LENGTH = 12
-ROUNDING = 1024
+ROUNDING = 256
 """Units in the last place of the largest logit by which what may not move does move: other shapes
 and other tokens are summed in another order."""
 _TRIANGLE = re.compile(r"(attn|attention)\.(bias|causal_mask)$")

@@ -117,7 +117,8 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
     for file in weight_files(directory):
         try:
             with safe_open(file, framework="np") as content:
-                for name in content.keys():
+                names: list[str] = content.keys()
+                for name in names:
                     if name in found:
                         raise ValueError(f"{name} lies in {found[name].file} and in {file}")
                     part = content.get_slice(name)

@@ -43,6 +43,7 @@ from study.store import (
     publish_directory,
     verify,
 )
+from study.weight_files import PRECISION
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -92,6 +93,8 @@ def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation)
         "scorer": SCORER_VERSION,
         "max_length": opened.subject.max_length,
     }
+    if opened.was_as_stored:  # those numbers were others, and are not to be found
+        form["precision"] = PRECISION
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
 
@@ -180,6 +183,9 @@ def _check(run: External, *, execution: Execution) -> dict[str, Any]:
         "kind": "External",
         "weights": opened.weights,
         "tokenizer": opened.tokenizer.digest,
+        "precision": PRECISION,
+        "stored": list(opened.stored),
+        "left_out": list(opened.left_out),
         # the scoring protocol asks for less than a torch module
         "parameters": sum(each.numel() for each in opened.subject.model.parameters()),  # type: ignore[attr-defined]
         "files": sorted(path.name for path in directory.iterdir() if path.is_file()),
@@ -200,6 +206,8 @@ def _account(
         "scorer_version": SCORER_VERSION,
         "forward_positions": asdict(opened.subject.work),
         "max_length": opened.subject.max_length,
+        "precision": PRECISION,
+        "stored": list(opened.stored),
         "digests": {
             "weights": opened.weights,
             "tokenizer": opened.tokenizer.digest,

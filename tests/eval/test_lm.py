@@ -1,7 +1,6 @@
 """lm-eval over the study's models: offline tasks with accuracies worked out by hand."""
 
 import hashlib
-import itertools
 import json
 import math
 import sys
@@ -48,23 +47,6 @@ class Unigram(torch.nn.Module):
 
     def logits(self, hidden):
         return self.table.expand(*hidden.shape[:-1], -1)
-
-
-class Chain(torch.nn.Module):
-    """A bigram model: token t is followed by `after[t]`."""
-
-    def __init__(self, after, size):
-        super().__init__()
-        self.after, self.size = after, size
-
-    def hidden(self, batch):
-        return batch.tokens[..., None].float()
-
-    def logits(self, hidden):
-        wanted = torch.tensor([self.after.get(int(t), 1) for t in hidden[..., 0].flatten()])
-        return 10.0 * torch.nn.functional.one_hot(wanted, self.size).reshape(
-            *hidden.shape[:-1], self.size
-        )
 
 
 @pytest.fixture(scope="module")
@@ -216,21 +198,6 @@ def test_spaces_move_to_the_continuation(tokenizer):
         [request("loglikelihood", "is it ", "yes"), request("loglikelihood", "is it", " yes")]
     )
     assert moved == plain
-
-
-def test_generate_until(tokenizer):
-    words = [tokenizer.encode(f" {word}")[0] for word in ("it", "yes", "no", "said")]
-    chain = Chain(dict(itertools.pairwise(words)), tokenizer.vocab_size)
-    lm = lm_of(chain, tokenizer)
-
-    def generate(**options):
-        return lm.generate_until([request("generate_until", " it", options)])[0]
-
-    assert generate(until=[]) == " yes no said"
-    assert generate(until=[" no"]) == " yes"
-    assert generate(until=[], max_gen_toks=2) == " yes no"
-    with pytest.raises(ValueError, match="legal: greedy"):
-        generate(until=[], do_sample=True, temperature=1.0)
 
 
 def request(kind, *args):

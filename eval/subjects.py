@@ -31,7 +31,7 @@ from study.run import (
     row_length,
     stages,
 )
-from study.store import RunDirectory, Store, corpus_path
+from study.store import RunDirectory, Store, corpus_path, loud
 
 BATCH_TOKENS = 16_384
 EXTERNAL_LENGTH = 1024
@@ -200,11 +200,9 @@ def _open(
             )
             length = foreign.longest(model.model.config, directory, default=EXTERNAL_LENGTH)
             size = model.model.get_input_embeddings().weight.shape[0]
-    if tokenizer.vocab_size > size:
-        raise ValueError(
-            f"{directory} has {size} embeddings, but its tokenizer has {tokenizer.vocab_size} "
-            "entries; a score would read past the end"
-        )
+    _check_rows(directory, tokenizer=tokenizer, ids=ids, size=size)
+    for cure in tokenizer.trial.cures:
+        loud(f"{directory}: {cure}")
     return Opened(
         subject=Subject(
             model=model,
@@ -216,6 +214,21 @@ def _open(
         tokenizer=tokenizer,
         weights=weights,
     )
+
+
+def _check_rows(directory: Path, *, tokenizer: Tokenizer, ids: Ids, size: int) -> None:
+    """Every token that a text or the rule can ask for has an embedding; what can't occur needs
+    none.
+    """
+    before, after = tokenizer.trial.marks
+    named = (ids.end, ids.prefix, *before, *after)
+    over = tokenizer.beyond(size) | {f"special {own}": own for own in named if own >= size}
+    if over:
+        name, own = min(over.items(), key=lambda each: each[1])
+        raise ValueError(
+            f"{directory} has {size} embeddings, but its tokenizer gives {name!r} the id {own} "
+            f"({len(over)} such); legal: below {size}. A score would read past the end"
+        )
 
 
 def _is_ours(directory: Path) -> bool:
@@ -297,5 +310,8 @@ def _t5_tokenizer(directory: Path) -> Tokenizer:
     from eval.foreign import ForeignTokenizer
 
     own = _own_tokenizer(directory)
-    fast = Fast.from_file(str(directory / "tokenizer.json"))
-    return ForeignTokenizer(fast, end=own.eos, prefix=own.eos)
+    path = directory / "tokenizer.json"
+    try:
+        return ForeignTokenizer(Fast.from_file(str(path)), end=own.eos, prefix=own.eos)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -292,7 +292,7 @@ def _own_tokenizer(directory: Path) -> Tokenizer:
     if not path.is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
     text = path.read_text(encoding="utf-8")
-    tokenizer = extend(text, sentinels=0)
+    tokenizer = extend(text, sentinels=0, name=str(path))
     known = json.loads(text)
     for token in known.get("added_tokens") or ():
         if tokenizer._fast.token_to_id(token["content"]) != token["id"]:

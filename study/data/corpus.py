@@ -329,7 +329,8 @@ def _tokenizer(
             told = _told(texts, progress=progress)
             return tokenizers.train(told, vocab_size=vocab_size, sentinels=sentinels)
         case PretrainedTokenizer(source=source, sentinels=sentinels):
-            return tokenizers.extend(sources.text(source, access=access), sentinels=sentinels)
+            text = sources.text(source, access=access)
+            return tokenizers.extend(text, sentinels=sentinels, name=source.uri)
         case Corpus():
             assert directory is not None, "checked by build_corpus"
             return Tokenizer.load(directory / "tokenizer.json")

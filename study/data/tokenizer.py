@@ -251,23 +251,26 @@ def train(texts: Iterable[str], *, vocab_size: int, sentinels: int) -> Tokenizer
     return Tokenizer(fast)
 
 
-def extend(text: str, *, sentinels: int) -> Tokenizer:
-    """A Hugging Face `tokenizer.json` in the study's id layout.
+def extend(text: str, *, sentinels: int, name: str = "tokenizer.json") -> Tokenizer:
+    """A Hugging Face `tokenizer.json` in the study's id layout; `name` is what errors call it.
 
     Its own pad, end and sentinel tokens are used where it has them and added where it lacks them;
     the other ids keep their order. A tokenizer that has the layout already (T5's) keeps every id.
     """
-    form = json.loads(text)
-    order = sorted(_vocabulary(form).items(), key=lambda item: item[1])
-    names = [name for name, _ in order]
+    try:
+        form = json.loads(text)
+        order = sorted(_vocabulary(form).items(), key=lambda item: item[1])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{name}: not a tokenizer.json of `tokenizers` ({error!r})") from error
+    names = [each for each, _ in order]
     have = set(names)
-    pad = next((name for name in _PAD_NAMES if name in have), PAD_TOKEN)
-    end = next((name for name in _END_NAMES if name in have and name != pad), END_TOKEN)
+    pad = next((each for each in _PAD_NAMES if each in have), PAD_TOKEN)
+    end = next((each for each in _END_NAMES if each in have and each != pad), END_TOKEN)
     last = [sentinel_token(index) for index in reversed(range(sentinels))]
     moved = {pad, end, *last}
-    laid_out = [pad, end, *(name for name in names if name not in moved), *last]
+    laid_out = [pad, end, *(each for each in names if each not in moved), *last]
     _lay_out(form, laid_out, special=moved)
-    return Tokenizer.parse(json.dumps(form, ensure_ascii=False), name="tokenizer.json")
+    return Tokenizer.parse(json.dumps(form, ensure_ascii=False), name=name)
 
 
 def _vocabulary(form: dict[str, Any]) -> dict[str, int]:

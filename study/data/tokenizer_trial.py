@@ -81,9 +81,9 @@ def _tried(fast: Fast, *, controls: Iterable[int]) -> Trial:
     model: Any = fast.model
     marks = _marks(fast)
     unigram, stand_in = isinstance(model, models.Unigram), None
-    if unigram:
-        form = json.loads(fast.to_str())["model"]
-        unknown, falls_back = form["unk_id"], bool(form.get("byte_fallback"))
+    form = json.loads(fast.to_str()) if unigram else None
+    if form is not None:
+        unknown, falls_back = form["model"]["unk_id"], bool(form["model"].get("byte_fallback"))
     else:
         unknown = None if model.unk_token is None else fast.token_to_id(model.unk_token)
         falls_back = isinstance(model, models.BPE) and model.byte_fallback
@@ -99,7 +99,8 @@ def _tried(fast: Fast, *, controls: Iterable[int]) -> Trial:
             # The encoder has no pieces to spell bytes with.
             stand_in = pieces[0] if unknown is None else unknown
         gone = named.keys() | (set(BYTE_PIECES) if falls_back else set())
-        encoder = _encoder(fast, gone, unknown=unknown if stand_in is None else stand_in)
+        form = json.loads(fast.to_str()) if form is None else form
+        encoder = _encoder(fast, form, gone, unknown=unknown if stand_in is None else stand_in)
         cures.append("special tokens taken out of what text can give")
     first, second = ([_ids(encoder, each) for each in _PROBES] for _ in range(2))
     if first != second:
@@ -135,10 +136,11 @@ def _special(fast: Fast) -> dict[str, int]:
 
 def _marks(fast: Fast) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What stands before and after a text under the tokenizer's own template."""
-    bare, dressed = _ids(fast, "a"), fast.encode("a").ids
-    for at in range(len(dressed) - len(bare) + 1):
-        if bare and dressed[at : at + len(bare)] == bare:
-            return tuple(dressed[:at]), tuple(dressed[at + len(bare) :])
+    for text in _PROBES:
+        bare, dressed = _ids(fast, text), fast.encode(text).ids
+        for at in range(len(dressed) - len(bare) + 1):
+            if bare and dressed[at : at + len(bare)] == bare:
+                return tuple(dressed[:at]), tuple(dressed[at + len(bare) :])
     return (), ()
 
 
@@ -160,11 +162,10 @@ def _bytes_spelled(fast: Fast, pieces: Collection[int]) -> list[str]:
     return [known[own] for text in texts if known for own in _ids(fast, text) if own in known]
 
 
-def _encoder(fast: Fast, named: Set[str], *, unknown: int | None) -> Fast:
-    """The same tokenizer without the named entries. Where the model needs an entry all the same,
-    it is called by the one name that no text spells, the empty one.
+def _encoder(fast: Fast, form: dict[str, Any], named: Set[str], *, unknown: int | None) -> Fast:
+    """The tokenizer, whose form this is, without the named entries. Where the model needs an entry
+    all the same, it is called by the one name that no text spells, the empty one.
     """
-    form = json.loads(fast.to_str())
     model, added = form["model"], form["added_tokens"]
     if isinstance(model["vocab"], list):
         gone = named & {name for name, _ in model["vocab"]}

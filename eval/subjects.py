@@ -222,7 +222,8 @@ def _check_rows(directory: Path, *, tokenizer: Tokenizer, ids: Ids, size: int) -
     """
     before, after = tokenizer.trial.marks
     named = (ids.end, ids.prefix, *before, *after)
-    over = tokenizer.beyond(size) | {f"special {own}": own for own in named if own >= size}
+    name_of = tokenizer._fast.id_to_token
+    over = tokenizer.beyond(size) | {str(name_of(own)): own for own in named if own >= size}
     if over:
         name, own = min(over.items(), key=lambda each: each[1])
         raise ValueError(

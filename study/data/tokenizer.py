@@ -268,9 +268,22 @@ def extend(text: str, *, sentinels: int, name: str = "tokenizer.json") -> Tokeni
     end = next((each for each in _END_NAMES if each in have and each != pad), END_TOKEN)
     last = [sentinel_token(index) for index in reversed(range(sentinels))]
     moved = {pad, end, *last}
+    special = moved | (_in_templates(form.get("post_processor")) & have)
     laid_out = [pad, end, *(each for each in names if each not in moved), *last]
-    _lay_out(form, laid_out, special=moved)
+    _lay_out(form, laid_out, special=special)
     return Tokenizer.parse(json.dumps(form, ensure_ascii=False), name=name)
+
+
+def _in_templates(form: Any) -> set[str]:
+    """Names of what a post-processor puts around texts: marks, whatever the file calls them."""
+    if isinstance(form, list):
+        return set().union(*map(_in_templates, form))
+    if not isinstance(form, dict):
+        return set()
+    # BERT's and RoBERTa's, a template's, and those of a sequence
+    found = {form[key][0] for key in ("sep", "cls") if key in form}
+    found |= set(form.get("special_tokens") or ())
+    return found | _in_templates(form.get("processors"))
 
 
 def _vocabulary(form: dict[str, Any]) -> dict[str, int]:
@@ -290,10 +303,11 @@ def _lay_out(form: dict[str, Any], names: list[str], *, special: set[str]) -> No
     ids = {name: index for index, name in enumerate(names)}
     if isinstance(model["vocab"], list):
         scores = dict(model["vocab"])
+        lowest = min(scores.values(), default=0.0)  # what is new is never the better piece
         unknown = model.get("unk_id")
         if unknown is not None:
             model["unk_id"] = ids[model["vocab"][unknown][0]]
-        model["vocab"] = [[name, scores.get(name, 0.0)] for name in names]
+        model["vocab"] = [[name, scores.get(name, lowest)] for name in names]
     else:
         model["vocab"] = ids
     added = {token["content"]: token for token in form.get("added_tokens") or ()}

@@ -186,7 +186,12 @@ def _encoder(fast: Fast, form: dict[str, Any], named: Set[str], *, unknown: int 
             model["merges"] = [
                 each for each in model["merges"] if not {*each, "".join(each)} & named
             ]
-    kept = [token for token in added if token["content"] not in gone]
+    # A mark that the file does not call special would be looked for in text.
+    kept = [
+        token | {"special": token["special"] or token["content"] in named}
+        for token in added
+        if token["content"] not in gone
+    ]
     form["added_tokens"] = [added_token(name, index=0) for name in lost] + kept
     encoder = Fast.from_str(json.dumps(form))
     encoder.encode_special_tokens = True

@@ -8,20 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from lm_eval.api.instance import Instance
 from transformers import PreTrainedTokenizerFast
 
-from eval import items
+from eval import items, table
 from eval.encode import encode_pairs, marks_version
 from eval.execute import score_digest
 from eval.foreign import ForeignTokenizer
 from eval.lm import StudyLM
+from eval.panel import TaskScores
 from eval.questions import Item
 from eval.score import Ids, Subject
 from eval.subjects import open_directory
+from eval.table import Row
 from study.checkpoint import write_weights
 from study.conventions import CONVENTIONS, LM_EVAL, STUDY
 from study.data import tokenizer as tokenizers
@@ -274,3 +277,30 @@ def test_an_export_opens_with_the_tokens_of_its_corpus(make, tmp_path):
         assert found.encode_continuations([text], **after) == corpus.encode_continuations(
             [text], **after
         )
+
+
+def test_a_report_has_a_hole_where_letters_have_no_token():
+    """Of three documents one holds such letters: no figure of the other two takes its place."""
+    base = Row(
+        suite="s", size="m", cell="c", stage="before finetuning", tokens=1, task="prose",
+        role="probe", metric="rolling", unit="bits per byte", seeds=1, items=3, invalid=1,
+    )  # fmt: skip
+    nothing = np.full((1, 1, 1, 3), np.nan)
+    task = TaskScores(
+        task=None, templates=("",), correct=nothing, other=nothing, nats=nothing,
+        groups=np.arange(3), twins=False,
+        rolled=np.array([[[[-3.0, -np.inf, -2.0]]], [[[4.0, 9.0, 3.0]]]]),
+    )  # fmt: skip
+    row = table._rolling_row(base, task, 0)
+    assert row.value is None
+    assert row.hole == "letters without a token"
+    known = replace(task, rolled=np.array([[[[-3.0, -2.0, -2.0]]], [[[4.0, 3.0, 3.0]]]]))
+    assert table._rolling_row(base, known, 0).value == pytest.approx(0.7 / math.log(2))
+
+
+def test_lm_evals_own_figures_leave_out_what_is_no_number():
+    """results.json has numbers alone."""
+    from eval.execute import _numbers
+
+    found = {"bits_per_byte,none": math.inf, "acc,none": 0.5, "acc_stderr,none": 0.1}
+    assert _numbers(found) == {"acc": 0.5}

@@ -106,6 +106,20 @@ def test_other_added_tokens_stay_text_and_keep_their_ids():
         assert tokenizer.trial.encoder.token_to_id("<tag>") == tag
 
 
+def test_a_mark_that_its_file_calls_no_special_token_is_one():
+    form = json.loads(foreign.llama().to_str())
+    for token in form["added_tokens"]:
+        token["special"] = False
+    laid_out = tokenizers.extend(json.dumps(form), sentinels=2)
+    assert laid_out._fast.token_to_id("<s>") not in laid_out.encode("was <s> good")
+    assert laid_out.decode(laid_out.encode("was <s> good")) == "was <s> good"
+    # neither in the model's vocabulary nor special: the tokenizer's own file is taken as it is
+    form = json.loads(foreign.words().to_str())
+    tag = next(token for token in form["added_tokens"] if token["content"] == "<tag>")
+    marked = Tokenizer(Fast.from_str(json.dumps(form)), controls=(1, tag["id"]))
+    assert marked.encode("was <tag> good") == [3, 2, 5]
+
+
 def test_a_saved_file_is_a_plain_one(tmp_path):
     """The corpus's tokenizer.json names every token, and opens to the same tokens."""
     for make in foreign.KINDS:
@@ -203,6 +217,16 @@ def test_a_continuation_by_hand():
     assert tokens(foreign.roberta, " x", "was it?") == ["Ġ", "x"]
     assert opened(foreign.llama).encode_continuations([], after=[]) == []
     assert opened(foreign.llama).encode_continuations([""], after=["a"]) == [[]]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from([*SNIPPETS, "</s>", "\u0301", "\u3000"]), max_size=5).map("".join))
+def test_every_text_has_a_continuation(text):
+    for make in foreign.KINDS:
+        tokenizer = opened(make)
+        (own,) = tokenizer.encode_continuations([text], after=["was"])
+        assert own or not tokenizer.encode(text) or not text.strip()
+        assert not tokenizer.trial.controls & set(own)
 
 
 def test_two_unknown_letters_at_a_border_are_two():

@@ -44,14 +44,15 @@ _UNSET = 1_000_000
 
 
 class ForeignTokenizer(Tokenizer):
-    """A tokenizer as its checkpoint has it: no id is moved.
+    """A tokenizer as its checkpoint has it: no id is moved. Raises ValueError where it can't be
+    trusted (`study.data.tokenizer_trial`).
 
     end: the id of its end of sequence. prefix: of its beginning of sequence, or the end without
     one.
     """
 
     def __init__(self, fast: Fast, *, end: int, prefix: int) -> None:
-        super().__init__(fast)
+        super().__init__(fast, controls=(end, prefix))
         self.eos = end
         self.prefix = prefix
 
@@ -217,8 +218,8 @@ def _named(directory: Path, architecture: Architecture) -> Iterator[None]:
 
 
 def load_tokenizer(directory: Path) -> ForeignTokenizer:
-    """A checkpoint's own tokenizer. Raises ValueError where it has no end of sequence, or is not
-    one of `tokenizers`.
+    """A checkpoint's own tokenizer. Raises ValueError where it has no end of sequence, is not one
+    of `tokenizers`, or can't be trusted.
     """
     try:
         found = AutoTokenizer.from_pretrained(
@@ -234,7 +235,10 @@ def load_tokenizer(directory: Path) -> ForeignTokenizer:
         raise ValueError(f"{directory}: its tokenizer names no eos_token; legal: one that does")
     prefix = end if found.bos_token_id is None else found.bos_token_id
     # A copy: this project never reads special tokens out of text, the original may.
-    return ForeignTokenizer(Fast.from_str(backend.to_str()), end=end, prefix=prefix)
+    try:
+        return ForeignTokenizer(Fast.from_str(backend.to_str()), end=end, prefix=prefix)
+    except ValueError as error:
+        raise ValueError(f"{directory / 'tokenizer.json'}: {error}") from error
 
 
 def longest(config: Any, directory: Path, *, default: int) -> int:

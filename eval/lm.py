@@ -33,7 +33,7 @@ from eval.encode import Encoded, encode, encode_pairs
 from eval.generate import continuations
 from eval.score import Request, Scored, Subject, score
 from study.conventions import CONVENTIONS, STUDY
-from study.data.tokenizer import PAD, Tokenizer
+from study.data.tokenizer import PAD, Lost, Tokenizer
 from study.run import Scoring
 from study.store import loud
 from study.weight_files import PRECISION
@@ -52,6 +52,7 @@ class StudyLM(LM):
         self._rolled: dict[str, tuple[float, int]] = {}
         self._generated = 0
         self._cut: Counter[int] = Counter()  # prompts by the tokens that they lost
+        self._lost: dict[str, Lost] = {}
 
     @classmethod
     def create_from_arg_string(
@@ -110,6 +111,20 @@ class StudyLM(LM):
             counts["reencoded"] += any(each.reencoded for each in own)
         return counts
 
+    def losses(self, items: Iterable[Sequence[tuple[str, str]] | str]) -> dict[str, int]:
+        """Of these items' pairs, or documents: how many hold letters that have no token, and how
+        many are another text when their tokens are decoded.
+        """
+        counts = {"unknown": 0, "altered": 0}
+        for item in items:
+            if isinstance(item, str):
+                own = [self._lost[item]]
+            else:
+                own = [self.encoded(*pair).lost for pair in item]
+            counts["unknown"] += any(each.unknown for each in own)
+            counts["altered"] += any(each.altered for each in own)
+        return counts
+
     def rolled(self, text: str) -> tuple[float, int]:
         """What `loglikelihood_rolling` found for this document, and its tokens."""
         return self._rolled[text]
@@ -134,6 +149,9 @@ class StudyLM(LM):
         before it, as many as `Scoring.windows` says. Under `half` a later token sees at least half
         a window. An empty context is what language models of the causal decoder train on; prefix
         and encoder-decoder models never train without one.
+
+        A document with letters that have no token gets minus infinity: those letters would cost
+        next to nothing, and bits per byte would be too few.
         """
         windows: list[Request] = []
         owners: list[int] = []
@@ -143,6 +161,8 @@ class StudyLM(LM):
             tokenizer=self.tokenizer,
             scoring=self.scoring,
         )
+        texts = [_texts(request)[0] for request in requests]
+        self._lost.update(zip(texts, self.tokenizer.lost(texts, documents), strict=True))
         before = max(room // 2, 1) if self.scoring.windows == "half" else 1
         # Said, not left to the rule, so that a document's own first token is never taken for it.
         first = [self.subject.ids.prefix] if self.scoring.start == "empty" else []
@@ -162,8 +182,10 @@ class StudyLM(LM):
                 raise ValueError(f"document {index} has a log-likelihood that is not finite")
             totals[index] += found[0].target_log_likelihood
             counts[index] += found[0].tokens
-        for request, total, count in zip(requests, totals, counts, strict=True):
-            self._rolled[_texts(request)[0]] = (total, count)
+        for index, text in enumerate(texts):
+            if self._lost[text].unknown:
+                totals[index] = float("-inf")
+            self._rolled[text] = (totals[index], counts[index])
         return totals
 
     def generate_until(self, requests: list[Instance]) -> list[str]:

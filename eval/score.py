@@ -12,7 +12,8 @@ The rule:
 - The first decoder token is the start token (the pad id, as T5 has it; a foreign causal model's
   beginning or, without one, end of sequence, under `start` `always`): an empty context is defined.
   Under `start` `empty` a prefix token is the context where there is none; where the target begins
-  with that token, it is the context itself and is not scored (lm-eval's rule).
+  with that token, it is the context itself and is not scored (lm-eval's rule). A context that has
+  its start token already gets no second one.
 - Every target is followed by an end of sequence in the forward pass. Its log-probability is kept
   apart and counts only if `Scoring.end_of_sequence`; one pass so answers both options, and both
   truncate alike. Under `length` `read` it has no room of its own: where it does not fit it is not
@@ -173,7 +174,8 @@ def begin(subject: Subject, context: tuple[int, ...], *, scoring: Scoring) -> tu
     ids = subject.ids
     if not context and (scoring.start == "empty" or not ids.reads_nothing):
         return (ids.prefix,)
-    if scoring.start == "always" and ids.start is not None:
+    # A tokenizer's own template may have put it there already.
+    if scoring.start == "always" and ids.start is not None and context[:1] != (ids.start,):
         return (ids.start, *context)
     return context
 
@@ -186,7 +188,10 @@ def _cuts(subject: Subject, request: Request, *, scoring: Scoring) -> list[_Cut]
 def _cut(
     subject: Subject, context: tuple[int, ...], own: tuple[int, ...], *, scoring: Scoring
 ) -> _Cut:
-    if scoring.start == "empty" and not context and own[:1] == (subject.ids.prefix,):
+    always = scoring.start == "always"
+    if always and context[:1] == (subject.ids.start,):
+        context = context[1:]  # a tokenizer's template put it there, as the rule does
+    if not context and own[:1] == (subject.ids.start if always else subject.ids.prefix,):
         own = own[1:]  # it is the context
     begun = begin(subject, context, scoring=scoring)
     # What the rule puts first is no part of the context that can be cut off.

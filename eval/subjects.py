@@ -33,7 +33,7 @@ from study.run import (
     row_length,
     stages,
 )
-from study.store import RunDirectory, Store, corpus_path
+from study.store import RunDirectory, Store, corpus_path, loud
 from study.weight_files import (
     PRECISION,
     read_config,
@@ -225,11 +225,9 @@ def _open(
             )
             length = foreign.longest(model.model.config, directory, default=EXTERNAL_LENGTH)
             size = model.model.get_input_embeddings().weight.shape[0]
-    if tokenizer.vocab_size > size:
-        raise ValueError(
-            f"{directory} has {size} embeddings, but its tokenizer has {tokenizer.vocab_size} "
-            "entries; a score would read past the end"
-        )
+    _check_rows(directory, tokenizer=tokenizer, ids=ids, size=size)
+    for cure in tokenizer.trial.cures:
+        loud(f"{directory}: {cure}")
     return Opened(
         subject=Subject(
             model=model,
@@ -261,6 +259,22 @@ def _t5(directory: Path) -> Any:
         config = T5Config.from_json_file(directory / "config.json")
         model.generation_config = GenerationConfig.from_model_config(config)
     return model
+
+
+def _check_rows(directory: Path, *, tokenizer: Tokenizer, ids: Ids, size: int) -> None:
+    """Every token that a text or the rule can ask for has an embedding; what can't occur needs
+    none.
+    """
+    before, after = tokenizer.trial.marks
+    named = (ids.end, ids.prefix, *before, *after)
+    name_of = tokenizer._fast.id_to_token
+    over = tokenizer.beyond(size) | {str(name_of(own)): own for own in named if own >= size}
+    if over:
+        name, own = min(over.items(), key=lambda each: each[1])
+        raise ValueError(
+            f"{directory} has {size} embeddings, but its tokenizer gives {name!r} the id {own} "
+            f"({len(over)} such); legal: below {size}. A score would read past the end"
+        )
 
 
 def _is_ours(directory: Path) -> bool:
@@ -320,7 +334,7 @@ def _own_tokenizer(directory: Path) -> Tokenizer:
     if not path.is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
     text = path.read_text(encoding="utf-8")
-    tokenizer = extend(text, sentinels=0)
+    tokenizer = extend(text, sentinels=0, name=str(path))
     known = json.loads(text)
     for token in known.get("added_tokens") or ():
         if tokenizer._fast.token_to_id(token["content"]) != token["id"]:
@@ -338,5 +352,8 @@ def _t5_tokenizer(directory: Path) -> Tokenizer:
     from eval.foreign import ForeignTokenizer
 
     own = _own_tokenizer(directory)
-    fast = Fast.from_file(str(directory / "tokenizer.json"))
-    return ForeignTokenizer(fast, end=own.eos, prefix=own.eos)
+    path = directory / "tokenizer.json"
+    try:
+        return ForeignTokenizer(Fast.from_file(str(path)), end=own.eos, prefix=own.eos)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

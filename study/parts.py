@@ -181,6 +181,9 @@ class PretrainedTokenizer:
     lacks them.
     """
 
+    # since special tokens that a text spells are text under every model, and the targets of a
+    # mixture have the tokens of running text
+    SEMANTICS = 2
     source: Source
     sentinels: int
 

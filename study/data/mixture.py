@@ -28,7 +28,7 @@ from study.data import sources, split, typed_rows
 from study.data.examples import ExampleShards as ExampleShards
 from study.data.examples import ExampleTask, write_examples
 from study.data.readers import Row
-from study.data.tokenizer import Tokenizer
+from study.data.tokenizer import Tokenizer, count_lost
 from study.run import Mixture, PromptedTask
 
 Progress = Callable[[dict], None]
@@ -249,21 +249,34 @@ def _tokenised(
         batch.append(outcome)
         if len(batch) == BATCH:
             progress({"stage": "tokenise", "task": entry["task"], "examples": entry["examples"]})
-            yield from encode_examples(batch, tokenizer)
+            yield from _encoded(batch, tokenizer, entry)
             entry["examples"] += len(batch)
             batch = []
-    yield from encode_examples(batch, tokenizer)
+    yield from _encoded(batch, tokenizer, entry)
     entry["examples"] += len(batch)
     entry["skipped"] = dict(sorted(skipped.items()))
+
+
+def _encoded(
+    examples: Sequence[prompts.Rendered], tokenizer: Tokenizer, entry: dict
+) -> list[tuple[list[int], list[int]]]:
+    found = encode_examples(examples, tokenizer)
+    texts = [each.inputs + prompts.join_target(each.inputs, each.targets) for each in examples]
+    rows = [[*prompt, *target[:-1]] for prompt, target in found]
+    count_lost(entry, tokenizer, texts=texts, rows=rows)
+    return found
 
 
 def encode_examples(
     examples: Sequence[prompts.Rendered], tokenizer: Tokenizer
 ) -> list[tuple[list[int], list[int]]]:
-    """Token ids of prompts and answers; answers end in an end of sequence."""
+    """Token ids of prompts and answers, which have the tokens of running text and end in an end of
+    sequence.
+    """
     inputs = tokenizer.encode_batch([each.inputs for each in examples])
-    targets = tokenizer.encode_batch(
-        [prompts.join_target(each.inputs, each.targets) for each in examples]
+    targets = tokenizer.encode_continuations(
+        [prompts.join_target(each.inputs, each.targets) for each in examples],
+        after=[each.inputs for each in examples],
     )
     return [
         (prompt, [*target, tokenizer.eos]) for prompt, target in zip(inputs, targets, strict=True)

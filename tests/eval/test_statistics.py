@@ -152,15 +152,16 @@ def test_a_scorer_that_ignores_its_prompt_is_at_chance():
     assert against_chance(correct, pairs(60), chance=0.5, twins=True).p == 1.0
 
 
-def test_sign_flips_are_exact():
+@pytest.mark.parametrize("right", [0.2, 0.45, 0.7])
+def test_sign_flips_are_exact(right):
     rng = np.random.default_rng(3)
-    correct = rng.choice([0.0, 0.5, 1.0], (16, 3), p=[0.2, 0.1, 0.7])
+    correct = rng.choice([0.0, 0.5, 1.0], (16, 3), p=[0.9 - right, 0.1, right])
     surplus = (correct - 0.5).reshape(8, 2, 3).sum(axis=(1, 2))
     signs = np.array(list(itertools.product([-1, 1], repeat=8)))
     expected = np.mean(np.abs(signs @ surplus) >= abs(surplus.sum()) - 1e-9)
     found = against_chance(correct, pairs(8), chance=0.5, twins=True)
     assert found.p == pytest.approx(expected)
-    assert found.p > 0.005
+    assert 0.005 < found.p < 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -230,6 +231,12 @@ def test_an_exponent_is_that_of_the_power_law():
         assert found.value == pytest.approx(power)
         assert found.error == pytest.approx(0.0, abs=1e-6)
         assert math.exp(found.intercept) == pytest.approx(3e-7)
+
+
+def test_an_exponent_needs_three_different_lengths_above_nothing():
+    for x, y in (([1, 2], [1, 2]), ([1, 2, 2], [1, 2, 3]), ([1, 2, 3], [0, 1, 2])):
+        with pytest.raises(ValueError, match="legal: 3, above 0"):
+            exponent(x, y)
 
 
 def test_an_exponents_error_is_that_of_the_fit():

@@ -148,6 +148,21 @@ def test_a_deciding_contrast_without_an_estimate_or_seeds_leaves_the_claim_undec
         assert of(second, shown)[0] == "replicated"
 
 
+def test_a_claim_s_p_is_its_weakest_contrast_s_or_its_corrected_contradiction():
+    """Two contrasts with one-sided p of .01 and .001; two with .001 and .2 against them."""
+    parts = [contrast("positive", name=name) for name in "ab"]
+
+    def p_of(*ratios):
+        values = dict(zip("ab", ratios, strict=True))
+        (found,) = decide(
+            [claim(*parts)], lambda c: estimate(0.01 * values[c.name], 0.01, degrees=math.inf)
+        )
+        return found.p
+
+    assert p_of(stats.norm.isf(0.01), stats.norm.isf(0.001)) == pytest.approx(0.01)
+    assert p_of(-stats.norm.isf(0.001), -stats.norm.isf(0.2)) == pytest.approx(0.002)
+
+
 def test_intervals_are_student_s_at_the_degrees_of_the_estimate():
     for degrees in (2, 10, math.inf):
         one = estimate(0.3, 0.1, degrees=degrees)

@@ -1,5 +1,5 @@
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -76,8 +76,11 @@ def test_state_goes_on_bit_for_bit(recipe, tmp_path):
     resumed = _model()
     resumed.load_state_dict(weights)
     other = Optimizer(resumed, recipe=recipe)
-    other.load(read_tensors(tmp_path / "state.safetensors"))
+    given = read_tensors(tmp_path / "state.safetensors")
+    before = {name: value.clone() for name, value in given.items()}
+    other.load(given)
     _steps(resumed, other, 4)
+    assert all(value.equal(before[name]) for name, value in given.items()), "it works on a copy"
     for name, value in straight.state_dict().items():
         assert value.equal(resumed.state_dict()[name]), name
 
@@ -226,6 +229,24 @@ def test_an_optimiser_equals_its_equations(recipe):
         cut = 1 / math.sqrt(count) if isinstance(recipe, Adafactor) else math.inf
         assert applied.learning_rate == pytest.approx(min(rate, cut))
     torch.testing.assert_close(model.up.weight.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adafactor_s_own_count_is_that_of_whoever_was_updated_most():
+    """An embedding that has no gradient at first does not hold the logged rate back."""
+    model = _model()
+    optimizer = Optimizer(model, recipe=replace(ADAFACTOR, learning_rate=0.9))
+    model.up(torch.ones(4)).sum().backward()
+    assert optimizer.step(1.0).learning_rate == pytest.approx(0.9)
+    optimizer.zero_grad()
+    model.loss().backward()
+    assert optimizer.step(1.0).learning_rate == pytest.approx(2**-0.5)
+
+
+def test_what_is_frozen_is_in_no_group():
+    model = _model()
+    model.embedding.weight.requires_grad_(False)
+    names = {name.split("/", 1)[1] for name in Optimizer(model, recipe=ADAMW).tensors()}
+    assert names == {"positions.weight", "norm.weight", "up.weight", "head.weight"}
 
 
 def test_adafactor_alone_has_the_papers_schedule_at_a_hundredth():

@@ -16,6 +16,7 @@ from study.engine import NonFinite
 from study.events import read_curve, read_events
 from study.feed import feed, tokens_read_before
 from study.lease import LeaseHeld, LeaseLost, acquire
+from study.publish import sha256
 from study.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
 from study.signals import Interrupted
 from study.store import Store, StoreError, corpus_path
@@ -74,6 +75,14 @@ def test_a_tree_from_pretraining_to_finetuning(store):
         assert done["loss_tokens"] == curve.steps[-1]["loss_tokens"]
         assert done["tokens"] == curve.steps[-1]["tokens_seen"]
         assert done["steps"] == steps
+        assert done["clipped_fraction"] == curve.steps[-1]["clipped_fraction"]
+        assert done["train_seconds"] == pytest.approx(sum(e["seconds"] for e in curve.steps))
+        assert done["tokens_per_second"] == done["tokens"] / done["train_seconds"]
+        assert done["wall_seconds"] > done["train_seconds"]
+        assert done["weights"] == sha256(directory.checkpoint_path(steps) / "model.safetensors")
+        for event in curve.steps:
+            rate = done["flops"] / steps / event["seconds"]
+            assert event["flops_per_second"] == pytest.approx(rate)
         model = checkpoint.load_model(directory, steps)
         assert done["parameters"] == sum(p.numel() for p in model.parameters())
         assert model.config.architecture == model.config.model.architecture

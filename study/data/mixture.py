@@ -43,7 +43,9 @@ def template_rows(rows: int, *, templates: int, cap: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spooled:
-    """The rows of one prompted task, read once and kept in a file: part, key and row a line."""
+    """The rows of one prompted task, read once and kept in a file: part, number, key and row a
+    line.
+    """
 
     task: PromptedTask
     templates: tuple[prompts.Template, ...]
@@ -51,13 +53,15 @@ class Spooled:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
 
-    def rows(self, part: Part) -> Iterator[tuple[str, Row]]:
-        """(key, row) of one part, in the source's order: that of `keys`."""
+    def rows(self, part: Part) -> Iterator[tuple[int, str, Row]]:
+        """(number in the source from 1, key, row) of one part, in the source's order: that of
+        `keys`.
+        """
         with self.path.open(encoding="utf-8") as file:
             for line in file:
-                where, key, row = line.split("\t", 2)
+                where, number, key, row = line.split("\t", 3)
                 if where == part:
-                    yield key, typed_rows.loads(row)
+                    yield int(number), key, typed_rows.loads(row)
 
     def keys(self, part: Part) -> tuple[str, ...]:
         return self.train if part == "train" else self.held_out
@@ -95,7 +99,7 @@ def spool(
                 held = split.share(said, salt="held_out") < mixture.held_out
                 part: Part = "held_out" if held else "train"
                 parts[part].append(key)
-                file.write(f"{part}\t{key}\t{line}\n")
+                file.write(f"{part}\t{number}\t{key}\t{line}\n")
         if mixture.held_out and spread.is_coarse:
             if split.declared(task.rows):
                 spread.tell(task.rows)
@@ -131,12 +135,12 @@ def _split_by_what_is_read(
     aside = path.with_suffix(".aside")
     with path.open(encoding="utf-8") as old, aside.open("w", encoding="utf-8") as new:
         for line in old:
-            _, key, row = line.split("\t", 2)
+            _, number, key, row = line.split("\t", 3)
             read = split.read_key(typed_rows.loads(row), columns)
             spread.add(read)
             part: Part = "held_out" if split.share(read, salt="held_out") < held_out else "train"
             parts[part].append(key)
-            new.write(f"{part}\t{key}\t{row}")
+            new.write(f"{part}\t{number}\t{key}\t{row}")
     aside.replace(path)
     spread.tell(task.rows)
     return parts
@@ -149,7 +153,7 @@ def rendered(
     keys = task.keys(part)
     number = template_rows(len(keys), templates=len(task.templates), cap=cap)
     chosen = _chosen(keys, number, salt=template.id)
-    for position, (key, row) in enumerate(task.rows(part)):
+    for position, (_, key, row) in enumerate(task.rows(part)):
         if position in chosen:
             yield template.outcome(row, key=key)
 

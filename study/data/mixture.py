@@ -48,7 +48,8 @@ def template_rows(rows: int, *, templates: int, cap: int) -> int:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spooled:
     """The rows of one prompted task, read once and kept in a file: part, number, key and row a
-    line."""
+    line.
+    """
 
     task: PromptedTask
     templates: tuple[prompts.Template, ...]

@@ -263,7 +263,8 @@ def test_rows_wait_as_they_are(tmp_path, access):
     asked = replace(task(tmp_path), rows=rows)
     mixed = Mixture(tasks=(asked,), cap=10, held_out=0.0)
     (spooled,) = mixture.spool(mixed, tmp_path / "spool", access=access)
-    ((key, row),) = spooled.rows("train")
+    ((number, key, row),) = spooled.rows("train")
+    assert number == 1
     (source_row,) = sources.rows(rows, access=access)
     assert repr(row) == repr(source_row)
     assert (row["day"], row["raw"]) == (day, b"x")

@@ -2,6 +2,7 @@
 
 import datetime
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -88,15 +89,15 @@ def test_a_row_of_single_words_or_of_numbers_is_without_its_index():
 
 def test_declared_columns_alone_speak():
     row = {"text": TEXT, "title": "Of one thing", "n": 3}
-    by_text = Source(**(vars(SOURCE) | {"text_field": "text"}))
+    by_text = replace(SOURCE, text_field="text")
     assert split_key(row, by_text) == split_key(row | {"title": "Of another"}, by_text)
     assert split_key(row, SOURCE) != split_key(row | {"title": "Of another"}, SOURCE)
     # documents and rows for templates of one data set: the same key where the text is all there is
     assert split_key(row, by_text) == said({"text": TEXT, "label": 1})
     # and for certain where both name it
-    both = Source(**(vars(SOURCE) | {"split_by": ("text",)}))
+    both = replace(SOURCE, split_by=("text",))
     assert split_key(row, both) == split_key(row, by_text)
-    numbers = Source(**(vars(SOURCE) | {"split_by": ("n", "text")}))
+    numbers = replace(SOURCE, split_by=("n", "text"))
     assert split_key(row, numbers) != split_key(row | {"n": 4}, numbers)
     with pytest.raises(ValueError, match="no column 'text'; columns: title"):
         split_key({"title": "x"}, by_text)

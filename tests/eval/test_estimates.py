@@ -96,7 +96,8 @@ def test_the_score_is_the_median_over_templates():
     found = estimated(panel_of([values], [key("a"), key("b")]))
     assert isinstance(found, Estimate)
     assert found.value == pytest.approx(0.4)
-    assert (found.basis, found.seeds) == ("items only", 1)
+    assert (found.basis, found.seeds, found.degrees) == ("items only", 1, np.inf)
+    assert found.standard_error**2 == pytest.approx(found.item_variance)
 
 
 def test_a_template_that_does_not_apply_is_left_out():

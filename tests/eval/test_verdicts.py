@@ -111,6 +111,20 @@ def test_a_negligible_contrast_contradicts_no_conjunction():
     assert decided({"a": (0.02, 0.004), "b": (0.2, 0.01)}) == ("replicated", "negligible")
 
 
+def test_negligible_is_said_at_the_claim_s_own_level():
+    """High end of 4.9 points at 2.5%, of 5.9 at the first of ten claims' level."""
+    claims = [claim(contrast(name=f"C{n}"), name=f"C{n}") for n in range(10)]
+
+    def found(c):
+        return estimate(0.03, 0.01 if c.name == "C0" else 0.1, degrees=math.inf)
+
+    one, *_ = decide(claims, found)
+    assert one.alpha == pytest.approx(ALPHA / 10)
+    assert (one.verdict, one.qualifier) == ("replicated", "")
+    (alone,) = decide(claims[:1], found)
+    assert (alone.verdict, alone.qualifier) == ("replicated", "negligible")
+
+
 def test_a_qualifier_is_sure_after_the_correction_inside_the_claim():
     """Of ten contrasts one contradicts (far below the margin); whether it is reversed, and whether
     it is the one at the floor, is asked at a tenth of the level.

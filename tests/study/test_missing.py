@@ -275,8 +275,12 @@ def test_a_label_of_a_table_that_held_a_missing_one_is_a_whole_number():
 
 @pytest.mark.parametrize("value", [True, False, "1", "", 0.5, "index", "pop", [1], 2], ids=repr)
 def test_other_values_are_no_places_in_a_list(value):
+    row = {"q": "Q", "label": value}
     jinja = "{{q}} ||| {{ answer_choices[label] }}"
-    assert reason(jinja, {"q": "Q", "label": value}, answer_choices=CHOICES) == "undefined"
+    assert reason(jinja, row, answer_choices=CHOICES) == "undefined"
+    # a list's own method is no answer either, and unequal to each
+    jinja = "{{q}} ||| {% if answer_choices[label] == 'yes' %}Yes{% else %}No{% endif %}"
+    assert reason(jinja, row, answer_choices=CHOICES) == "undefined"
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,6 @@ class NaT:
     def __ne__(self, other):
         return True
 
-    __eq__ = None
-    __hash__ = None
-
 
 class NA:
     """As pandas' own: compared, it is neither true nor false."""
@@ -50,9 +47,6 @@ class NA:
 
     def __bool__(self):
         raise TypeError("boolean value of NA is ambiguous")
-
-    __eq__ = None
-    __hash__ = None
 
 
 @pytest.mark.parametrize(

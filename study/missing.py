@@ -52,7 +52,9 @@ def why_missing(value: Any) -> str:
 def is_no_label(value: Any) -> bool:
     """-1 as a number or as text: what data sets write where a label is hidden or not agreed on."""
     if isinstance(value, str):
-        return str(value).strip() in ("-1", "-1.0")
+        return len(value) < 8 and str(value).strip() in ("-1", "-1.0")
+    if type(value) is int:
+        return value == -1
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) == -1
 
 

@@ -23,7 +23,7 @@ from eval.lm import StudyLM
 from eval.panel import TaskScores
 from eval.questions import Item
 from eval.score import Ids, Subject
-from eval.subjects import open_directory
+from eval.subjects import Opened, open_directory
 from eval.table import Row
 from study.checkpoint import write_weights
 from study.conventions import CONVENTIONS, LM_EVAL, STUDY
@@ -155,13 +155,17 @@ def test_scores_that_are_now_others_have_other_names():
     assert {version(each, STUDY) for each in (ends, begins, none)} == {1}
     assert version(ends, LM_EVAL, "encoder_decoder") == 1
 
-    def key(tokenizer):
-        run = SimpleNamespace(suite=SimpleNamespace(scoring=LM_EVAL))
-        one = SimpleNamespace(architecture="causal_decoder", max_length=9)
-        found = SimpleNamespace(weights="w", tokenizer=tokenizer, subject=one)
+    def key(tokenizer, scoring):
+        run = SimpleNamespace(suite=SimpleNamespace(scoring=scoring))
+        one = lm_of(tokenizer, scoring=scoring, prefix=None).subject
+        found = Opened(subject=one, tokenizer=tokenizer, weights="w", stored=("float32",))
         return score_digest(found, prompts=(), run=run)
 
-    assert key(ends) != key(begins)
+    bare = opened(foreign.unigram)
+    bare.trial = replace(bare.trial, marks=((), ()))
+    assert bare.digest == ends.digest
+    assert key(bare, LM_EVAL) != key(ends, LM_EVAL)
+    assert key(bare, STUDY) == key(ends, STUDY)
     # a tokenizer whose tokens are those of `tokenizers` alone has the digest of its file
     for make, plain in (
         (foreign.byte_level, True),

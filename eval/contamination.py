@@ -34,7 +34,7 @@ from study.data.sources import Access
 from study.run import Corpus, Evaluation, External, Suite, stages
 from study.store import RunDirectory, Store, corpus_path, publish_directory
 
-RULE = 1
+RULE = 2
 """Raised when other n-grams start to count."""
 LIMIT = 100_000_000
 """Training tokens above which an evaluation does not scan a corpus on its own: some minutes."""
@@ -49,7 +49,8 @@ SCHEMA = pa.schema(
         ("found", pa.int32()),
     ]
 )
-"""index: as in per-item scores. words, grams: of the row's own text; found: how many of its n-grams
+"""index: as in per-item scores. words (of scripts without spaces, characters), grams: of the row's
+own text; found: how many of its n-grams
 the training shards hold. A row with none is too short to say."""
 
 

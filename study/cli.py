@@ -43,6 +43,7 @@ from study.options import (
     Zero,
     ends_clearly,
 )
+from study.user_directories import furnish
 
 if TYPE_CHECKING:
     from eval.material import Budgets
@@ -608,6 +609,7 @@ for each in (commands.launch, commands.explain, commands.retry, commands.cancel)
 
 def main() -> None:
     """The `study` command."""
+    furnish()
     app()
 
 

@@ -9,17 +9,35 @@ everything else changes only when and where things are written.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from study import user_directories
 from study.run import AdamW, Run, Trained
+from study.store import loud
 
 
 def default_cache() -> Path:
-    """Where downloaded sources are kept: the user's cache directory."""
-    return Path.home() / ".cache" / "archstudy"
+    """Where downloaded sources are kept: the user's cache directory, or a temporary one where
+    nothing can be written there, which is said once.
+    """
+    path = user_directories.cache_home() / "archstudy"
+    if not user_directories.holds(path):
+        path = user_directories.temporary() / "archstudy"
+    if user_directories.is_temporary(path):
+        _say_temporary(path)
+    return path
+
+
+@functools.cache
+def _say_temporary(path: Path) -> None:
+    loud(
+        f"there is no home directory that can be written, so downloads are kept in {path}; "
+        "--cache DIR, `cache` in a profile's [execution] or XDG_CACHE_HOME names another place"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

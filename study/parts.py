@@ -296,7 +296,10 @@ class SpanCorruption:
             raise ValueError(f"SpanCorruption.raw_length is {self.raw_length}; legal: at least 2")
 
     def noise(self, raw_length: int | None = None) -> tuple[int, int]:
-        """(noise tokens, spans) of `raw_length` tokens, as T5's random_spans_noise_mask counts."""
+        """(noise tokens, spans) of `raw_length` tokens, counted in float64 as T5's
+        random_spans_helper does. Where its random_spans_noise_mask, in float32, counts otherwise
+        stands in `study.objectives.span_corruption`.
+        """
         length = self.raw_length if raw_length is None else raw_length
         noise = min(max(round(length * self.noise_density), 1), length - 1)
         spans = min(max(round(noise / self.mean_span), 1), noise, length - noise)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from study import user_directories
 from study.cluster.toml_table import TomlFile, names
 from study.execution import Execution
 from study.run import KINDS, Run
@@ -144,7 +145,7 @@ def find(name: str) -> Path:
 
 def _places() -> tuple[Path, Path]:
     shipped = Path(__file__).resolve().parent.parent.parent / "slurm" / "profiles"
-    return shipped, Path.home() / ".config" / "archstudy" / "clusters"
+    return shipped, user_directories.config_home() / "archstudy" / "clusters"
 
 
 def _name(path: Path) -> str:

@@ -6,6 +6,7 @@ searched). Does not know what a table means. No torch.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import tomllib
@@ -96,10 +97,11 @@ class TomlFile:
         raise self.fail(where, name, f"{name} has {value!r} ({kind}); legal: {legal}")
 
     def _path(self, value: str, where: str, name: str) -> Path:
-        path = Path(value).expanduser()
-        if not path.is_absolute():
+        with contextlib.suppress(RuntimeError):  # a `~` of nobody's, which is not absolute
+            value = str(Path(value).expanduser())
+        if not Path(value).is_absolute():
             raise self.fail(where, name, f"{name} has {value!r}; legal: an absolute path")
-        return path
+        return Path(value)
 
     def _line(self, where: str, name: str) -> int | None:
         """The line of a key in its table, or else of the table's header."""

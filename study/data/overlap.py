@@ -1,23 +1,20 @@
 """Documents that are evaluation rows in disguise: found, counted, dropped.
 
-Owns what counts as the same text: equal letters and digits, whatever the case, the spacing, the
-punctuation and HTML line breaks. Disjoint `where` and `part` filters keep evaluation rows out of
-pretraining; this is the check that they did, and the filter where they cannot.
+Owns what counts as the same text: equal words, whatever the case, the spacing, the punctuation and
+the code points (`study.data.words`). Disjoint `where` and `part` filters keep evaluation rows out
+of pretraining; this is the check that they did, and the filter where they cannot.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from study.data import sources
 from study.data.sources import Access
+from study.data.words import words
 from study.run import Source
-
-_TAG = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_OTHER = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +28,15 @@ class Overlap:
     excluded: int
 
 
-def normalised(text: str) -> str:
-    """The text's words, lower-cased and single-spaced."""
-    return _OTHER.sub(" ", _TAG.sub(" ", text)).strip().casefold()
-
-
 def excluded_texts(rows: Iterable[Source], *, access: Access) -> frozenset[bytes]:
     """Keys of the texts of evaluation rows: the text column, or every text value where a source
-    names none.
+    names none. What has no word is no text.
     """
     keys = set()
     for source in rows:
         for row in sources.rows(source, access=access):
             named = [row.get(source.text_field)] if source.text_field else row.values()
-            keys |= {_key(value) for value in named if isinstance(value, str) and value.strip()}
+            keys |= {_key(value) for value in named if isinstance(value, str) and words(value)}
     return frozenset(keys)
 
 
@@ -62,4 +54,4 @@ def count(documents: Iterable[str], excluded: frozenset[bytes]) -> Overlap:
 
 
 def _key(text: str) -> bytes:
-    return hashlib.sha256(normalised(text).encode()).digest()[:16]
+    return hashlib.sha256(" ".join(words(text)).encode()).digest()[:16]

@@ -1,10 +1,17 @@
 """Span corruption (MLM; Raffel et al. 2020): spans become sentinels, and the spans are the targets.
 
-The arithmetic is T5's `random_spans_noise_mask` exactly (t5.data.preprocessors): 568 raw tokens at
-density 0.15 and mean span 3.0 have 85 noise tokens in 28 spans, 512 inputs and 114 targets. The
-text starts with non-noise and ends with noise. Inputs are the text with every span replaced by its
-sentinel; targets are sentinel, span, sentinel, span, …, without a closing sentinel. Both end in an
-end of sequence.
+The arithmetic is T5's (t5.data.preprocessors): 568 raw tokens at density 0.15 and mean span 3.0
+have 85 noise tokens in 28 spans, 512 inputs and 114 targets. Lengths are multiplied by the density
+in float64, as T5's `random_spans_helper` does; its `random_spans_noise_mask` takes float32, whose
+0.15 is 6e-9 too large. A product of k + .5 with an even k is a tie here, which goes to k, and there
+just above one, which goes to k + 1: at density 0.15 and mean span 3.0 the mask has one noise token
+and one span more at 39 lengths below 5,000 (190, 350, 390, 670, …, 3,390) and is equal at all
+others. No declared run meets one: its chunks have 114 (their documents, kept apart, at most that),
+231, 283 or 568 tokens. So what T5's two functions differ on is left as stored runs have it.
+
+The text starts with non-noise and ends with noise. Inputs are the text with every span replaced by
+its sentinel; targets are sentinel, span, sentinel, span, …, without a closing sentinel. Both end in
+an end of sequence.
 """
 
 from __future__ import annotations

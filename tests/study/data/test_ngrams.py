@@ -75,6 +75,64 @@ def test_short_texts():
     assert shared.short.tolist() == [False, True, True]
 
 
+CHINESE = "他昨天去了北京大学图书馆，借了三本关于人工智能的书，然后和朋友一起吃了晚饭。"  # 35
+
+
+def test_twenty_six_characters_without_spaces_are_an_n_gram_and_twenty_five_are_none():
+    row = CHINESE.replace("，", "").replace("。", "")
+    assert len(row) == 35
+    whole = found([CHINESE], ["前面的文字。" + CHINESE + "后面"])
+    assert (whole.words[0], whole.grams[0], whole.found[0]) == (35, 10, 10)
+    assert found([CHINESE], [row[3:29]]).found.tolist() == [1]
+    assert found([CHINESE], [row[3:28]]).found.tolist() == [0]
+    assert found([CHINESE], [row[:15] + "另" + row[15:]]).found.tolist() == [0]
+
+
+def test_a_name_that_many_texts_have_is_no_hit():
+    name = "中国共产党第十八次全国代表大会"
+    shared = found([f"{name}于何年何月在北京召开？请选择正确的答案"], [f"他在{name}上作了长篇报告"])
+    assert (shared.grams[0], shared.found[0]) == (8, 0)
+
+
+def test_short_texts_without_spaces():
+    row = CHINESE.replace("，", "")
+    shared = found(
+        [row[:16], row[:15], "ab " * 7 + row[:2], "ab " * 7 + row[:1]], [f"又{row[:16]}"]
+    )
+    assert shared.grams.tolist() == [1, 0, 1, 0]
+    assert shared.found.tolist() == [1, 0, 0, 0]
+    assert shared.short.tolist() == [False, True, False, True]
+
+
+def test_mixed_text_agrees_with_the_search_by_hand():
+    """Of each place, as many words as make up 26 halves: a word has two, a character one."""
+    draw = random.Random(1)
+    unit = lambda: draw.choice(["ab", "cd", "上", "下"])  # noqa: E731
+    texts = [[unit() for _ in range(draw.randrange(6, 40))] for _ in range(25)]
+    documents = [[unit() for _ in range(draw.randrange(0, 200))] for _ in range(20)]
+    documents += [["x", *text[3:], "y"] for text in texts[:6]]
+    half = lambda row: sum(1 + each.isascii() for each in row)  # noqa: E731
+    right = []
+    for text in texts:
+        grams = [
+            text[i:j]
+            for i in range(len(text))
+            for j in range(i + 1, len(text) + 1)
+            if half(text[i:j]) >= 26 > half(text[i : j - 1])
+        ]
+        if not grams and half(text) >= 16:
+            grams = [text]
+        hits = sum(
+            any(g == d[i : i + len(g)] for d in documents for i in range(len(d) - len(g) + 1))
+            for g in grams
+        )
+        right.append((len(text), len(grams), hits))
+    shared = found(map(" ".join, texts), map(" ".join, documents))
+    np.testing.assert_array_equal(np.array([shared.words, shared.grams, shared.found]).T, right)
+    assert 0 < shared.found.sum() < shared.grams.sum()
+    assert {0, 1} < {grams for _, grams, _ in right}
+
+
 def test_nothing_to_look_for_and_nothing_to_look_in():
     assert found([], ["a"]).hit.shape == (0,)
     assert found([LONG], []).found.tolist() == [0]

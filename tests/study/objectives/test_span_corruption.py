@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from study import plan
 from study.layout import END_OF_SEQUENCE
 from study.objectives import sentinel_ids, span_corruption
 from study.run import SpanCorruption, TrainedBPE
@@ -20,6 +21,7 @@ from study.run import SpanCorruption, TrainedBPE
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_runs
 
+SWEEPS = Path(plan.__file__).resolve().parents[1] / "sweeps"
 PAPER = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)
 VOCABULARY = 32_128
 SENTINELS = sentinel_ids(vocab_size=VOCABULARY, sentinels=100)
@@ -57,6 +59,46 @@ def test_the_paper_s_arithmetic():
         assert inputs[-2:] == [SENTINELS[27], END_OF_SEQUENCE], "and ends with one that is not"
         assert targets[0] == SENTINELS[0]
         assert targets[-2:] == [569, END_OF_SEQUENCE], "no closing sentinel"
+
+
+def in_float32(length: int) -> tuple[int, int]:
+    """T5's random_spans_noise_mask at density 0.15 and mean span 3.0, tensor by tensor."""
+    noise = np.rint(np.float32(length) * np.float32(0.15)).astype(np.int32)
+    noise = np.minimum(np.maximum(noise, 1), length - 1)
+    spans = np.rint(np.float32(noise) / np.float32(3.0)).astype(np.int32)
+    return int(noise), int(np.maximum(spans, 1))
+
+
+def test_where_t5_s_mask_counts_otherwise():
+    """Every length: 39 below 5,000 differ, by one token and one span, as the docstring says."""
+    other = {}
+    for length in range(2, 5000):
+        ours, theirs = PAPER.noise(length), in_float32(length)
+        if ours != theirs:
+            other[length] = (theirs[0] - ours[0], theirs[1] - ours[1])
+    bands = [(190, 190), (350, 390), (670, 830), (1310, 1670), (2590, 3390)]
+    assert list(other) == [length for low, high in bands for length in range(low, high + 1, 40)]
+    assert len(other) == 39
+    assert set(other.values()) == {(1, 1)}
+    assert (PAPER.noise(190), in_float32(190)) == ((28, 9), (29, 10))
+    assert in_float32(568) == PAPER.noise() == (85, 28)
+
+
+def test_no_declared_run_meets_a_length_at_which_t5_s_mask_counts_otherwise():
+    met = {}
+    for path in sorted(SWEEPS.glob("*.py")):
+        for run in plan.load(str(path)).runs:
+            objective = getattr(run, "objective", None)
+            if isinstance(objective, SpanCorruption):
+                assert (objective.noise_density, objective.mean_span) == (0.15, 3.0)
+                longest = objective.raw_length
+                # documents that are kept apart have any length up to the chunk's
+                shortest = 2 if run.packing.document_masking else longest
+                met[shortest, longest] = path.name
+    assert {longest for _, longest in met} >= {114, 231, 568}
+    for shortest, longest in [*met, (283, 283)]:  # 283: the one of bench/rows/training.py
+        for length in range(shortest, longest + 1):
+            assert PAPER.noise(length) == in_float32(length)
 
 
 @given(

@@ -29,9 +29,9 @@ from eval.cells import CellKey, Naming, seed_of
 from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
 from eval.weights import digest_of_names
+from study.launch import unprecise
 from study.publish import MANIFEST
 from study.run import Evaluation, External, Hole, SuiteTask
-from study.launch import unprecise
 from study.store import CorruptError, RunDirectory, State, Store, status
 
 End = Literal["own", "other"]

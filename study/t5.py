@@ -4,8 +4,8 @@ With `t5_bias` the encoder-decoder computes T5's equations (gated-gelu): in floa
 largest logit, and in float32 no farther from them than twice what transformers'
 `T5ForConditionalGeneration` is, whatever the depth and the length; so what the two differ by is
 rounding, which grows with both (1.6e-5 was seen at 4 layers and 400 tokens). transformers itself
-rounds its norms and its softmax to float32 in float64 too. Tied T5 scales its output by d_model ** -0.5, untied
-T5 (1.1) does not; `Model.tied` means both. Files are safetensors.
+rounds its norms and its softmax to float32 in float64 too. Tied T5 scales its output by
+d_model ** -0.5, untied T5 (1.1) does not; `Model.tied` means both. Files are safetensors.
 
 Owns the correspondence of names and of configurations, and what cannot be carried over is refused.
 """

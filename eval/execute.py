@@ -167,7 +167,8 @@ def _evaluate(
         run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
     ):
         loud(told)
-    return {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
+    seal = {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
+    return seal | ({"precision": PRECISION} if isinstance(run.run, External) else {})
 
 
 def _sealed(directory: RunDirectory, *, warn: Callable[[str], None]) -> dict[str, Any] | None:

@@ -5,9 +5,11 @@ import json
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import typer
 import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
@@ -21,7 +23,11 @@ from study.auto import pretrained
 from study.data.sources import Access
 from study.data.tokenizer import train
 from study.model import build
+from study.options import ends_clearly
 from study.run import Model, Scoring, Source, Suite, SuiteTask
+
+sys.path.insert(0, str(Path(__file__).parent))
+import checkpoints
 
 TEXTS = ["is it so? yes no maybe the answer here is yes or no", "he said no and she said yes"] * 20
 ROWS = [
@@ -343,3 +349,24 @@ def test_model_args_are_checked(tmp_path):
         StudyLM.create_from_arg_string(f"run={tmp_path},pretrained=gpt2")
     with pytest.raises(ValueError, match=r"no tokenizer\.json"):
         StudyLM.create_from_arg_string(f"run={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised by 'bitsandbytes'"),
+        ({"auto_map": {"AutoModelForCausalLM": "code.Own"}}, "code that the checkpoint brings"),
+        ({"model_type": "unheard_of"}, "is no model's here"),
+        ({"hidden_size": "wide"}, "is no model's here"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_run_ends_with_code_2(config, match, tmp_path, capsys):
+    directory = checkpoints.foreign(tmp_path / "made", "llama")
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    with pytest.raises(typer.Exit) as ended:
+        ends_clearly(StudyLM.create_from_arg_string)(f"run={directory}")
+    assert ended.value.exit_code == 2
+    told = capsys.readouterr().err
+    assert match in told
+    assert "Traceback" not in told

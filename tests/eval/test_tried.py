@@ -167,7 +167,7 @@ def test_an_encoder_is_no_causal_decoder(kind, tmp_path):
         "XLNet": {"vocab_size": 61, "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24},
     }.get(kind, SMALL)
     saved(tmp_path, getattr(transformers, f"{kind}Config")(**fields))
-    with pytest.raises(ValueError, match="must not see it, by .* it is no causal decoder"):
+    with pytest.raises(ValueError, match=r"must not see it, by .* it is no causal decoder"):
         opened(tmp_path)
     if kind == "Bert":
         configure(tmp_path, is_decoder=True)

@@ -96,8 +96,12 @@ def test_what_could_be_meant_otherwise_is_refused_by_name(content, match, tmp_pa
         (tmp_path / "config.json").write_text("[]")
         match = "holds list; legal: an object"
     with pytest.raises(ValueError, match=match):
-        stored_tensors(made)
-        read_config(made)
+        read_both(made)
+
+
+def read_both(directory):
+    stored_tensors(directory)
+    read_config(directory)
 
 
 def test_a_damaged_file_and_no_config_are_named(tmp_path):

@@ -131,6 +131,15 @@ def test_a_text_begins_once():
         assert (*both.context, *both.target).count(2) == bool(context)
 
 
+def test_an_end_that_only_the_settings_name_is_no_text_either():
+    """Its file has the end of sequence among the words, and not among the special tokens."""
+    fast = foreign.words()
+    form = json.loads(fast.to_str())
+    form["added_tokens"] = [t for t in form["added_tokens"] if t["content"] != "</s>"]
+    found = ForeignTokenizer(type(fast).from_str(json.dumps(form)), end=1, prefix=1)
+    assert found.encode("was </s> good") == [3, 2, 5]
+
+
 def test_an_end_that_a_template_puts_is_no_part_of_a_pair():
     tokenizer = opened(foreign.unigram)
     assert tokenizer.trial.marks == ((), (1,))

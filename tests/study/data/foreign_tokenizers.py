@@ -47,11 +47,11 @@ def unigram_whole():
 
 
 def t5():
-    """White space of every kind is one space, and none ends a text."""
+    """A line's end is a space, and no white space ends a text."""
     fast = unigram()
-    spaces = [normalizers.Replace("\n", " "), normalizers.Replace("\t", " ")]
+    lines = normalizers.Replace("\n", " ")
     fast.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), *spaces, normalizers.Strip(left=False, right=True)]
+        [normalizers.NFKC(), lines, normalizers.Strip(left=False, right=True)]
     )
     return fast
 

@@ -213,6 +213,8 @@ def test_a_continuation_by_hand():
     # T5 makes a space of the line's end
     assert tokens(foreign.t5, "good", "was it?\n") == ["▁good"]
     assert tokens(foreign.t5, " good", "was it?") == ["▁good"]
+    # its context has lost the tab, which has no token
+    assert tokens(foreign.t5, "oo", "was it?\t") == ["<unk>", "oo"]
     assert tokens(foreign.roberta, "x", "was it?\n") == ["x"]
     assert tokens(foreign.roberta, " x", "was it?") == ["Ġ", "x"]
     assert opened(foreign.llama).encode_continuations([], after=[]) == []
@@ -243,7 +245,7 @@ def test_tokenizers_that_change_nothing_are_taken_as_they_are():
     assert own.trial.cures == ()
     other = {make for make in foreign.KINDS if not opened(make).trial.alike}
     whole = {foreign.unigram, foreign.unigram_in_bytes, foreign.unigram_whole}
-    assert other == {*whole, foreign.llama, foreign.roberta}
+    assert other == {*whole, foreign.t5, foreign.llama, foreign.roberta}
 
 
 def test_what_is_lost_is_counted():

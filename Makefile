@@ -19,10 +19,15 @@ help:
 
 setup: .venv/installed
 
+LOG := .venv/install.log
+
 .venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	@echo "archstudy: setting up .venv (Python packages, about 3 GB, once; takes about five minutes); log: $(LOG)"
+	@mkdir -p .venv
+	@{ { test -x $(BIN)/python || $(PYTHON) -m venv .venv; } && \
+		$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; } \
+		> $(LOG) 2>&1 || { tail -n 20 $(LOG); echo "archstudy: .venv is not complete; all of it: $(LOG)"; exit 1; }
+	@touch $@
 
 demo: setup
 	$(BIN)/study run sweeps/demo.py

@@ -92,6 +92,8 @@ def _home() -> Path:
 
 
 def _found_home() -> Path | None:
+    if os.environ.get("HOME") == "":  # which Python reads as /
+        return None
     try:
         home = Path.home()
     except (RuntimeError, KeyError):

@@ -228,3 +228,15 @@ def test_what_the_hub_does_not_pin_stays_open(tmp_path, answer, match):
     assert done.returncode == 2
     assert match in done.stdout
     assert pins.load(path.with_name("pins.toml")).hub["made/open"]["commit"] == ""
+
+
+def test_without_a_network_the_hub_tells_nothing_and_is_named(monkeypatch):
+    class ConnectError(Exception):
+        """As the hub's HTTP client has it: no OSError."""
+
+    def unreachable(*_, **__):
+        raise ConnectError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
+    with pytest.raises(ValueError, match="did not tell 'made/open' at 'dev': Name or service"):
+        pins.hub_commit("made/open", "dev")

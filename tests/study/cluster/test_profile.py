@@ -179,3 +179,11 @@ def test_arrays_are_layers_of_equal_resources_under_the_cap(tmp_path):
     ]
     # what is not submitted is above nobody
     assert [group.layer for group in divide(runs[1:], profile=loaded)] == [0, 0, 1, 1]
+
+
+def test_a_path_of_nobody_s_home_is_refused_by_name(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"cache has '~nobody-at-all/x'; legal: an absolute path"):
+        _load(tmp_path, "[execution]\ncache = '~nobody-at-all/x'")
+    monkeypatch.setenv("HOME", "/home/me")
+    loaded = _load(tmp_path, "[execution]\ncache = '~/x'")
+    assert str(loaded.kinds["Pretrain"][1].cache) == "/home/me/x"

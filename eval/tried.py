@@ -163,7 +163,7 @@ def probe_seq2seq(model: Any) -> None:
     """The same of a decoder; and its source is read, padding left out."""
     size = model.get_input_embeddings().weight.shape[0]
     first, second = _probe_tokens(size)
-    start = model.config.decoder_start_token_id
+    start = getattr(model.config, "decoder_start_token_id", None)
     if not isinstance(start, int):
         raise ValueError(f"decoder_start_token_id is {start!r}; legal: a token's id")
 

@@ -183,9 +183,17 @@ def read_model(directory: Path) -> LanguageModel:
         raise ValueError(
             f"{directory / 'config.json'}: model_type is {kind!r}; legal: {', '.join(families)}"
         )
-    model = families[kind].from_pretrained(
-        directory, use_safetensors=True, trust_remote_code=False, dtype=getattr(torch, PRECISION)
-    )
+    try:
+        model = families[kind].from_pretrained(
+            directory,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=getattr(torch, PRECISION),
+        )
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{directory}: its config.json is no model's here: {type(error).__name__}: {error}"
+        ) from error
     check_finite(model.state_dict(), owner=directory)
     return model.eval()
 

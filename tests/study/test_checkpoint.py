@@ -280,3 +280,32 @@ def test_the_runs_id_is_in_the_state(saved):
     saved.save(Progress(step=4))
     state = json.loads((saved.directory.checkpoint_path(4) / "state.json").read_text())
     assert state["run"] == run_id(tiny_runs.pretrain())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_is_read_in_float32_and_from_shards(tmp_path, dtype):
+    from study.auto import pretrained
+
+    built = pretrained(_engine().model).to(dtype)
+    built.save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    read = checkpoint.read_model(tmp_path)
+    state = read.state_dict()
+    assert {each.dtype for each in state.values()} == {torch.float32}
+    assert all(state[name].equal(each.float()) for name, each in built.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"d_ff": 7}, r"mismatched_keys: .*mlp"),
+        ({"heads": "4"}, r"config\.json is no model's here: TypeError"),
+        ({"layers": 1}, "unexpected_keys"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_tensors_is_refused_by_name(tmp_path, changes, match):
+    _engine().write(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ValueError, match=match):
+        checkpoint.read_model(tmp_path)

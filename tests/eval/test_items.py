@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from eval import items, suites
+from eval.encode import Encoded
 from eval.score import Scored
 from eval.suites import Item, Prompts
 from study.presets import world_suite_task
@@ -20,6 +21,9 @@ class Given:
 
     def loglikelihood(self, requests):
         return [self.scored(*each.args) for each in requests]
+
+    def encoded(self, context, answer):
+        return Encoded(context=(), target=())
 
     def scored(self, context, answer):
         found = self.known[context, answer]

@@ -118,6 +118,8 @@ def question_grid(found: Sequence[Questions]) -> Grid:
             ("skipped", ""),
             ("truncated, a cell", "n"),
             ("ties, a cell", "n"),
+            ("letters without a token, a cell", "n"),
+            ("altered by the tokenizer, a cell", "n"),
             ("guessing, declared", "n"),
             ("guessing, from the choices", "n"),
         ),
@@ -131,6 +133,8 @@ def question_grid(found: Sequence[Questions]) -> Grid:
                 each.skipped,
                 each.truncated,
                 each.ties,
+                each.unknown,
+                each.altered,
                 percent(each.declared_chance),
                 percent(each.chance_of_choices),
             )

@@ -180,7 +180,10 @@ def _actions(directory: RunDirectory) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """One task under one template, as every cell was asked it. counts are of one cell."""
+    """One task under one template, as every cell was asked it. counts are of one cell. unknown:
+    items with letters that the tokenizer has no token for. altered: items that its tokens spell
+    otherwise.
+    """
 
     suite: str
     task: str
@@ -190,12 +193,16 @@ class Questions:
     skipped: str
     truncated: str
     ties: str
+    unknown: str
+    altered: str
     declared_chance: float
     chance_of_choices: float
 
 
 def questions(panels: Sequence[Panel]) -> list[Questions]:
-    """From the first scored cell; truncation and ties as the range over cells."""
+    """From the first scored cell; what a tokenizer and a length make of it, and ties, as the range
+    over cells.
+    """
     found = []
     for panel in panels:
         if not panel.runs:
@@ -213,6 +220,9 @@ def questions(panels: Sequence[Panel]) -> list[Questions]:
                     skipped=", ".join(f"{n} {why}" for why, n in entry["skipped"].items()) or "0",
                     truncated=_range(each["truncated"] for each in all_cells),
                     ties=_range(each["ties"] for each in all_cells),
+                    # scores of before there was such a count
+                    unknown=_range(each.get("unknown", 0) for each in all_cells),
+                    altered=_range(each.get("altered", 0) for each in all_cells),
                     declared_chance=chances[entry["task"]],
                     chance_of_choices=entry["chance_of_choices"],
                 )

@@ -45,11 +45,13 @@ SCHEMA = pa.schema(
 )
 """log_likelihoods are of the answers alone, in nats; the end of sequence stands apart.
 null_log_likelihoods and null_end_log_likelihoods are those of the same answers after an empty
-context, and correct_without_context is the credit for choosing by them. An item with a choice that
-could not be scored is not valid: nothing wins it, its credit is 0 and what follows from its scores
-is null. prediction is -1 where nothing wins alone. gold_nats_per_byte counts the end of sequence if
-the suite scores it; margin (nats, gold over the best other choice) and brier do too. truncated
-counts tokens that the context lost. Columns that a metric does not have are null."""
+context, and correct_without_context is the credit for choosing by them. An item with a choice
+that could not be scored is not valid: nothing wins it, its credit is 0 and what follows from its
+scores is null. prediction is -1 where nothing wins alone. gold_nats_per_byte counts the end of
+sequence if the suite scores it; margin (nats, gold over the best other choice) and brier do too.
+truncated counts tokens that the context lost. A document with letters that have no token is not
+valid, and gold_nats_per_byte is null where an answer has such letters: they have bytes and
+hardly a price. Columns that a metric does not have are null."""
 
 
 def write(table: pa.Table, path: Path) -> None:

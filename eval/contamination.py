@@ -168,7 +168,8 @@ def _texts(suite: Suite, *, access: Access) -> Iterator[tuple[str, int, str]]:
     for task in suite.tasks:
         if task.metric != "rolling":
             for each in asked_rows(suite, task, access=access):
-                yield task.name, each.index, own_text(each.row)
+                if each.unlabelled is None:
+                    yield task.name, each.index, own_text(each.row)
 
 
 def _count(

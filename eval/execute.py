@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from lm_eval.evaluator import evaluate as lm_eval_evaluate
 from lm_eval.tasks import TaskManager
 
 from eval import columns, contamination, items, suites
+from eval.encode import marks_version
 from eval.lm import StudyLM
 from eval.score import SCORER_VERSION
 from eval.subjects import Opened, external_directory, open_external, open_run
@@ -43,6 +45,7 @@ from study.store import (
     publish_directory,
     verify,
 )
+from study.weight_files import PRECISION
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -92,13 +95,19 @@ def score_digest(opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation)
         "scorer": SCORER_VERSION,
         "max_length": opened.subject.max_length,
     }
+    if opened.was_as_stored:  # those numbers were others, and are not to be found
+        form["precision"] = PRECISION
+    marks = marks_version(
+        opened.tokenizer, architecture=opened.subject.architecture, scoring=run.suite.scoring
+    )
+    form |= {"marks": marks} if marks > 1 else {}
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
 
 def evaluate(
     opened: Opened, *, prompts: Sequence[Prompts], run: Evaluation
 ) -> tuple[Any, pa.Table, dict[str, dict[str, int]]]:
-    """(lm-eval's results, per-item scores, by task the items whose border a token spanned)."""
+    """(lm-eval's results, per-item scores, by task what tokens made of its items' text)."""
     lm = StudyLM(opened.subject, tokenizer=opened.tokenizer, scoring=run.suite.scoring)
     with _quiet_lm_eval():
         # Not `simple_evaluate`: around this very call it runs pip and nvidia-smi to describe the
@@ -108,8 +117,12 @@ def evaluate(
         )
         results = cast(Any, lm_eval_evaluate)(lm=lm, task_dict=tasks, bootstrap_iters=0)
     assert results is not None
-    borders = {each.name: lm.borders(item.pairs for item in each.items) for each in prompts}
-    return results, items.collect(prompts, lm=lm, run=run_id(run.run)), borders
+    counts = {
+        each.name: lm.borders(item.pairs for item in each.items)
+        | lm.losses(item.pairs or item.inputs for item in each.items)
+        for each in prompts
+    }
+    return results, items.collect(prompts, lm=lm, run=run_id(run.run)), counts
 
 
 def _evaluate(
@@ -129,10 +142,15 @@ def _evaluate(
     final = directory.scores(digest)
     if not _is_published(final, warn=warn):
         begun = time.monotonic()
-        results, table, borders = evaluate(opened, prompts=prompts, run=run)
+        results, table, found = evaluate(opened, prompts=prompts, run=run)
         account = _account(run, opened, prompts=prompts, results=results, table=table)
-        for name, counts in borders.items():
+        for name, counts in found.items():
             account["tasks"][name] |= counts
+            if counts["unknown"]:
+                warn(
+                    f"{run.suite.name!r}, {name!r}: {counts['unknown']} items hold letters that "
+                    "the tokenizer has no token for"
+                )
         account["seconds"] = time.monotonic() - begun
 
         def write(aside: Path) -> None:
@@ -149,7 +167,8 @@ def _evaluate(
         run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
     ):
         loud(told)
-    return {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
+    seal = {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
+    return seal | ({"precision": PRECISION} if isinstance(run.run, External) else {})
 
 
 def _sealed(directory: RunDirectory, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
@@ -180,6 +199,10 @@ def _check(run: External, *, execution: Execution) -> dict[str, Any]:
         "kind": "External",
         "weights": opened.weights,
         "tokenizer": opened.tokenizer.digest,
+        "precision": PRECISION,
+        "stored": list(opened.stored),
+        "left_out": list(opened.left_out),
+        "tokenizer_cures": list(opened.tokenizer.trial.cures),
         # the scoring protocol asks for less than a torch module
         "parameters": sum(each.numel() for each in opened.subject.model.parameters()),  # type: ignore[attr-defined]
         "files": sorted(path.name for path in directory.iterdir() if path.is_file()),
@@ -200,11 +223,14 @@ def _account(
         "scorer_version": SCORER_VERSION,
         "forward_positions": asdict(opened.subject.work),
         "max_length": opened.subject.max_length,
+        "precision": PRECISION,
+        "stored": list(opened.stored),
         "digests": {
             "weights": opened.weights,
             "tokenizer": opened.tokenizer.digest,
             "tasks": suites.digest(prompts),
         },
+        "tokenizer_cures": list(opened.tokenizer.trial.cures),
         "lm_eval": metadata.version("lm-eval"),
         # what the suite's score is the mean of, and what it lacks
         "headline": [task.name for task in run.suite.headline],
@@ -216,6 +242,7 @@ def _account(
                 "metric": each.task.metric,
                 "items": len(each.items),
                 "skipped": each.skipped,
+                "skipped_first": each.first,
                 "twins": each.twins,
                 "chance_of_choices": suites.chance_of(each),
                 "lm_eval": _numbers(results["results"][each.name]),
@@ -242,7 +269,10 @@ def _numbers(result: dict[str, Any]) -> dict[str, float]:
     return {
         name.removesuffix(",none"): float(value)
         for name, value in result.items()
-        if name.endswith(",none") and not name.removesuffix(",none").endswith("_stderr")
+        if name.endswith(",none")
+        and not name.removesuffix(",none").endswith("_stderr")
+        # bits per byte of documents with letters that have no token
+        and math.isfinite(value)
     }
 
 

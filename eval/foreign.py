@@ -2,10 +2,11 @@
 transformers knows, with its own tokenizer, special tokens and limits.
 
 Owns loading (safetensors only, local files only, no code of the checkpoint is run) and the passes
-of such a model. It is called as its authors call it: a causal model with no mask and padding on the
-right, which it cannot see; an encoder with a mask. Contexts that are read once have equal lengths,
-so that no position and no mask has to be told. A model whose cache is not keys and values alone
-(windows, state spaces) reads the context anew for every target.
+of such a model; what it is tried on first is `eval.tried`'s. It is called as its authors call it: a
+causal model with no mask and padding on the right, which it cannot see; an encoder with a mask.
+Contexts that are read once have equal lengths, so that no position and no mask has to be told. A
+model whose cache is not keys and values alone (windows, state spaces) reads the context anew for
+every target.
 
 Axes: N wanted positions, V vocabulary. States are logits here, since what lies between a model's
 last states and its logits is its own.
@@ -16,7 +17,8 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.modeling_outputs import BaseModelOutput
 
+from eval import tried
 from eval.passes import Piece
 from study.data.tokenizer import Tokenizer
 from study.run import Architecture
+from study.weight_files import PRECISION, check_finite, read_config, stored_tensors
 
 LOGITS_OF_A_PASS = 1 << 28
 """Of a pass that gives logits at every position, in float32 1 GiB."""
@@ -40,14 +44,15 @@ _UNSET = 1_000_000
 
 
 class ForeignTokenizer(Tokenizer):
-    """A tokenizer as its checkpoint has it: no id is moved.
+    """A tokenizer as its checkpoint has it: no id is moved. Raises ValueError where it can't be
+    trusted (`study.data.tokenizer_trial`).
 
     end: the id of its end of sequence. prefix: of its beginning of sequence, or the end without
     one.
     """
 
     def __init__(self, fast: Fast, *, end: int, prefix: int) -> None:
-        super().__init__(fast)
+        super().__init__(fast, controls=(end, prefix))
         self.eos = end
         self.prefix = prefix
 
@@ -166,37 +171,55 @@ def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     return padded.to(device)
 
 
-def load_model(directory: Path, *, architecture: Architecture, device: str) -> Any:
-    """The passes of a checkpoint's model, in float32. Raises ValueError where a tensor is missing
-    or misshapen, or where transformers has no such model without code from the checkpoint.
+def load_model(
+    directory: Path, *, architecture: Architecture, device: str
+) -> tuple[Any, tuple[str, ...]]:
+    """(the passes of a checkpoint's model, in float32; tensors that its model does not need).
+    Raises ValueError where it can't be run here or a tensor is not accounted for, and where it does
+    not read what its architecture says.
     """
-    kind: Any = AutoModelForCausalLM
-    if architecture == "encoder_decoder":
-        kind = AutoModelForSeq2SeqLM
-    try:
+    config = read_config(directory)
+    tensors = stored_tensors(directory)
+    split = architecture == "encoder_decoder"
+    kind: Any = AutoModelForSeq2SeqLM if split else AutoModelForCausalLM
+    with _named(directory, architecture):
         model, info = kind.from_pretrained(
             directory,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=torch.float32,
+            dtype=getattr(torch, PRECISION),
             output_loading_info=True,
+            # Whose shapes differ is told by name below; transformers tells the log.
+            ignore_mismatched_sizes=True,
         )
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise ValueError(f"{directory} cannot be opened as a {architecture}: {error}") from error
-    gaps = {name: sorted(map(str, info[name])) for name in _GAPS if info.get(name)}
-    if gaps:
-        raise ValueError(f"{directory} lacks tensors of its model: {gaps}")
-    model = model.to(torch.device(device)).eval()
-    return Seq2SeqPasses(model) if architecture == "encoder_decoder" else CausalPasses(model)
+        left_out = tried.account(model, tensors, info=info, config=config)
+        model = model.to(torch.device(device)).eval()
+        check_finite(model.state_dict(), owner="its model")
+        with torch.inference_mode():
+            (tried.probe_seq2seq if split else tried.probe_causal)(model)
+        return (Seq2SeqPasses(model) if split else CausalPasses(model)), left_out
 
 
-_GAPS = ("missing_keys", "mismatched_keys")
+@contextmanager
+def _named(directory: Path, architecture: Architecture) -> Iterator[None]:
+    """Whatever transformers raises on a checkpoint (it asserts, indexes and divides, and misses
+    packages) is a refusal of that checkpoint.
+    """
+    try:
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(
+            f"{directory} cannot be opened as a {architecture}: {kind}{error}"
+        ) from error
 
 
 def load_tokenizer(directory: Path) -> ForeignTokenizer:
-    """A checkpoint's own tokenizer. Raises ValueError where it has no end of sequence, or is not
-    one of `tokenizers`.
+    """A checkpoint's own tokenizer. Raises ValueError where it has no end of sequence, is not one
+    of `tokenizers`, or can't be trusted.
     """
     try:
         found = AutoTokenizer.from_pretrained(
@@ -212,7 +235,10 @@ def load_tokenizer(directory: Path) -> ForeignTokenizer:
         raise ValueError(f"{directory}: its tokenizer names no eos_token; legal: one that does")
     prefix = end if found.bos_token_id is None else found.bos_token_id
     # A copy: this project never reads special tokens out of text, the original may.
-    return ForeignTokenizer(Fast.from_str(backend.to_str()), end=end, prefix=prefix)
+    try:
+        return ForeignTokenizer(Fast.from_str(backend.to_str()), end=end, prefix=prefix)
+    except ValueError as error:
+        raise ValueError(f"{directory / 'tokenizer.json'}: {error}") from error
 
 
 def longest(config: Any, directory: Path, *, default: int) -> int:

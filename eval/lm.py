@@ -1,8 +1,8 @@
 """lm-eval's `LM` over any model of the study, in its registry as `study`.
 
-Owns text to tokens and back, rolling windows and lm-eval's command line; scores are those of
-`eval.score`. lm-eval finds no plug-ins, so whoever wants `--model study` must have imported this
-module:
+Owns rolling windows and lm-eval's command line; scores are those of `eval.score`, continuations
+those of `eval.generate`. lm-eval finds no plug-ins, so whoever wants `--model study` must have
+imported this module:
 
     study lm-eval run --model study --model_args run=runs/DIRECTORY --tasks TASK
 
@@ -16,8 +16,9 @@ them (`end_of_sequence`, False but for the convention `paper`, `truncation`, `en
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from eval.encode import Encoded, encode, encode_pairs
-from eval.score import Request, Scored, Subject, greedy, score
+from eval.generate import continuations
+from eval.score import Request, Scored, Subject, score
 from study.conventions import CONVENTIONS, STUDY
-from study.data.tokenizer import PAD, Tokenizer
+from study.data.tokenizer import PAD, Lost, Tokenizer
 from study.run import Scoring
-
-DEFAULT_MAX_NEW_TOKENS = 64
+from study.store import loud
+from study.weight_files import PRECISION
 
 
 class StudyLM(LM):
@@ -48,6 +50,9 @@ class StudyLM(LM):
         self._device = subject.device
         self._scored: dict[tuple[str, str], tuple[Scored, Encoded]] = {}
         self._rolled: dict[str, tuple[float, int]] = {}
+        self._generated = 0
+        self._cut: Counter[int] = Counter()  # prompts by the tokens that they lost
+        self._lost: dict[str, Lost] = {}
 
     @classmethod
     def create_from_arg_string(
@@ -106,6 +111,20 @@ class StudyLM(LM):
             counts["reencoded"] += any(each.reencoded for each in own)
         return counts
 
+    def losses(self, items: Iterable[Sequence[tuple[str, str]] | str]) -> dict[str, int]:
+        """Of these items' pairs, or documents: how many hold letters that have no token, and how
+        many are another text when their tokens are decoded.
+        """
+        counts = {"unknown": 0, "altered": 0}
+        for item in items:
+            if isinstance(item, str):
+                own = [self._lost[item]]
+            else:
+                own = [self.encoded(*pair).lost for pair in item]
+            counts["unknown"] += any(each.unknown for each in own)
+            counts["altered"] += any(each.altered for each in own)
+        return counts
+
     def rolled(self, text: str) -> tuple[float, int]:
         """What `loglikelihood_rolling` found for this document, and its tokens."""
         return self._rolled[text]
@@ -130,6 +149,9 @@ class StudyLM(LM):
         before it, as many as `Scoring.windows` says. Under `half` a later token sees at least half
         a window. An empty context is what language models of the causal decoder train on; prefix
         and encoder-decoder models never train without one.
+
+        A document with letters that have no token gets minus infinity: those letters would cost
+        next to nothing, and bits per byte would be too few.
         """
         windows: list[Request] = []
         owners: list[int] = []
@@ -139,6 +161,8 @@ class StudyLM(LM):
             tokenizer=self.tokenizer,
             scoring=self.scoring,
         )
+        texts = [_texts(request)[0] for request in requests]
+        self._lost.update(zip(texts, self.tokenizer.lost(texts, documents), strict=True))
         before = max(room // 2, 1) if self.scoring.windows == "half" else 1
         # Said, not left to the rule, so that a document's own first token is never taken for it.
         first = [self.subject.ids.prefix] if self.scoring.start == "empty" else []
@@ -158,34 +182,66 @@ class StudyLM(LM):
                 raise ValueError(f"document {index} has a log-likelihood that is not finite")
             totals[index] += found[0].target_log_likelihood
             counts[index] += found[0].tokens
-        for request, total, count in zip(requests, totals, counts, strict=True):
-            self._rolled[_texts(request)[0]] = (total, count)
+        for index, text in enumerate(texts):
+            if self._lost[text].unknown:
+                totals[index] = float("-inf")
+            self._rolled[text] = (totals[index], counts[index])
         return totals
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Greedy continuations, cut at the first of `until`; sampling is refused."""
-        answers = [""] * len(requests)
-        groups: dict[tuple[tuple[str, ...], int], list[int]] = {}
-        for index, request in enumerate(requests):
-            groups.setdefault(_generation(_texts(request)[1]), []).append(index)
-        for (until, new_tokens), members in groups.items():
-            contexts = encode(
-                [_texts(requests[index])[0] for index in members],
-                tokenizer=self.tokenizer,
-                scoring=self.scoring,
-            )
-            grown = greedy(
-                self.subject,
-                contexts,
-                scoring=self.scoring,
-                max_new_tokens=min(new_tokens, self.subject.max_length - 2),
-                stop=lambda tokens, until=until: any(
-                    mark in self.tokenizer.decode(tokens) for mark in until
-                ),
-            )
-            for index, tokens in zip(members, grown, strict=True):
-                answers[index] = _before(self.tokenizer.decode(tokens), until)
-        return answers
+        """Continuations, as `eval.generate` says."""
+        found = continuations(
+            self.subject,
+            [_texts(request) for request in requests],
+            tokenizer=self.tokenizer,
+            scoring=self.scoring,
+        )
+        self._generated += len(found)
+        self._cut += Counter(each.truncated for each in found if each.truncated)
+        return [each.text for each in found]
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        raise ValueError(
+            "chat templates are not rendered here; legal: without --apply_chat_template (a system "
+            "instruction stands before a prompt as it is)"
+        )
+
+    @property
+    def tokenizer_name(self) -> str:
+        return self.tokenizer.digest
+
+    def cut(self) -> dict[str, dict[str, int]]:
+        """By kind of request: how many were asked, how many contexts lost tokens to the length
+        limit, and how many tokens.
+        """
+        scored = [each.truncated for each, _ in self._scored.values()]
+        lost = [count for count in scored if count]
+        return {
+            "loglikelihood": {"asked": len(scored), "cut": len(lost), "tokens": sum(lost)},
+            "generate_until": {
+                "asked": self._generated,
+                "cut": self._cut.total(),
+                "tokens": sum(size * count for size, count in self._cut.items()),
+            },
+        }
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What lm-eval's command line keeps beside its results; asked when everything is done."""
+        for kind, counts in self.cut().items():
+            if counts["cut"]:
+                loud(
+                    f"{kind}: {counts['cut']} of {counts['asked']} contexts lost "
+                    f"{counts['tokens']} tokens on the {self.scoring.truncation} to the limit of "
+                    f"{self.subject.max_length}"
+                )
+        return {
+            "model_dtype": PRECISION,
+            "max_length": self.subject.max_length,
+            "scoring": asdict(self.scoring),
+            "cut": self.cut(),
+        }
 
     def _window(self) -> int:
         """Tokens of a rolling window, of which lm-eval's hold one more than asked for."""
@@ -232,18 +288,3 @@ def _texts(request: Instance) -> tuple[Any, Any]:
     """The request's text, and what follows it or how to go on; None for rolling."""
     args: tuple[Any, ...] = request.args
     return args[0], args[1] if len(args) > 1 else None
-
-
-def _generation(options: dict[str, Any]) -> tuple[tuple[str, ...], int]:
-    if options.get("do_sample") or options.get("temperature", 0.0) not in (0, 0.0):
-        raise ValueError(f"generation options {options}; legal: greedy (do_sample false)")
-    until = options.get("until") or ()
-    until = (until,) if isinstance(until, str) else tuple(until)
-    return tuple(mark for mark in until if mark), int(
-        options.get("max_gen_toks", DEFAULT_MAX_NEW_TOKENS)
-    )
-
-
-def _before(text: str, until: tuple[str, ...]) -> str:
-    ends = [text.find(mark) for mark in until if mark in text]
-    return text[: min(ends)] if ends else text

@@ -29,6 +29,7 @@ from eval.cells import CellKey, Naming, seed_of
 from eval.claims import Cell
 from eval.statistics import REPLICATES, resampling_counts
 from eval.weights import digest_of_names
+from study.launch import unprecise
 from study.publish import MANIFEST
 from study.run import Evaluation, External, Hole, SuiteTask
 from study.store import CorruptError, RunDirectory, State, Store, status
@@ -238,6 +239,9 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
         if results is not None and _stale(run, results, store=store):
             results = table = None
             hole = "stale: the weights changed after they were scored"
+        elif results is not None and unprecise(run, directory):
+            results = table = None
+            hole = "stale: scored before the precision was one decision; `study eval` scores again"
     return ScoredRun(
         run=run,
         key=naming.key(run.run, run.step),

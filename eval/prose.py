@@ -254,11 +254,22 @@ def scoring(panels: Sequence[Panel]) -> list[str]:
             f"{panel.suite}: {_convention(results[0])}; the end of sequence "
             f"{'counts' if options['end_of_sequence'] else 'does not count'}; contexts beyond "
             f"{' or '.join(map(str, lengths))} tokens (the longest row of the lineage's training) "
-            f"are cut on the {options['truncation']}, and counted below; scorer version "
-            f"{results[0]['scorer_version']}, aggregated by lm-eval {results[0]['lm_eval']}."
+            f"are cut on the {options['truncation']}, and counted below; {_precision(results)}"
+            f"scorer version {results[0]['scorer_version']}, aggregated by lm-eval "
+            f"{results[0]['lm_eval']}."
         )
     lines.append("Both answers to the end-of-sequence option come from the same forward passes:")
     return lines
+
+
+def _precision(results: Sequence[Mapping[str, Any]]) -> str:
+    """In what was computed, and where weights are stored in something else; older scores do not
+    say.
+    """
+    computed = sorted({each["precision"] for each in results if "precision" in each})
+    stored = sorted({name for each in results for name in each.get("stored", ())} - {*computed})
+    also = f" (of weights stored in {', '.join(stored)} too)" if stored else ""
+    return f"computed in {', '.join(computed)}{also}; " if computed else ""
 
 
 _CONVENTIONS = {

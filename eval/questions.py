@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from study.data.readers import Row
+from study.missing import is_blank
 from study.prompts import Rendered, Template, join_target
 from study.run import Metric
 
@@ -90,12 +91,13 @@ def ask(metric: Metric, template: Template, row: Row, *, key: str) -> Item | str
     item = Item(index=0, group=0, key=key, inputs=inputs, continuations=(), gold=0)
     if metric in ("greedy", "greedy_any"):
         answers = [target] if choices is None or metric == "greedy" else choices
-        if not answers or not all(answers):
+        if any(map(is_blank, answers)):
             return "choices empty or equal"
         return replace(item, continuations=_joined(inputs, dict.fromkeys(answers)))
     if choices is None:
         return "no choices"
-    if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
+    # a model that says one of two answers that differ in spaces has said both
+    if len({" ".join(choice.split()) for choice in choices}) < max(2, len(choices)):
         return "choices empty or equal"
     chosen = inputs if metric == "rank_contexts" else target
     if chosen not in choices:

@@ -12,7 +12,8 @@ The rule:
 - The first decoder token is the start token (the pad id, as T5 has it; a foreign causal model's
   beginning or, without one, end of sequence, under `start` `always`): an empty context is defined.
   Under `start` `empty` a prefix token is the context where there is none; where the target begins
-  with that token, it is the context itself and is not scored (lm-eval's rule).
+  with that token, it is the context itself and is not scored (lm-eval's rule). A context that has
+  its start token already gets no second one.
 - Every target is followed by an end of sequence in the forward pass. Its log-probability is kept
   apart and counts only if `Scoring.end_of_sequence`; one pass so answers both options, and both
   truncate alike. Under `length` `read` it has no room of its own: where it does not fit it is not
@@ -33,7 +34,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from eval.passes import Found, Passes, Piece, Scorable, StudyPasses, Work
@@ -42,7 +42,8 @@ from study.layout import END_OF_SEQUENCE
 from study.run import Architecture, Scoring
 
 __all__ = [
-    "SCORER_VERSION", "Ids", "Request", "Scorable", "Scored", "Subject", "Work", "greedy", "score",
+    "SCORER_VERSION", "Ids", "Request", "Scorable", "Scored", "Subject", "Work", "begin", "score",
+    "truncate",
 ]  # fmt: skip
 
 SCORER_VERSION = 1
@@ -168,57 +169,13 @@ def score(subject: Subject, requests: Sequence[Request], *, scoring: Scoring) ->
     return [[_scored(cut, found) for cut in row] for row in asked]
 
 
-def greedy(
-    subject: Subject,
-    contexts: Sequence[Sequence[int]],
-    *,
-    scoring: Scoring,
-    max_new_tokens: int,
-    stop: Callable[[list[int]], bool] = lambda _: False,
-) -> list[list[int]]:
-    """The most likely continuation of each context, token by token, without its end of sequence.
-
-    Stops at an end of sequence, where `stop` says so, or after `max_new_tokens`. Every step lays
-    the whole example out anew: slower than a cache, and by construction the rule of `score`.
-    """
-    room = subject.max_length - max_new_tokens - 1
-    begun = [_begin(subject, tuple(context), scoring=scoring) for context in contexts]
-    cut = [_truncate(context, room, scoring)[0] for context in begun]
-    grown: list[list[int]] = [[] for _ in contexts]
-    going_on = dict.fromkeys(range(len(contexts)))
-    scorer = subject.scorer(asked=len(contexts))
-    for _ in range(max_new_tokens):
-        # Two contexts may have become equal, so a piece stands for all places that hold it. What
-        # follows the grown tokens is asked for in the place of an end of sequence.
-        places: dict[Piece, list[int]] = {}
-        for index in going_on:
-            piece = Piece(cut[index], (*grown[index], subject.ids.end))
-            places.setdefault(piece, []).append(index)
-        for batch in scorer.wholes(places):
-            subject.watch(len(contexts) - len(going_on), len(contexts))
-            last = np.cumsum([len(piece.wanted) for piece in batch]) - 1
-            with torch.inference_mode():
-                states = scorer.passes.whole(batch)[torch.from_numpy(last)]
-                tokens = scorer.passes.logits(states).argmax(-1).tolist()
-            for piece, token in zip(batch, tokens, strict=True):
-                for index in places[piece]:
-                    if token == subject.ids.end:
-                        del going_on[index]
-                    else:
-                        grown[index].append(token)
-                        if stop(grown[index]):
-                            del going_on[index]
-        if not going_on:
-            break
-    return grown
-
-
-def _begin(subject: Subject, context: tuple[int, ...], *, scoring: Scoring) -> tuple[int, ...]:
+def begin(subject: Subject, context: tuple[int, ...], *, scoring: Scoring) -> tuple[int, ...]:
     """The context with what stands before it, or for it where it is empty."""
     ids = subject.ids
     if not context and (scoring.start == "empty" or not ids.reads_nothing):
         return (ids.prefix,)
-    if scoring.start == "always" and ids.start is not None:
+    # A tokenizer's own template may have put it there already.
+    if scoring.start == "always" and ids.start is not None and context[:1] != (ids.start,):
         return (ids.start, *context)
     return context
 
@@ -231,9 +188,12 @@ def _cuts(subject: Subject, request: Request, *, scoring: Scoring) -> list[_Cut]
 def _cut(
     subject: Subject, context: tuple[int, ...], own: tuple[int, ...], *, scoring: Scoring
 ) -> _Cut:
-    if scoring.start == "empty" and not context and own[:1] == (subject.ids.prefix,):
+    always = scoring.start == "always"
+    if always and context[:1] == (subject.ids.start,):
+        context = context[1:]  # a tokenizer's template put it there, as the rule does
+    if not context and own[:1] == (subject.ids.start if always else subject.ids.prefix,):
         own = own[1:]  # it is the context
-    begun = _begin(subject, context, scoring=scoring)
+    begun = begin(subject, context, scoring=scoring)
     # What the rule puts first is no part of the context that can be cut off.
     first = begun[: len(begun) - len(context)]
     limit, split = subject.max_length, subject.architecture == "encoder_decoder"
@@ -252,12 +212,13 @@ def _cut(
             wanted = (*own, subject.ids.end) if ends else own
     if not own or not fits:
         return _Cut(piece=None, tokens=len(own), truncated=0)
-    kept, lost = _truncate(context, room, scoring)
+    kept, lost = truncate(context, room, scoring)
     # A sum with nothing is no copy: the targets of a request keep one context in memory.
     return _Cut(piece=Piece(first + kept, wanted), tokens=len(own), truncated=lost)
 
 
-def _truncate(context: tuple[int, ...], room: int, scoring: Scoring) -> tuple[tuple[int, ...], int]:
+def truncate(context: tuple[int, ...], room: int, scoring: Scoring) -> tuple[tuple[int, ...], int]:
+    """What is left of a context in this room, and how many tokens it lost."""
     lost = max(len(context) - max(room, 0), 0)
     if not lost:
         return context, 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import torch
 
 from eval.score import Ids, Subject
-from eval.weights import digest_of_names, is_weights
+from eval.weights import digest_of_names
 from study.checkpoint import read_model
 from study.data.hub_checkpoint import snapshot
 from study.data.shards import file_digest
 from study.data.tokenizer import Tokenizer, check_same, extend
 from study.decode import decode_file
 from study.execution import Execution
+from study.language_model import LanguageModel
 from study.run import (
     Architecture,
     Corpus,
@@ -31,7 +33,14 @@ from study.run import (
     row_length,
     stages,
 )
-from study.store import RunDirectory, Store, corpus_path
+from study.store import RunDirectory, Store, corpus_path, loud
+from study.weight_files import (
+    PRECISION,
+    read_config,
+    stored_tensors,
+    stored_types,
+    weight_files,
+)
 
 BATCH_TOKENS = 16_384
 EXTERNAL_LENGTH = 1024
@@ -40,11 +49,24 @@ EXTERNAL_LENGTH = 1024
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A subject, its tokenizer, and the digest of the files that hold its weights and shape."""
+    """A subject, its tokenizer, and the digest of the files that hold its weights and shape.
+
+    stored: what the weights are stored in; they are computed in `study.weight_files.PRECISION`.
+    left_out: tensors of the files that the model does not need.
+    """
 
     subject: Subject
     tokenizer: Tokenizer
     weights: str
+    stored: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def was_as_stored(self) -> bool:
+        """Whether it was once computed in what it is stored in: this project's own models and T5s
+        were, models from elsewhere never.
+        """
+        return isinstance(self.subject.model, LanguageModel) and self.stored != (PRECISION,)
 
 
 def open_run(run: Trained | External, step: int, *, store: Store, execution: Execution) -> Opened:
@@ -135,7 +157,7 @@ def directory_digest(directory: Path) -> str:
     tokenizer = directory / "tokenizer.json"
     if not tokenizer.is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
-    parts = [_weights_digest(directory), file_digest(tokenizer)]
+    parts = [_weights_digest(directory, weight_files(directory)), file_digest(tokenizer)]
     # It names the special tokens.
     settings = directory / "tokenizer_config.json"
     parts += [file_digest(settings)] if settings.is_file() else []
@@ -164,10 +186,13 @@ def _open(
     """tokenizer: None is the directory's own. max_length: None is what its model can read."""
     if tokenizer is None and not (directory / "tokenizer.json").is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
-    weights = _weights_digest(directory)
+    files = weight_files(directory)
+    config = read_config(directory)
+    stored = stored_types(stored_tensors(directory))
+    weights = _weights_digest(directory, files)
     ids, length = Ids(), EXTERNAL_LENGTH
+    left_out: tuple[str, ...] = ()
     model: Any
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     match config.get("model_type"):
         case "study_decoder" | "study_encoder_decoder":
             model = read_model(directory)
@@ -178,9 +203,7 @@ def _open(
             size = model.shape.vocab_size
             model = model.to(torch.device(device)).eval()
         case "t5" if _is_ours(directory):
-            from study.t5 import import_t5
-
-            model, architecture = import_t5(directory, dropout=0.0), "encoder_decoder"
+            model, architecture = _t5(directory), "encoder_decoder"
             tokenizer = tokenizer or _t5_tokenizer(directory)
             size = model.shape.vocab_size
             model = model.to(torch.device(device)).eval()
@@ -188,8 +211,10 @@ def _open(
             from eval import foreign
 
             architecture = _foreign_architecture(directory)
-            model = foreign.load_model(directory, architecture=architecture, device=device)
             tokenizer = foreign.load_tokenizer(directory)
+            model, left_out = foreign.load_model(
+                directory, architecture=architecture, device=device
+            )
             # A causal model has no start token of its own; an encoder cannot read nothing.
             decoder = architecture != "encoder_decoder"
             ids = Ids(
@@ -200,11 +225,9 @@ def _open(
             )
             length = foreign.longest(model.model.config, directory, default=EXTERNAL_LENGTH)
             size = model.model.get_input_embeddings().weight.shape[0]
-    if tokenizer.vocab_size > size:
-        raise ValueError(
-            f"{directory} has {size} embeddings, but its tokenizer has {tokenizer.vocab_size} "
-            "entries; a score would read past the end"
-        )
+    _check_rows(directory, tokenizer=tokenizer, ids=ids, size=size)
+    for cure in tokenizer.trial.cures:
+        loud(f"{directory}: {cure}")
     return Opened(
         subject=Subject(
             model=model,
@@ -215,7 +238,43 @@ def _open(
         ),
         tokenizer=tokenizer,
         weights=weights,
+        stored=stored,
+        left_out=left_out,
     )
+
+
+def _t5(directory: Path) -> Any:
+    """The project's own encoder-decoder with a T5's weights, as transformers knows it, and with the
+    settings for generating that lie beside them.
+    """
+    from transformers import GenerationConfig, T5Config
+
+    from study.auto import pretrained
+    from study.t5 import import_t5
+
+    model = pretrained(import_t5(directory, dropout=0.0))
+    if (directory / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(directory)
+    else:
+        config = T5Config.from_json_file(directory / "config.json")
+        model.generation_config = GenerationConfig.from_model_config(config)
+    return model
+
+
+def _check_rows(directory: Path, *, tokenizer: Tokenizer, ids: Ids, size: int) -> None:
+    """Every token that a text or the rule can ask for has an embedding; what can't occur needs
+    none.
+    """
+    before, after = tokenizer.trial.marks
+    named = (ids.end, ids.prefix, *before, *after)
+    name_of = tokenizer._fast.id_to_token
+    over = tokenizer.beyond(size) | {str(name_of(own)): own for own in named if own >= size}
+    if over:
+        name, own = min(over.items(), key=lambda each: each[1])
+        raise ValueError(
+            f"{directory} has {size} embeddings, but its tokenizer gives {name!r} the id {own} "
+            f"({len(over)} such); legal: below {size}. A score would read past the end"
+        )
 
 
 def _is_ours(directory: Path) -> bool:
@@ -228,7 +287,7 @@ def _is_ours(directory: Path) -> bool:
 
     try:
         model_from_config(T5Config.from_json_file(directory / "config.json"))
-    except ValueError:
+    except Exception:  # transformers says why when it is asked for the same
         return False
     return True
 
@@ -245,8 +304,11 @@ def _foreign_architecture(directory: Path) -> Architecture:
         config = AutoConfig.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
-    except (ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{directory}: its config.json is no model's here: {error}") from error
+    except Exception as error:  # whatever it makes of what is written there
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(
+            f"{directory}: its config.json is no model's here: {kind}{error}"
+        ) from error
     if config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         return "encoder_decoder"
     if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -257,15 +319,8 @@ def _foreign_architecture(directory: Path) -> Architecture:
     )
 
 
-def _weight_files(directory: Path) -> list[Path]:
-    found = sorted(path for path in directory.iterdir() if is_weights(path.name))
-    if not found:
-        raise ValueError(f"{directory} holds no model*.safetensors; pickled weights are not read")
-    return found
-
-
-def _weights_digest(directory: Path) -> str:
-    files = [directory / "config.json", *_weight_files(directory)]
+def _weights_digest(directory: Path, files: Sequence[Path]) -> str:
+    files = [directory / "config.json", *files]
     return digest_of_names({path.name: file_digest(path) for path in files})
 
 
@@ -279,7 +334,7 @@ def _own_tokenizer(directory: Path) -> Tokenizer:
     if not path.is_file():
         raise ValueError(f"{directory} holds no tokenizer.json")
     text = path.read_text(encoding="utf-8")
-    tokenizer = extend(text, sentinels=0)
+    tokenizer = extend(text, sentinels=0, name=str(path))
     known = json.loads(text)
     for token in known.get("added_tokens") or ():
         if tokenizer._fast.token_to_id(token["content"]) != token["id"]:
@@ -297,5 +352,8 @@ def _t5_tokenizer(directory: Path) -> Tokenizer:
     from eval.foreign import ForeignTokenizer
 
     own = _own_tokenizer(directory)
-    fast = Fast.from_file(str(directory / "tokenizer.json"))
-    return ForeignTokenizer(fast, end=own.eos, prefix=own.eos)
+    path = directory / "tokenizer.json"
+    try:
+        return ForeignTokenizer(Fast.from_file(str(path)), end=own.eos, prefix=own.eos)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from eval.questions import Item, ask, credit, together
 from study.data import sources
 from study.data.readers import Row
 from study.data.sources import Access
-from study.prompts import Template, load_templates
+from study.missing import is_blank
+from study.prompts import Skipped, Template, load_templates
 from study.row_forms import labelled, prepared, value_at
 from study.run import Suite, SuiteTask, identity
 
@@ -39,7 +40,7 @@ class Prompts:
     """One data set under one template ("" for rolling).
 
     twins: items of a group have the same choices and opposite golds, always two.
-    skipped: rows left out, by reason.
+    skipped: rows left out, by reason. first: the first of each reason, in words.
     """
 
     task: SuiteTask
@@ -47,6 +48,7 @@ class Prompts:
     items: tuple[Item, ...]
     twins: bool
     skipped: dict[str, int]
+    first: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,7 +58,7 @@ class Prompts:
 def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
     """Every task under every template, in order.
 
-    Raises ValueError where a task keeps no row, or its rows have no labels.
+    Raises ValueError where a task keeps no row, as one of a hidden test split does.
     """
     if not suite.tasks:
         told = "; ".join(f"{hole.name}: {hole.reason}" for hole in suite.holes)
@@ -69,46 +71,64 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
         assert task.templates is not None
         templates = load_templates(task.templates, access=access, names=task.template_names)
         rows = asked_rows(suite, task, access=access)
-        built.extend(_prompts(task, template, rows=rows) for template in templates)
+        built.extend(_prompts(suite, task, template, rows=rows) for template in templates)
     names = [each.name for each in built]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"suite {suite.name!r} has two tasks named {twice[0]!r}")
     for each in built:
         if not each.items:
             raise ValueError(
-                f"suite {suite.name!r}: {each.name!r} keeps no row; skipped: {each.skipped}"
+                f"suite {suite.name!r}: {each.name!r} ({each.task.rows.uri}) keeps no row; "
+                f"skipped: {each.skipped}; first: {'; '.join(each.first.values()) or 'none read'}"
             )
     return tuple(built)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskedRow:
-    """One row as templates read it. index: its place, or its question's. group, key: see `Item`."""
+    """One row as templates read it. number: its place in the source, from 1. index: `number`, from
+    0, or its question's. group, key: see `Item`. unlabelled: why it can't be asked.
+    """
 
     row: Row
+    number: int
     index: int
     group: int
     key: str
+    unlabelled: Skipped | None
 
 
 def asked_rows(suite: Suite, task: SuiteTask, *, access: Access) -> list[AskedRow]:
-    """Every row of a task that is no document. Raises ValueError where one has no label."""
-    origin = f"suite {suite.name!r}, {task.name!r} ({task.rows.uri})"
-    rows = list(labelled(sources.rows(task.rows, access=access), task.labels, origin=origin))
-    groups = _groups(task, rows)
+    """Every row of a task that is no document. Raises ValueError where one has a foreign form."""
+    origin = _origin(suite, task)
+    found = list(labelled(sources.rows(task.rows, access=access), task.labels, origin=origin))
+    groups = _groups(task, [row for row, _ in found], origin=origin)
     # rows of a question share its number; twins stand apart
-    index = groups if task.question else range(len(rows))
+    index = groups if task.question else range(len(found))
     asked = []
-    for number, row in enumerate(rows):
+    for place, (row, unlabelled) in enumerate(found):
         # by the row before it is prepared, after its label has one form: a mirror that says
         # "entailment" draws the same prompts as one that says 0
         key = sources.row_key(row)
         try:
-            ready = prepared(row, task.preparation)
+            ready = row if unlabelled else prepared(row, task.preparation)
         except ValueError as error:
-            raise ValueError(f"{origin}, row {number + 1}: {error}") from error
-        asked.append(AskedRow(row=ready, index=index[number], group=groups[number], key=key))
+            raise ValueError(f"{origin}, row {place + 1}: {error}") from error
+        asked.append(
+            AskedRow(
+                row=ready,
+                number=place + 1,
+                index=index[place],
+                group=groups[place],
+                key=key,
+                unlabelled=unlabelled,
+            )
+        )
     return asked
+
+
+def _origin(suite: Suite, task: SuiteTask) -> str:
+    return f"suite {suite.name!r}, {task.name!r} ({task.rows.uri})"
 
 
 def digest(prompts: Sequence[Prompts]) -> str:
@@ -197,23 +217,35 @@ def _mean(metric: str) -> dict[str, Any]:
     return {"metric": metric, "aggregation": "mean", "higher_is_better": True}
 
 
-def _groups(task: SuiteTask, rows: Sequence[Row]) -> list[int]:
+def _groups(task: SuiteTask, rows: Sequence[Row], *, origin: str) -> list[int]:
     """The microworld numbers its twins, and questions gather rows; elsewhere each stands alone."""
     if task.question:
         number: dict[str, int] = {}
-        values = (json.dumps([value_at(row, path) for path in task.question]) for row in rows)
-        return [number.setdefault(value, len(number)) for value in values]
+        groups = []
+        for place, row in enumerate(rows, start=1):
+            try:
+                value = json.dumps([value_at(row, path) for path in task.question])
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{origin}, row {place}: {error}") from error
+            groups.append(number.setdefault(value, len(number)))
+        return groups
     if task.rows.uri.startswith("world://") and all("pair" in row for row in rows):
         return [int(row["pair"]) for row in rows]
     return list(range(len(rows)))
 
 
-def _prompts(task: SuiteTask, template: Template, *, rows: Sequence[AskedRow]) -> Prompts:
+def _prompts(
+    suite: Suite, task: SuiteTask, template: Template, *, rows: Sequence[AskedRow]
+) -> Prompts:
     questions: dict[int, list[Item | str]] = {}
+    first: dict[str, str] = {}
     for each in rows:
-        found = ask(task.metric, template, each.row, key=each.key)
-        if isinstance(found, Item):
-            found = replace(found, index=each.index, group=each.group)
+        try:
+            found = _asked(task, template, each)
+            if isinstance(found, str) and found not in first:
+                first[found] = f"row {each.number}: {_told(template, each)}"
+        except ValueError as error:
+            raise ValueError(f"{_origin(suite, task)}, row {each.number}: {error}") from error
         questions.setdefault(each.index, []).append(found)
     items: list[Item] = []
     skipped: Counter[str] = Counter()
@@ -230,7 +262,26 @@ def _prompts(task: SuiteTask, template: Template, *, rows: Sequence[AskedRow]) -
         items=tuple(items),
         twins=task.metric == "rank" and _are_twins(items),
         skipped=dict(skipped),
+        first=first,
     )
+
+
+def _asked(task: SuiteTask, template: Template, asked: AskedRow) -> Item | str:
+    """The question, or why there is none."""
+    if asked.unlabelled:
+        return asked.unlabelled.reason
+    found = ask(task.metric, template, asked.row, key=asked.key)
+    if isinstance(found, Item):
+        return replace(found, index=asked.index, group=asked.group)
+    return found
+
+
+def _told(template: Template, asked: AskedRow) -> str:
+    """Why a row has no question, in words."""
+    outcome = asked.unlabelled or template.outcome(asked.row, key=asked.key)
+    if isinstance(outcome, Skipped):
+        return outcome.detail
+    return f"answer {outcome.targets!r:.60} of {template.choices(asked.row, key=asked.key)!r:.200}"
 
 
 def _are_twins(items: Sequence[Item]) -> bool:
@@ -250,7 +301,7 @@ def _documents(task: SuiteTask, access: Access) -> Prompts:
     items: list[Item] = []
     skipped: Counter[str] = Counter()
     for index, text in enumerate(_texts(task, access)):
-        if not text:
+        if is_blank(text):
             skipped["empty"] += 1
             continue
         items.append(

@@ -317,7 +317,7 @@ def _rolling_row(base: Row, task: TaskScores, index: int) -> Row:
     values, errors = task.bits_per_byte()
     known = np.isfinite(values[index])
     if not known.any():
-        return replace(base, hole="no documents")
+        return replace(base, hole="letters without a token" if base.invalid else "no documents")
     value = float(values[index][known].mean())
     if base.items < 2:
         return replace(base, value=value)

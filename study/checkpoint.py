@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from study.config_file import write_config
+from study.weight_files import PRECISION, check_finite, read_config, stored_tensors
 
 if TYPE_CHECKING:
     from study.language_model import LanguageModel
@@ -165,26 +166,35 @@ def load_model(directory: RunDirectory, step: int) -> LanguageModel:
 
 
 def read_model(directory: Path) -> LanguageModel:
-    """A checkpoint or any directory that `save_pretrained` wrote, in evaluation mode; transformers'
-    own kind of model.
+    """A checkpoint or any directory that `save_pretrained` wrote, in evaluation mode and in float32
+    whatever its files are written in; transformers' own kind of model.
     """
     from study.pretrained import StudyDecoderConfig, StudyEncoderDecoderConfig
     from study.pretrained_decoder import DecoderForCausalLM
     from study.pretrained_encoder_decoder import EncoderDecoderForSeq2SeqLM
 
-    weights = directory / "model.safetensors"
-    if not weights.exists():
-        raise ValueError(f"{directory} holds no model.safetensors; pickled weights are not read")
-    path = directory / "config.json"
-    kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    kind = read_config(directory).get("model_type")
+    stored_tensors(directory)
     families = {
         StudyDecoderConfig.model_type: DecoderForCausalLM,
         StudyEncoderDecoderConfig.model_type: EncoderDecoderForSeq2SeqLM,
     }
     if kind not in families:
-        raise ValueError(f"{path}: model_type is {kind!r}; legal: {', '.join(families)}")
-    family = families[kind]
-    model = family.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
+        raise ValueError(
+            f"{directory / 'config.json'}: model_type is {kind!r}; legal: {', '.join(families)}"
+        )
+    try:
+        model = families[kind].from_pretrained(
+            directory,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=getattr(torch, PRECISION),
+        )
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{directory}: its config.json is no model's here: {type(error).__name__}: {error}"
+        ) from error
+    check_finite(model.state_dict(), owner=directory)
     return model.eval()
 
 

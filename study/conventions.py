@@ -16,11 +16,14 @@ means.
 
 `lm_eval` is what `HFLM` of lm-eval 0.4.13 computes: `_encode_pair`, `loglikelihood` and
 `_loglikelihood_tokens`, for causal models and, where `joint` and `windows` mean nothing, for
-sequence-to-sequence models. Three things differ on purpose. A special token is never read out of
+sequence-to-sequence models. Four things differ on purpose. A special token is never read out of
 text: a document that spells one is spelled. Where no token of a joint encoding is left for the
 target, the pair is encoded apart, and where no token of a target is left or a target is longer
 than the limit, it is invalid; `HFLM` ends in an assertion at each of them. A context of white space
-alone is an empty one.
+alone is an empty one. A target has the tokens of running text: what a causal model's tokenizer puts
+after every text is left out, and what one puts before every text is not put before the target of
+an encoder-decoder. A rolled document keeps what the tokenizer puts before it, after the prefix
+token, as in `HFLM`; under every other combination no text begins twice.
 
 `paper` is Wang et al. 2022: contexts and targets are encoded apart and the first tokens of a
 context that is too long are kept. T0-Eval scores the end of sequence and EAI-Eval does not, so that

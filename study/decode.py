@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import yaml
 
-from study.run import KINDS, Run, canonical
+from study.run import KINDS, Run, canonical, semantics_of
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -144,12 +144,15 @@ def _nearest(word: str, legal: typing.Iterable[str]) -> str:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """tags: whether a mapping names its class under the key `kind`."""
+    """tags: whether a mapping names its class under the key `kind`. written: whether a run in the
+    file states its semantics, as every file does that this project wrote.
+    """
 
     name: str
     legal: str = "a run, as `study show` prints it"
     tags: Literal["kind", "none"] = "kind"
     check: Callable[[Any], None] = lambda value: None
+    written: bool = False
 
     def fail(self, node: yaml.Node | yaml.Mark, message: str) -> DecodeError:
         mark = node.start_mark if isinstance(node, yaml.Node) else node
@@ -273,11 +276,15 @@ class _Reader:
         declared = _types(owner)
         title = owner.__name__
         arguments: dict[str, Any] = {}
+        stated: int | None = None
+        self.written |= title in KINDS and "semantics" in entries
         for name, (key, child) in entries.items():
             if name == "kind" and self.tags == "kind":
                 continue
-            if name == "semantics" and title in KINDS:
-                self.check_semantics(child, owner)
+            if name == "semantics" and self.tags == "kind" and name not in declared:
+                stated = self.value(child, int, f"{title}.semantics")
+                if title in KINDS:  # before its fields, which other code may have named otherwise
+                    self.check_semantics(child, title, stated=stated, computed=semantics_of(owner))
                 continue
             if name not in declared:
                 raise self.fail(key, f"unknown key {name!r} in {title}; {_nearest(name, declared)}")
@@ -290,6 +297,10 @@ class _Reader:
             self.check(made)
         except ValueError as error:
             raise self.fail(node, str(error)) from None
+        if title not in KINDS and (stated is not None or self.written):
+            # a part's is left out of a file while it is 1, and may depend on the value
+            at = entries["semantics"][1] if "semantics" in entries else node
+            self.check_semantics(at, title, stated=stated or 1, computed=semantics_of(made))
         return made
 
     def owner(
@@ -310,13 +321,12 @@ class _Reader:
             raise self.fail(kind, f"{where} has kind {word!r}; {_nearest(word, owners)}")
         return owners[word]
 
-    def check_semantics(self, node: yaml.Node, owner: Any) -> None:
-        stated = self.value(node, int, f"{owner.__name__}.semantics")
-        if stated != owner.SEMANTICS:
+    def check_semantics(self, node: yaml.Node, title: str, *, stated: int, computed: int) -> None:
+        if stated != computed:
             raise self.fail(
                 node,
-                f"{owner.__name__}.semantics is {stated}; this code computes {owner.SEMANTICS}. "
-                "The run was made by other code: check that version out, or declare the run anew",
+                f"{title}.semantics is {stated}; this code computes {computed}. The run was made "
+                "by other code: check that version out, or declare the run anew",
             )
 
 

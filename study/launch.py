@@ -88,6 +88,8 @@ def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
             if damage is not None:
                 loud(f"{run.slug!r} is scored again: {damage}")
                 todo.add(run_id(run))
+            elif unprecise(run, RunDirectory(store.directory(run))):
+                todo.add(run_id(run))
     for run in reversed(sweep.runs):  # children first: an ancestor may have to go first in turn
         parent, step = start_of(run)
         if run_id(run) not in todo or parent is None or run_id(parent) in todo:
@@ -95,6 +97,15 @@ def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
         if step not in RunDirectory(store.directory(parent)).steps():
             todo.add(run_id(parent))
     return [run for run in sweep.runs if run_id(run) in todo]
+
+
+def unprecise(run: Evaluation, directory: RunDirectory) -> bool:
+    """Whether a checkpoint from elsewhere was scored before its precision was this tool's decision:
+    one stored in 16 bits may have been computed in them, so it is opened again, and scored again
+    where that was so.
+    """
+    seal = directory.done() if isinstance(run.run, External) else None
+    return seal is not None and "precision" not in seal
 
 
 def ready_evaluations(sweep: Sweep, *, store: Store) -> Sweep:

@@ -8,6 +8,7 @@ form. No torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 Architecture = Literal["causal_decoder", "prefix_decoder", "encoder_decoder"]
@@ -39,10 +40,11 @@ def _within(owner: object, name: str, *, low: float, high: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The rows whose content hash, modulo `of`, lies in [low, high): disjoint parts never share a
-    row.
+    """The rows of which a hash of what they say (`study.data.split`), modulo `of`, lies in
+    [low, high): rows that say the same are never in two disjoint parts.
     """
 
+    SEMANTICS = 2  # 1 hashed row numbers too
     low: int
     high: int
     of: int
@@ -65,8 +67,11 @@ class Source:
     digest: `sha256:…` of the file's bytes, `commit:…` of a hub repository, or `world:N`, the
     generator's version.
     text_field: the column that holds a document's text; empty for rows that templates render.
-    where: (column, value) pairs that a row must have, compared as strings.
-    part: which rows by content hash, or None for all.
+    where: (column, value) pairs that a row must have, compared as strings; a null is no string.
+    part: which rows by a hash of what they say, or None for all.
+    split_by: the columns that say it, where it is not a row's texts (`study.data.split`).
+    quoting: `csv` for a .tsv whose writer quoted values as in CSV; else its quotation marks are
+        text.
     """
 
     uri: str
@@ -74,8 +79,26 @@ class Source:
     text_field: str
     where: tuple[tuple[str, str], ...]
     part: Part | None
+    split_by: tuple[str, ...] = ()
+    quoting: Literal["none", "csv"] = "none"
+
+    @property
+    def SEMANTICS(self) -> int:
+        """2 where a file may be read otherwise than it once was: .tsv lost its quotes, .txt a
+        byte-order mark.
+        """
+        return 2 if self._suffix in (".tsv", ".txt") else 1
+
+    @property
+    def _suffix(self) -> str:
+        scheme, _, name = self.uri.partition("://")
+        return PurePosixPath(name).suffix if scheme in ("file", "pypi") else ""
 
     def __post_init__(self) -> None:
+        if self.quoting == "csv" and self._suffix != ".tsv":
+            raise ValueError(
+                f"source {self.uri!r}: quoting 'csv' is for a .tsv; every other format has one way"
+            )
         scheme = self.uri.partition("://")[0]
         legal = {"hf": "commit:", "file": "sha256:", "pypi": "sha256:", "world": "world:"}
         if "://" not in self.uri or scheme not in legal:
@@ -127,9 +150,10 @@ class Mixture:
     rows where the data set has more rows than `cap`, else all of them; sampling is proportional to
     that (t-zero, tasks.py).
 
-    held_out: the share of rows (by content hash) kept for validation loss.
+    held_out: the share of rows (by a hash of what they say) kept for validation loss.
     """
 
+    SEMANTICS = 2  # 1 split rows by their numbers too, and trained on missing values
     tasks: tuple[PromptedTask, ...]
     cap: int
     held_out: float
@@ -157,6 +181,9 @@ class PretrainedTokenizer:
     lacks them.
     """
 
+    # since special tokens that a text spells are text under every model, and the targets of a
+    # mixture have the tokens of running text
+    SEMANTICS = 2
     source: Source
     sentinels: int
 

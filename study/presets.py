@@ -135,9 +135,17 @@ def released(
     text_field: str = "",
     where: tuple[tuple[str, str], ...] = (),
     part: Part | None = None,
+    split_by: tuple[str, ...] = (),
 ) -> Source:
     """A file inside a released package (`pypi://NAME==VERSION/PATH`) by its bytes' digest."""
-    return Source(uri=uri, digest=f"sha256:{sha256}", text_field=text_field, where=where, part=part)
+    return Source(
+        uri=uri,
+        digest=f"sha256:{sha256}",
+        text_field=text_field,
+        where=where,
+        part=part,
+        split_by=split_by,
+    )
 
 
 def world_task(family: str, *, rows: int, seed: int) -> PromptedTask:

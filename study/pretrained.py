@@ -135,7 +135,8 @@ class StudyModel(PreTrainedModel, GenerationMixin):
             *args,
             use_safetensors=True,
             output_loading_info=True,
-            **kwargs,
+            # whose shapes differ is told by name below
+            **(kwargs | {"ignore_mismatched_sizes": True}),
         )
         gaps = {name: sorted(map(str, info[name])) for name in _GAPS if info.get(name)}
         if gaps:

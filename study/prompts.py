@@ -1,39 +1,42 @@
 """Prompt templates in promptsource's format: read as data, rendered in a sandbox, seeded.
 
-Owns the YAML loader, what a template may do, what makes a rendering valid, and how a prompt and
-its answer are joined before they are tokenised. It departs from promptsource 0.2.3 where that is
-unsafe or silent: jinja2's sandbox; `choice` and `random` drawn by template and document; no
-truncation; a rendering without exactly two parts, or that prints a value the row lacks, is skipped
-with its reason instead of becoming text.
+Owns the YAML loader, what makes a rendering valid, and how a prompt and its answer are joined
+before they are tokenised; what a template may do is `study.sandbox`'s affair. It departs from
+promptsource 0.2.3 where that is unsafe or silent: jinja2's sandbox; `choice` and `random` drawn by
+template and document; no truncation; a rendering without exactly two parts, or that prints, counts
+or decides by a value the row lacks, is skipped with its reason instead of becoming text.
 """
 
 from __future__ import annotations
 
-import copy
-import functools
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import jinja2
 import yaml
-from jinja2 import nodes
 from jinja2.exceptions import SecurityError
-from jinja2.sandbox import SandboxedEnvironment
 
+from study import sandbox
 from study.data import sources
 from study.data.readers import Row
+from study.missing import MissingError, UnlabelledError, is_blank, is_no_label
 from study.run import Source
+from study.template_guard import SEPARATOR
 
-SEPARATOR = "|||"
-# stands for a separator that the row's own text holds, until the parts are apart
-_PROTECTOR = "3ed2dface8203c4c9dfb1a5dc58e41e0"
-# far beyond any real prompt; it stops a template that multiplies text without end
-MAX_CHARACTERS = 2**20
-
-Reason = Literal["not_applicable", "parts", "empty", "undefined", "forbidden", "limit", "error"]
+Reason = Literal[
+    "not_applicable",
+    "parts",
+    "empty",
+    "missing",
+    "unlabelled",
+    "undefined",
+    "forbidden",
+    "limit",
+    "error",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +52,10 @@ class Skipped:
     """Why a row has no rendering.
 
     reason: `not_applicable`, the template rendered nothing, as conditional ones do by design;
-        `parts`, not exactly one separator; `empty`, a part without text; `undefined`, a value that
-        the row lacks; `forbidden`, the sandbox refused; `limit`, too much work or text; `error`,
-        anything else that the template raised.
+        `parts`, not exactly one separator; `empty`, a part or a choice without text; `missing`, a
+        value that is null, NaN or bytes; `unlabelled`, -1 in the place of a class; `undefined`, a
+        column, field or place that the row lacks; `forbidden`, the sandbox refused; `limit`, too
+        much work or text; `error`, anything else that the template raised.
     """
 
     reason: Reason
@@ -88,18 +92,25 @@ class Template:
             )
         try:
             choices = self._choices(row, key=key)
-            variables = _protected(row) | {"answer_choices": choices}
-            whole = _render(self.jinja, variables, seed=f"{self.id}\0{key}\0prompt")
+            variables = self._variables(row) | {"answer_choices": choices}
+            seed = f"{self.id}\0{key}\0prompt"
+            whole = sandbox.render(self.jinja, variables, seed=seed, choices=False)
         except _CAUGHT as error:
             return _skipped(error)
-        if not whole.strip():
+        if is_blank(whole):
             return Skipped(reason="not_applicable", detail="renders nothing")
-        parts = [part.replace(_PROTECTOR, SEPARATOR).strip() for part in whole.split(SEPARATOR)]
+        parts = [_text(part) for part in whole.split(SEPARATOR)]
         if len(parts) != 2:
             return Skipped(reason="parts", detail=f"{len(parts)} parts; legal: 2")
         inputs, targets = parts
-        if not inputs or not targets:
-            return Skipped(reason="empty", detail=f"no {'targets' if inputs else 'inputs'}")
+        if is_blank(inputs):
+            return Skipped(reason="empty", detail="no inputs")
+        if is_blank(targets):
+            return self._without_answer(row)
+        if any(map(is_blank, choices or ())):
+            return Skipped(reason="empty", detail="a choice without text")
+        if is_no_label(targets) and self._answers_no_label(row, targets, choices):
+            return Skipped(reason="unlabelled", detail=f"the answer is {targets!r}: no label")
         return Rendered(inputs=inputs, targets=targets)
 
     def choices(self, row: Row, *, key: str) -> list[str] | None:
@@ -113,14 +124,39 @@ class Template:
             return None
         if choices is None:
             return None
-        return [choice.replace(_PROTECTOR, SEPARATOR) for choice in choices]
+        return [_text(choice) for choice in choices]
 
     def _choices(self, row: Row, *, key: str) -> list[str] | None:
         if self.answer_choices is None:
             return None
         seed = f"{self.id}\0{key}\0choices"
-        whole = _render(self.answer_choices, _protected(row), seed=seed)
+        whole = sandbox.render(self.answer_choices, self._variables(row), seed=seed, choices=True)
         return [choice.strip() for choice in whole.split(SEPARATOR)]
+
+    def _variables(self, row: Row) -> dict[str, Any]:
+        return sandbox.variables(row, known=self._known)
+
+    @property
+    def _known(self) -> frozenset[str]:
+        return sandbox.known_columns(self.jinja, self.answer_choices or "")
+
+    def _answers_no_label(self, row: Row, targets: str, choices: list[str] | None) -> bool:
+        """Whether the answer -1 is a label's and no text's: a number, or none of the choices."""
+        numbers = (row[name] for name in row.keys() - self._known if not isinstance(row[name], str))
+        return any(map(is_no_label, numbers)) or bool(
+            choices and targets not in map(_text, choices)
+        )
+
+    def _without_answer(self, row: Row) -> Skipped:
+        """Templates that know what -1 means, as most of SuperGLUE's, then print no answer."""
+        for column in self._known & row.keys():
+            if is_no_label(row[column]):
+                return Skipped(reason="unlabelled", detail=f"{column!r} is -1: no label")
+        return Skipped(reason="empty", detail="no targets")
+
+
+def _text(part: str) -> str:
+    return part.replace(sandbox.PROTECTOR, SEPARATOR).strip()
 
 
 def join_target(inputs: str, targets: str) -> str:
@@ -166,13 +202,18 @@ _MALFORMED = (KeyError, TypeError, AttributeError, ValueError)
 
 
 def parse_templates(text: str, *, origin: str) -> list[Template]:
-    """Raises ValueError, naming `origin`, on anything that is not promptsource's format."""
+    """Raises ValueError, naming `origin` and the entry, on what is not promptsource's format."""
+    where = origin
     try:
         form = yaml.load(text, Loader=_Loader)
-        entries = form["templates"]
-        templates = [_template(entry) for entry in entries.values()]
+        templates = []
+        for key, entry in form["templates"].items():
+            where = f"{origin}: template {key!r}"
+            templates.append(_template(entry))
+    except KeyError as error:
+        raise ValueError(f"{where}: not promptsource's format (no {error})") from error
     except (yaml.YAMLError, jinja2.TemplateSyntaxError, *_MALFORMED) as error:
-        raise ValueError(f"{origin}: not promptsource's format ({error})") from error
+        raise ValueError(f"{where}: not promptsource's format ({error})") from error
     twice = [name for name, count in Counter(each.name for each in templates).items() if count > 1]
     if twice:
         raise ValueError(f"{origin}: two templates are named {twice[0]!r}")
@@ -182,10 +223,15 @@ def parse_templates(text: str, *, origin: str) -> list[Template]:
 def _template(entry: dict[str, Any]) -> Template:
     metadata = entry.get("metadata") or {}
     jinja, choices = entry["jinja"], entry.get("answer_choices")
+    for name in ("id", "name"):
+        if not isinstance(entry[name], str | int) or is_blank(str(entry[name])):
+            raise ValueError(f"{name!r} is {entry[name]!r}; legal: text")
     if not isinstance(jinja, str) or not isinstance(choices, str | None):
-        raise ValueError(f"template {entry['name']!r}: jinja and answer_choices must be text")
-    for expression in (jinja, choices or ""):
-        _ENVIRONMENT.parse(expression, name=str(entry["name"]))
+        raise ValueError("jinja and answer_choices must be text")
+    for expression, is_choices in ((jinja, False), (choices or "", True)):
+        # what the sandbox forbids is a reason of each row's
+        with suppress(SecurityError):
+            sandbox.compiled(expression, choices=is_choices)
     return Template(
         # some of promptsource's names end in a space
         name=str(entry["name"]).strip(),
@@ -196,152 +242,6 @@ def _template(entry: dict[str, Any]) -> Template:
         choices_in_prompt=metadata.get("choices_in_prompt"),
         metrics=tuple(metadata.get("metrics") or ()),
     )
-
-
-class _Undefined(jinja2.Undefined):
-    """May be tested, not printed: a prompt must not lose a field without a word."""
-
-    __str__ = jinja2.Undefined._fail_with_undefined_error
-    __iter__ = jinja2.Undefined._fail_with_undefined_error
-
-
-_MAX_REPEAT = 100_000
-
-
-def _small(value: Any) -> None:
-    """Refuse a number that would make text or work without end (a width, a count)."""
-    if isinstance(value, int) and abs(value) > _MAX_REPEAT:
-        raise OverflowError(f"{value} in a template; legal: at most {_MAX_REPEAT}")
-
-
-class _Sandbox(SandboxedEnvironment):
-    """jinja2's sandbox, with bounded work as well."""
-
-    intercepted_binops = frozenset(("*", "**", "%"))
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        text = isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple)
-        if text and operator == "*":
-            size = len(left) * right if hasattr(left, "__len__") else left * len(right)
-            _small(size)
-        if isinstance(left, str) and operator == "%":
-            raise SecurityError("text % value in a template")
-        if operator == "**":
-            _small(left)
-            _small(right * 100 if isinstance(right, int) else right)
-        return super().call_binop(context, operator, left, right)
-
-    def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        for value in (*args, *kwargs.values()):
-            # methods of text only: elsewhere a large number multiplies nothing
-            if isinstance(getattr(function, "__self__", None), str):
-                _small(value)
-        return super().call(context, function, *args, **kwargs)
-
-
-def _bounded(filter_function: Callable[..., Any]) -> Callable[..., Any]:
-    """A text filter whose numbers (widths, indents) are bounded."""
-
-    @functools.wraps(filter_function)
-    def bounded(*args: Any, **kwargs: Any) -> Any:
-        for value in (*args[1:], *kwargs.values()):
-            _small(value)
-        return filter_function(*args, **kwargs)
-
-    return bounded
-
-
-def _most_frequent(items: list[Any]) -> list[Any] | None:
-    """promptsource's filter: the items that occur most often."""
-    if not items:
-        return None
-    counts = Counter(items).most_common()
-    return [item for item, count in counts if count == counts[0][1]]
-
-
-# no identifiers of the template language, so no template can name them
-_DRAW = "the draw"
-_WORK = "the work"
-_LOOP = "the loop"
-MAX_WORK = 10**6
-
-
-# a filter of the context is also never folded into a constant when a template is compiled, which
-# would draw once for all rows
-@jinja2.pass_context
-def _choice(context: jinja2.runtime.Context, items: Sequence[Any]) -> Any:
-    """promptsource's `choice`, drawn for this template and document."""
-    return context[_DRAW].choice(items)
-
-
-class _Work:
-    """Numbers that one rendering took from `range`, and rounds of its loops, so far."""
-
-    done = 0
-
-
-@jinja2.pass_context
-def _range(context: jinja2.runtime.Context, *bounds: int) -> range:
-    """`range`, bounded over the whole rendering: nested loops multiply, and print nothing."""
-    numbers = range(*bounds)
-    work = context[_WORK]
-    work.done += len(numbers) + 1
-    if work.done > MAX_WORK:
-        raise OverflowError(f"more than {MAX_WORK} numbers from range")
-    return numbers
-
-
-@jinja2.pass_context
-def _counted(context: jinja2.runtime.Context, items: Any) -> Iterator[Any]:
-    """What a loop goes over, bounded over the whole rendering: loops over a long text nest, and a
-    loop over a list that grows under it never ends.
-    """
-    work = context[_WORK]
-    for item in items:
-        work.done += 1
-        if work.done > MAX_WORK:
-            raise OverflowError(f"more than {MAX_WORK} rounds of loops")
-        yield item
-
-
-def _environment() -> _Sandbox:
-    environment = _Sandbox(undefined=_Undefined, autoescape=False)
-    for name in ("center", "indent", "format", "batch", "slice", "wordwrap"):
-        environment.filters[name] = _bounded(environment.filters[name])
-    environment.filters["most_frequent"] = _most_frequent
-    environment.filters[_LOOP] = _counted
-    environment.filters["choice"] = environment.filters["random"] = _choice
-    # lipsum draws from the process's own random state
-    del environment.globals["lipsum"]
-    environment.globals["zip"] = zip
-    environment.globals["range"] = _range
-    return environment
-
-
-_ENVIRONMENT = _environment()
-
-
-@functools.lru_cache(maxsize=4096)
-def _compiled(source: str) -> jinja2.Template:
-    tree = _ENVIRONMENT.parse(source)
-    for loop in tree.find_all(nodes.For):
-        if loop.recursive:
-            raise SecurityError("a recursive loop in a template")
-        loop.iter = nodes.Filter(loop.iter, _LOOP, [], [], None, None, lineno=loop.lineno)
-    return _ENVIRONMENT.from_string(tree)
-
-
-def _render(source: str, variables: dict[str, Any], *, seed: str) -> str:
-    # a text seed is hashed by sha512: the same on every machine and in every process
-    variables = variables | {_DRAW: random.Random(seed), _WORK: _Work()}
-    pieces: list[str] = []
-    size = 0
-    for piece in _compiled(source).generate(variables):
-        size += len(piece)
-        if size > MAX_CHARACTERS:
-            raise OverflowError(f"more than {MAX_CHARACTERS} characters")
-        pieces.append(piece)
-    return "".join(pieces)
 
 
 # what a template can raise: its own mistakes are a row's reason to be skipped, never a crash
@@ -362,23 +262,15 @@ def _skipped(error: BaseException) -> Skipped:
     match error:
         case SecurityError():
             reason: Reason = "forbidden"
+        case MissingError():
+            reason = "missing"
+        case UnlabelledError():
+            reason = "unlabelled"
         case jinja2.UndefinedError():
             reason = "undefined"
         case OverflowError() | MemoryError() | RecursionError():
             reason = "limit"
         case _:
             reason = "error"
-    return Skipped(reason=reason, detail=f"{type(error).__name__}: {error}")
-
-
-def _protected(value: Any) -> Any:
-    """A deep copy (templates may change lists) in which the row's own separators are protected."""
-    match value:
-        case str():
-            return value.replace(SEPARATOR, _PROTECTOR)
-        case dict():
-            return {key: _protected(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_protected(item) for item in value]
-        case _:
-            return copy.deepcopy(value)
+    told = f"{error}" if reason in ("missing", "unlabelled") else f"{type(error).__name__}: {error}"
+    return Skipped(reason=reason, detail=told)

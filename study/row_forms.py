@@ -1,8 +1,9 @@
 """Rows as templates expect them: labels as indices, and columns that no template can read.
 
 Owns what a label may look like (local mirrors hold `1`, `"contradiction"` or `true` where the hub
-holds an index), the refusal of rows without one, and the two preparations. Where rows come from is
-`study.data.sources`' affair. No torch.
+holds an index), which rows have none, and the two preparations. Where no label is declared, a
+template that reads it finds out (`study.prompts`). Where rows come from is `study.data.sources`'
+affair. No torch.
 
     race      `problems` holds the article's questions as a Python literal; it is parsed, never run
     mathqa    `choices` is cut out of `options` by lm-evaluation-harness's own expression, which
@@ -17,38 +18,31 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from study.data.readers import Row
+from study.missing import is_blank, is_no_label, why_missing
+from study.prompts import Skipped
 from study.run import Labels, Preparation
 
 LONGEST_LITERAL = 1_000_000
 """Characters; Python's parser needs many times the memory of its text. RACE's longest are a few
 thousand."""
-_HIDDEN = (None, "", -1, "-1", [], {})
 _OPTIONS = re.compile(r"[abcd] \) .*?, |e \) .*?$")
 
 
-def labelled(rows: Iterable[Row], labels: Labels | None, *, origin: str) -> Iterator[Row]:
-    """The rows with class names and truth values as indices.
+def labelled(
+    rows: Iterable[Row], labels: Labels | None, *, origin: str
+) -> Iterator[tuple[Row, Skipped | None]]:
+    """The rows with class names and truth values as indices, and why one has no label.
 
-    Raises ValueError, naming `origin` and the row, where a label is missing, hidden (-1) or none of
-    the classes.
+    Raises ValueError, naming `origin` and the row, where a label is none of the classes.
     """
     for number, row in enumerate(rows, start=1):
-        where = f"{origin}, row {number}"
         if labels is None:
-            # -1 would index a template's last answer without a word
-            if row.get("label") in (-1, "-1") and not isinstance(row.get("label"), bool):
-                raise ValueError(_hidden(where, "label", row["label"]))
-            yield row
-            continue
-        if labels.column not in row:
-            raise ValueError(
-                f"{where}: no column {labels.column!r} for the answer; columns: "
-                f"{', '.join(map(str, row))}"
-            )
-        value = row[labels.column]
-        if not isinstance(value, bool) and value in _HIDDEN:
-            raise ValueError(_hidden(where, labels.column, value))
-        yield row | {labels.column: _label(value, labels, where=where)}
+            yield row, None
+        elif unlabelled := _unlabelled(row, labels.column):
+            yield row, unlabelled
+        else:
+            value = _label(row[labels.column], labels, where=f"{origin}, row {number}")
+            yield row | {labels.column: value}, None
 
 
 def prepared(row: Row, preparation: Preparation) -> Row:
@@ -73,17 +67,31 @@ def value_at(row: Row, path: str) -> Any:
         if not isinstance(value, dict) or name not in value:
             raise ValueError(f"no column {path!r}; columns: {', '.join(map(str, row))}")
         value = value[name]
+    if why := why_missing(value):
+        raise ValueError(f"column {path!r} is {why}")
     return value
 
 
-def _hidden(where: str, column: str, value: Any) -> str:
-    return (
-        f"{where}: {column!r} is {value!r}: no label, as in hidden test splits; legal: rows with "
-        "labels (a train or validation split)"
-    )
+def _unlabelled(row: Row, column: str) -> Skipped | None:
+    if column not in row:
+        told = ", ".join(map(str, row))
+        return Skipped(
+            reason="missing", detail=f"no column {column!r} for the answer; columns: {told}"
+        )
+    value = row[column]
+    if why := why_missing(value):
+        return Skipped(reason="missing", detail=f"{column!r} is {why}: no label")
+    if is_no_label(value):
+        return Skipped(reason="unlabelled", detail=f"{column!r} is {value!r}: no label")
+    if value in ([], {}) or (isinstance(value, str) and is_blank(value)):
+        return Skipped(reason="missing", detail=f"{column!r} is {value!r}: no label")
+    return None
 
 
 def _label(value: Any, labels: Labels, *, where: str) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        # a table that held a missing number once gives all of them as fractions
+        value = int(value)
     match labels.form:
         case "any":
             return value

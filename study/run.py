@@ -8,7 +8,8 @@ and nothing imports torch.
 Science fields have no defaults: `study.presets` holds functions that fill them. A field that is
 added later may carry a default that means the old behaviour; while it has that value it is left out
 of the canonical form, so old ids live on. `SEMANTICS` is raised for a kind when its code starts to
-compute something else.
+compute something else. A part may carry one too (of its class, or a property of the value): it
+enters the canonical form from 2 on, so that only the runs that hold such a part get another id.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ __all__ = [
     "root",
     "row_length",
     "run_id",
+    "semantics_of",
     "stages",
     "steps_before",
 ]
@@ -302,17 +304,26 @@ def _declared(each: Field[Any], item: Any) -> Any:
     return float(item) if type(item) is int and each.type in ("float", "float | None") else item
 
 
+def semantics_of(value: Any) -> int:
+    """What the code here computes for a run or a part: 1 where nothing was ever raised."""
+    return getattr(value, "SEMANTICS", 1)
+
+
+def _semantics(value: Any) -> dict[str, int]:
+    found = semantics_of(value)
+    return {"semantics": found} if type(value).__name__ in KINDS or found != 1 else {}
+
+
 def canonical(value: Any) -> Any:
     """The value as plain dicts, lists and scalars; every dataclass carries its class as `kind`,
-    runs their semantics.
+    runs their semantics, and parts theirs where it was raised.
 
     A field at its declared default is left out. Raises TypeError on anything that has no canonical
     form.
     """
     if is_dataclass(value) and not isinstance(value, type):
         form: dict[str, Any] = {"kind": type(value).__name__}
-        if type(value).__name__ in KINDS:
-            form["semantics"] = type(value).SEMANTICS  # type: ignore[attr-defined]
+        form |= _semantics(value)
         for each in fields(value):
             item = _declared(each, getattr(value, each.name))
             if each.default is not MISSING and item == each.default:
@@ -333,9 +344,7 @@ def identity(value: Any) -> Any:
     and file locations go.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        form = {"kind": type(value).__name__}
-        if type(value).__name__ in KINDS:
-            form["semantics"] = type(value).SEMANTICS  # type: ignore[attr-defined]
+        form = {"kind": type(value).__name__} | _semantics(value)
         for each in fields(value):
             item = _declared(each, getattr(value, each.name))
             if not each.metadata.get("identity", True) or (

@@ -25,7 +25,7 @@ from kernels import backend
 from study import checkpoint, cost, signals
 from study.adapt import adapt, table
 from study.checkpoint import Progress
-from study.data.corpus import OpenCorpus, build_corpus, open_corpus
+from study.data.corpus import OpenCorpus, build_corpus, open_corpus, said
 from study.data.sources import Access
 from study.engine import Engine, TorchEngine
 from study.events import EventLog
@@ -215,6 +215,8 @@ def _build(run: Corpus, desk: Desk) -> None:
         lease.check()
 
     publish_directory(desk.directory.path / "corpus", write)
+    for line in said(summary):
+        desk.warn(f"{run.slug!r}: {line}")
     seconds = {"wall_seconds": time.monotonic() - begun}
     desk.directory.seal({"kind": "Corpus"} | summary | seconds)
 

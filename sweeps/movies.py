@@ -50,6 +50,8 @@ def reviews(source, *, part, text_field=""):
         text_field=text_field,
         where=(("source", source),),
         part=part,
+        # as documents and under templates alike, so that no review is in both parts
+        split_by=("text",),
     )
 
 

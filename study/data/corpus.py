@@ -32,7 +32,7 @@ from study.data.grouped import Item, grouped
 from study.data.mixture import Progress
 from study.data.shards import TokenShards, write_shards
 from study.data.sources import Access
-from study.data.tokenizer import Tokenizer
+from study.data.tokenizer import Tokenizer, count_lost
 from study.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
 
 BATCH = 512
@@ -99,6 +99,20 @@ def build_corpus(
         json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8"
     )
     return summary
+
+
+def said(summary: dict) -> list[str]:
+    """What somebody should hear of a corpus: what its tokenizer loses, and what was taken out."""
+    lines = [f"its tokenizer: {cure}" for cure in summary["tokenizer"].get("cures", ())]
+    for part in ("train", "held_out"):
+        entries = summary[part].get("tasks", [summary[part]])
+        unknown, altered = (sum(e.get(name, 0) for e in entries) for name in ("unknown", "altered"))
+        if unknown or altered:
+            lines.append(
+                f"{part}: {unknown} texts hold letters that the tokenizer has no token for, "
+                f"{altered} are other texts when their tokens are decoded"
+            )
+    return lines
 
 
 def open_corpus(directory: Path) -> OpenCorpus:
@@ -195,7 +209,7 @@ def _written(
         for each in text.sources
     ]
     counted = _counted(documents, account)
-    encoded = _encoded(counted, tokenizer, part=directory.name, progress=progress)
+    encoded = _encoded(counted, tokenizer, account, part=directory.name, progress=progress)
     shards = write_shards(directory, encoded, tokenizer.vocab_size)
     return account | {"tokens": shards.num_tokens, "digest": shards.digest}
 
@@ -207,6 +221,7 @@ def _counted(documents: Iterator[_Document], account: dict) -> Iterator[str]:
     """
     seen: set[bytes] = set()
     for document in documents:
+        # letters that nobody sees are letters here: without them stored corpora would be others
         if not document.text.strip():
             account["empty"] += 1
             continue
@@ -221,17 +236,28 @@ def _counted(documents: Iterator[_Document], account: dict) -> Iterator[str]:
 
 
 def _encoded(
-    documents: Iterator[str], tokenizer: Tokenizer, *, part: str, progress: Progress
+    documents: Iterator[str],
+    tokenizer: Tokenizer,
+    account: dict,
+    *,
+    part: str,
+    progress: Progress,
 ) -> Iterator[np.ndarray]:
-    """Tokens of each document. One batch is encoded while the next is read and the one before is
-    written: `tokenizers` lets the interpreter go on meanwhile.
+    """Tokens of each document; what they lose of it is counted. One batch is encoded while the next
+    is read and the one before is written: `tokenizers` lets the interpreter go on meanwhile.
     """
     done = 0
+
+    def tokens(batch: list[str]) -> list[list[int]]:
+        rows = tokenizer.encode_batch(batch)
+        count_lost(account, tokenizer, texts=batch, rows=rows)
+        return rows
+
     with ThreadPoolExecutor(max_workers=1) as encoder:
 
         def encoding() -> Iterator[tuple[int, Future[list[list[int]]]]]:
             for batch in grouped(documents, size=lambda _: 1, enough=BATCH):
-                yield len(batch), encoder.submit(tokenizer.encode_batch, batch)
+                yield len(batch), encoder.submit(tokens, batch)
 
         for size, encoded in _one_ahead(encoding()):
             for ids in encoded.result():
@@ -304,7 +330,8 @@ def _tokenizer(
             told = _told(texts, progress=progress)
             return tokenizers.train(told, vocab_size=vocab_size, sentinels=sentinels)
         case PretrainedTokenizer(source=source, sentinels=sentinels):
-            return tokenizers.extend(sources.text(source, access=access), sentinels=sentinels)
+            text = sources.text(source, access=access)
+            return tokenizers.extend(text, sentinels=sentinels, name=source.uri)
         case Corpus():
             assert directory is not None, "checked by build_corpus"
             return Tokenizer.load(directory / "tokenizer.json")
@@ -319,8 +346,9 @@ def _told(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
 
 
 def _describe(tokenizer: Tokenizer) -> dict:
-    return {
+    told = {
         "digest": tokenizer.digest,
         "vocab_size": tokenizer.vocab_size,
         "sentinels": tokenizer.num_sentinels,
     }
+    return told | ({"cures": list(cures)} if (cures := tokenizer.trial.cures) else {})

@@ -14,7 +14,9 @@ from study.run import Source
 
 FILES = (
     "config.json",
-    "model*.safetensors",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*.safetensors",  # shards; a variant, as model.fp16.safetensors, is another's copy
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",

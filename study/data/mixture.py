@@ -6,6 +6,10 @@ training rows under k templates gives each of them `cap // k` rows where n > cap
 tasks are sampled in proportion to those numbers. A template that does not apply to every row keeps
 its rate.
 
+A row that lacks what a template reads is left out of that template and counted by reason, as in a
+suite; a template that every row of a data set lacks something for is refused. An answer need not be
+one of a template's choices: finetuning on free answers is what some of them are for.
+
 Nothing is cut: shards hold examples of any length, and `ExampleShards.within` leaves out, and
 counts, what exceeds a run's limits.
 """
@@ -13,19 +17,18 @@ counts, what exceeds a run's limits.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from study import prompts
-from study.data import sources
+from study.data import sources, split, typed_rows
 from study.data.examples import ExampleShards as ExampleShards
 from study.data.examples import ExampleTask, write_examples
 from study.data.readers import Row
-from study.data.tokenizer import Tokenizer
+from study.data.tokenizer import Tokenizer, count_lost
 from study.run import Mixture, PromptedTask
 
 Progress = Callable[[dict], None]
@@ -44,7 +47,9 @@ def template_rows(rows: int, *, templates: int, cap: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spooled:
-    """The rows of one prompted task, read once and kept in a file: part, key and row a line."""
+    """The rows of one prompted task, read once and kept in a file: part, number, key and row a
+    line.
+    """
 
     task: PromptedTask
     templates: tuple[prompts.Template, ...]
@@ -52,13 +57,15 @@ class Spooled:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
 
-    def rows(self, part: Part) -> Iterator[tuple[str, Row]]:
-        """(key, row) of one part, in the source's order: that of `keys`."""
+    def rows(self, part: Part) -> Iterator[tuple[int, str, Row]]:
+        """(number in the source from 1, key, row) of one part, in the source's order: that of
+        `keys`.
+        """
         with self.path.open(encoding="utf-8") as file:
             for line in file:
-                where, key, row = json.loads(line)
+                where, number, key, row = line.split("\t", 3)
                 if where == part:
-                    yield key, row
+                    yield int(number), key, typed_rows.loads(row)
 
     def keys(self, part: Part) -> tuple[str, ...]:
         return self.train if part == "train" else self.held_out
@@ -82,14 +89,26 @@ def spool(
         path = directory / f"{index}.jsonl"
         parts: dict[Part, list[str]] = {"train": [], "held_out": []}
         with path.open("w", encoding="utf-8") as file:
-            for number, row in enumerate(sources.rows(task.rows, access=access)):
-                if number % BATCH == 0:
-                    progress({"stage": "rows", "task": task.name, "rows": number})
-                key = sources.row_key(row)
-                held = sources.share(key, salt="held_out") < mixture.held_out
+            spread = split.Spread()
+            for number, row in sources.numbered(task.rows, access=access):
+                if spread.rows % BATCH == 0:
+                    progress({"stage": "rows", "task": task.name, "rows": spread.rows})
+                try:
+                    key, said = sources.row_key(row), split.split_key(row, task.rows)
+                    line = typed_rows.dumps(row)
+                except ValueError as error:
+                    place = f"source {task.rows.uri!r}, row {number}"
+                    raise ValueError(f"task {task.name!r}: {place}: {error}") from error
+                spread.add(said)
+                held = split.share(said, salt="held_out") < mixture.held_out
                 part: Part = "held_out" if held else "train"
                 parts[part].append(key)
-                file.write(json.dumps([part, key, row], default=sources.plain) + "\n")
+                file.write(f"{part}\t{number}\t{key}\t{line}\n")
+        if mixture.held_out and spread.is_coarse:
+            if split.declared(task.rows):
+                spread.tell(task.rows)
+            else:
+                parts = _split_by_what_is_read(task, templates, path, held_out=mixture.held_out)
         if not parts["train"]:
             raise ValueError(f"task {task.name!r}: {task.rows.uri!r} gives no training rows")
         spooled.append(
@@ -104,6 +123,33 @@ def spool(
     return spooled
 
 
+def _split_by_what_is_read(
+    task: PromptedTask,
+    templates: Sequence[prompts.Template],
+    path: Path,
+    *,
+    held_out: float,
+) -> dict[Part, list[str]]:
+    """The spool anew, by all that the task's templates read; the keys of each part."""
+    columns = split.columns_read(
+        text for each in templates for text in (each.jinja, each.answer_choices or "")
+    )
+    spread = split.Spread()
+    parts: dict[Part, list[str]] = {"train": [], "held_out": []}
+    aside = path.with_suffix(".aside")
+    with path.open(encoding="utf-8") as old, aside.open("w", encoding="utf-8") as new:
+        for line in old:
+            _, number, key, row = line.split("\t", 3)
+            read = split.read_key(typed_rows.loads(row), columns)
+            spread.add(read)
+            part: Part = "held_out" if split.share(read, salt="held_out") < held_out else "train"
+            parts[part].append(key)
+            new.write(f"{part}\t{number}\t{key}\t{row}")
+    aside.replace(path)
+    spread.tell(task.rows)
+    return parts
+
+
 def rendered(
     task: Spooled, template: prompts.Template, *, part: Part, cap: int
 ) -> Iterator[prompts.Rendered | prompts.Skipped]:
@@ -111,9 +157,17 @@ def rendered(
     keys = task.keys(part)
     number = template_rows(len(keys), templates=len(task.templates), cap=cap)
     chosen = _chosen(keys, number, salt=template.id)
-    for position, (key, row) in enumerate(task.rows(part)):
-        if position in chosen:
-            yield template.outcome(row, key=key)
+    for position, (at, key, row) in enumerate(task.rows(part)):
+        if position not in chosen:
+            continue
+        where = f"{task.task.rows.uri}, row {at}"
+        try:
+            outcome = template.outcome(row, key=key)
+        except ValueError as error:
+            raise ValueError(f"task {task.task.name!r}: {where}: {error}") from error
+        if isinstance(outcome, prompts.Skipped):
+            outcome = replace(outcome, detail=f"{where}: {outcome.detail}")
+        yield outcome
 
 
 def _chosen(keys: Sequence[str], number: int, *, salt: str) -> Container[int]:
@@ -190,25 +244,40 @@ def _tokenised(
         entry["rows"] += 1
         if isinstance(outcome, prompts.Skipped):
             skipped[outcome.reason] += 1
+            if outcome.reason != "not_applicable":
+                entry.setdefault("skipped_first", {}).setdefault(outcome.reason, outcome.detail)
             continue
         batch.append(outcome)
         if len(batch) == BATCH:
             progress({"stage": "tokenise", "task": entry["task"], "examples": entry["examples"]})
-            yield from encode_examples(batch, tokenizer)
+            yield from _encoded(batch, tokenizer, entry)
             entry["examples"] += len(batch)
             batch = []
-    yield from encode_examples(batch, tokenizer)
+    yield from _encoded(batch, tokenizer, entry)
     entry["examples"] += len(batch)
     entry["skipped"] = dict(sorted(skipped.items()))
+
+
+def _encoded(
+    examples: Sequence[prompts.Rendered], tokenizer: Tokenizer, entry: dict
+) -> list[tuple[list[int], list[int]]]:
+    found = encode_examples(examples, tokenizer)
+    texts = [each.inputs + prompts.join_target(each.inputs, each.targets) for each in examples]
+    rows = [[*prompt, *target[:-1]] for prompt, target in found]
+    count_lost(entry, tokenizer, texts=texts, rows=rows)
+    return found
 
 
 def encode_examples(
     examples: Sequence[prompts.Rendered], tokenizer: Tokenizer
 ) -> list[tuple[list[int], list[int]]]:
-    """Token ids of prompts and answers; answers end in an end of sequence."""
+    """Token ids of prompts and answers, which have the tokens of running text and end in an end of
+    sequence.
+    """
     inputs = tokenizer.encode_batch([each.inputs for each in examples])
-    targets = tokenizer.encode_batch(
-        [prompts.join_target(each.inputs, each.targets) for each in examples]
+    targets = tokenizer.encode_continuations(
+        [prompts.join_target(each.inputs, each.targets) for each in examples],
+        after=[each.inputs for each in examples],
     )
     return [
         (prompt, [*target, tokenizer.eos]) for prompt, target in zip(inputs, targets, strict=True)
@@ -222,5 +291,23 @@ def _refuse_empty(tasks: Sequence[Spooled], account: Sequence[dict]) -> None:
             reasons = sum((Counter(entry["skipped"]) for entry in entries), Counter())
             raise ValueError(
                 f"task {task.task.name!r}: no template applies to any row; skipped: "
-                f"{dict(reasons) or 'nothing was read'}"
+                f"{dict(reasons) or 'nothing was read'}{_first(entries)}"
             )
+        for entry in entries:
+            # all of a hidden split, where another template reads no label
+            lacking = {"missing", "unlabelled"} & entry["skipped"].keys()
+            other = entry["skipped"].keys() - {"missing", "unlabelled", "not_applicable"}
+            if lacking and not other and not entry["examples"]:
+                raise ValueError(
+                    f"{entry['task']!r} keeps no row; skipped: {entry['skipped']}"
+                    f"{_first([entry])}; legal: rows with labels (a train split), or "
+                    "template_names without it"
+                )
+
+
+def _first(entries: Sequence[dict]) -> str:
+    """The first row that was skipped for each reason."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        found = entry.get("skipped_first", {}) | found
+    return f"; first: {'; '.join(found.values())}" if found else ""

@@ -1,26 +1,24 @@
 """Sources: a `Source` as rows, as documents or as one text, wherever its bytes lie.
 
-Owns the four schemes, the check of the content against the source's digest, and the `where` and
-`part` filters. A format is `readers`' affair, a released package `pypi`'s, the microworld
-`world`'s. Where things lie on this machine is an `Access`, which is no part of any run.
+Owns the four schemes, the check of the content against the source's digest, the `where` and `part`
+filters, and that every error names the source and the row. A format is `readers`' affair, what a
+row says `split`'s, a released package `pypi`'s, the microworld `world`'s. Where things lie on this
+machine is an `Access`, which is no part of any run.
 """
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from study.data import hub, pypi, readers
-from study.data.readers import Row
+from study.data import hub, pypi, readers, split
+from study.data.split import share as share
+from study.data.typed_rows import Foreign, Row
+from study.data.typed_rows import row_key as row_key
 from study.publish import sha256
 from study.run import Source
 from study.store import loud
@@ -44,27 +42,59 @@ class Access:
 
 def rows(source: Source, *, access: Access) -> Iterator[Row]:
     """The rows that pass the source's filters, in the source's own order."""
-    for row in _all_rows(source, access=access):
-        if _wanted(source, row):
-            yield row
+    for _, row in numbered(source, access=access):
+        yield row
 
 
 def documents(source: Source, *, access: Access) -> Iterator[str]:
     """The text column of the rows. Raises ValueError where a row has none or it is no text."""
     if not source.text_field:
         raise ValueError(f"source {source.uri!r}: documents need a text_field; it is empty")
-    for row in rows(source, access=access):
+    for number, row in numbered(source, access=access):
         text = row.get(source.text_field)
+        place = f"source {source.uri!r}, row {number}: column {source.text_field!r}"
         if not isinstance(text, str):
             raise ValueError(
-                f"source {source.uri!r}: column {source.text_field!r} holds {text!r:.60}; "
-                f"legal: text; columns: {', '.join(map(str, row))}"
+                f"{place} holds {text!r:.60}; legal: text; columns: {', '.join(map(str, row))}"
             )
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"source {source.uri!r}: {text!r:.60}: {error}") from error
+            raise ValueError(f"{place} holds {text!r:.60}: {error}") from error
         yield text
+
+
+def numbered(source: Source, *, access: Access) -> Iterator[tuple[int, Row]]:
+    """`rows`, each with its number in the whole source, from 1, for whoever refuses one."""
+    part, spread = source.part, split.Spread()
+    for number, row in enumerate(_all_rows(source, access=access), start=1):
+        try:
+            if not _is_where(source, row):
+                continue
+            if part is not None:
+                key = split.split_key(row, source)
+                spread.add(key)
+                if not part.low <= int(key, 16) % part.of < part.high:
+                    continue
+        except ValueError as error:
+            raise ValueError(f"source {source.uri!r}, row {number}: {error}") from error
+        yield number, row
+    spread.tell(source)
+
+
+def _is_where(source: Source, row: Row) -> bool:
+    for column, value in source.where:
+        if column not in row:
+            raise ValueError(f"no column {column!r}; columns: {', '.join(map(str, row))}")
+        found = row[column]
+        if isinstance(found, bytes | list | dict | tuple | Foreign):
+            raise ValueError(
+                f"column {column!r} holds {found!r:.60}; legal for a filter: text, a number, a date"
+            )
+        # nothing is equal to what is missing, not even "None" or "nan"
+        if found is None or found != found or str(found) != value:
+            return False
+    return True
 
 
 def text(source: Source, *, access: Access) -> str:
@@ -80,7 +110,7 @@ def text(source: Source, *, access: Access) -> str:
         raise ValueError(f"source {source.uri!r}: a hub data set has rows, not one text")
     file = path(source, access=access)
     try:
-        return file.read_text(encoding="utf-8")
+        return readers.without_mark(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"source {source.uri!r}: not UTF-8 ({error})") from error
 
@@ -134,53 +164,15 @@ def lacking(source: Source, *, access: Access) -> str | None:
     return f"not in the cache {access.cache}"
 
 
-def row_key(row: Row) -> str:
-    """sha256 (hex) of a row's content as canonical JSON: its name in `part`, `held_out` and
-    seeded choices.
-    """
-    form = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=plain)
-    return hashlib.sha256(form.encode()).hexdigest()
-
-
-def share(key: str, *, salt: str) -> float:
-    """A number in [0, 1) drawn from a content key. Another salt is another, independent draw, so
-    that a held-out share cuts evenly through a `part`.
-    """
-    return int(hashlib.sha256(f"{salt}\0{key}".encode()).hexdigest()[:13], 16) / 16**13
-
-
-def plain(value: Any) -> Any:
-    """What JSON lacks but Parquet has. Anything else has no canonical form."""
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError(f"{value!r:.60} of type {type(value).__name__} has no canonical form")
-
-
-def _wanted(source: Source, row: Row) -> bool:
-    for column, value in source.where:
-        if column not in row:
-            raise ValueError(
-                f"source {source.uri!r}: no column {column!r}; columns: {', '.join(map(str, row))}"
-            )
-        if str(row[column]) != value:
-            return False
-    part = source.part
-    return part is None or part.low <= int(row_key(row), 16) % part.of < part.high
-
-
 def _all_rows(source: Source, *, access: Access) -> Iterator[Row]:
     scheme = source.uri.partition("://")[0]
     match scheme:
         case "file" | "pypi":
             file = path(source, access=access)
             try:
-                yield from readers.read(file)
-            except UnicodeDecodeError as error:
-                raise ValueError(f"source {source.uri!r}: not UTF-8 ({error})") from error
+                yield from readers.read(file, quoting=source.quoting)
+            except ValueError as error:
+                raise ValueError(f"source {source.uri!r}: {error}") from error
         case "world":
             world, kind, name, query = _world(source)
             match kind:
@@ -274,11 +266,11 @@ def _is_whole(copy: Path, source: Source, *, access: Access) -> bool:
 def _streamed(source: Source, *, access: Access) -> Iterator[Row]:
     parts = source.uri.removeprefix("hf://").split("/")
     match parts:
-        case [name, split]:
+        case [name, split_name]:
             config = None
-        case [owner, name, split]:
+        case [owner, name, split_name]:
             name, config = f"{owner}/{name}", None
-        case [owner, name, config, split]:
+        case [owner, name, config, split_name]:
             name = f"{owner}/{name}"
         case _:
             raise ValueError(
@@ -297,13 +289,21 @@ def _streamed(source: Source, *, access: Access) -> Iterator[Row]:
             f"source {source.uri!r}: {Path(name).resolve()} has the data set's name and would be "
             "read instead; legal: another working directory"
         )
-    from datasets import load_dataset
+    from datasets import IterableDataset, load_dataset
 
+    number = 0
     try:
-        data = load_dataset(name, config, split=split, revision=commit, streaming=True)
-        yield from data
-    except (OSError, ValueError, RuntimeError) as error:
+        data = load_dataset(name, config, split=split_name, revision=commit, streaming=True)
+        if isinstance(data, IterableDataset):
+            # images and sounds stay the bytes that the hub has: objects have no content to name
+            data = data.decode(False)
+        for row in data:
+            number += 1
+            yield row
+    except MemoryError:
+        raise
+    except Exception as error:  # builders, codecs, Arrow and networks each raise their own
         raise ValueError(
-            f"source {source.uri!r}: the hub did not give {name!r} at {commit} "
+            f"source {source.uri!r}: the hub did not give {name!r} at {commit} after row {number} "
             f"({type(error).__name__}: {error})"
         ) from error

@@ -1,13 +1,17 @@
 """A contrast over our own runs: its value and error by hand, which cells it takes, its level."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from eval.cells import CellKey
 from eval.claims import CHANCE, Contrast
 from eval.estimates import OwnRuns
 from eval.panel import Panel, TaskScores
-from eval.verdicts import Estimate
+from eval.statistics import minimum_effect
+from eval.verdicts import ALPHA, Estimate
 from study.presets import world_suite_task
 
 
@@ -92,7 +96,8 @@ def test_the_score_is_the_median_over_templates():
     found = estimated(panel_of([values], [key("a"), key("b")]))
     assert isinstance(found, Estimate)
     assert found.value == pytest.approx(0.4)
-    assert (found.basis, found.seeds) == ("items only", 1)
+    assert (found.basis, found.seeds, found.degrees) == ("items only", 1, np.inf)
+    assert found.standard_error**2 == pytest.approx(found.item_variance)
 
 
 def test_a_template_that_does_not_apply_is_left_out():
@@ -162,6 +167,162 @@ def test_the_other_end_of_sequence_is_another_score():
     assert isinstance(own, Estimate)
     assert isinstance(other, Estimate)
     assert other.value == pytest.approx(-own.value)
+
+
+def item_error(correct, weights, seeds=slice(None)):
+    """Squared, of a contrast over the one task, seeds averaged, by the variance over items."""
+    (values,) = correct
+    found = weights @ values[:, seeds].mean(axis=(1, 2))
+    return found.var() / found.size
+
+
+def seed_error(scores, weights):
+    """Squared, of one layout's cells."""
+    left = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+    degrees = (len(scores) - 1) * (scores.shape[1] - 1)
+    return (np.square(weights).sum()) * (left**2).sum() / degrees / scores.shape[1]
+
+
+def test_each_stage_has_its_own_variance_and_the_fewer_degrees_count():
+    """Four cells that hardly vary over seeds before finetuning, three that do after it."""
+    rng = np.random.default_rng(6)
+    calm, wild = made(rng, cells=4, seed_spread=0.01), made(rng, cells=3, seed_spread=0.1)
+    correct = [np.concatenate([calm[0], wild[0]])]
+    keys = [key(name) for name in "abcd"]
+    keys += [CellKey(lineage=(name, f"{name}:MTF"), tokens=100) for name in "abc"]
+    panel = panel_of(correct, keys)
+    assert [one.finetuned for one in panel.cells] == [False] * 4 + [True] * 3
+    scores, source = panel.scores(), OwnRuns({"s": panel}, decided=1)
+    weights = np.array([-1.0, 0, 0, 0, 2.0, 0, 0])
+    found = source.weighed(panel, weights)
+    assert isinstance(found, Estimate)
+    seeds = seed_error(scores[:4], weights[:4]) + seed_error(scores[4:], weights[4:])
+    assert found.degrees == 2 * 2
+    assert found.standard_error**2 - found.item_variance == pytest.approx(seeds)
+    assert found.item_variance == pytest.approx(item_error(correct, weights), rel=0.12)
+    alone = source.weighed(panel, np.array([-1.0, 1.0, 0, 0, 0, 0, 0]))
+    assert isinstance(alone, Estimate)
+    assert alone.degrees == 3 * 2
+
+
+def test_what_is_not_complete_takes_no_part_in_any_error():
+    """Seed 2 of four is missing in one of the contrast's cells: value and both errors are those of
+    the other three; another missing seed of the same number is another layout.
+    """
+    rng = np.random.default_rng(7)
+    correct = made(rng, seeds=4, seed_spread=0.05)[:1]
+    names = [key(name) for name in "abcdef"]
+    before = [values.copy() for values in correct]
+    for values in correct:
+        values[1, 2] = np.nan
+        values[3, 0] = np.nan
+    panel, rest = panel_of(correct, names), [0, 1, 3]
+    source = OwnRuns({"s": panel}, decided=1)
+    weights = np.array([1.0, -1.0, 0, 0, 0, 0])
+    found = source.weighed(panel, weights)
+    assert isinstance(found, Estimate)
+    assert (found.seeds, found.basis) == (3, "seeds and items")
+    scores = panel_of(before, names).scores()[:, rest]
+    assert found.value == pytest.approx(scores[0].mean() - scores[1].mean())
+    # cell d lacks seed 0, so it is not in the layout of these three
+    there = [0, 1, 2, 4, 5]
+    seeds = seed_error(scores[there], np.array([1.0, -1.0]))
+    assert found.degrees == 4 * 2
+    assert found.standard_error**2 - found.item_variance == pytest.approx(seeds)
+    assert found.item_variance == pytest.approx(item_error(before, weights, rest), rel=0.12)
+    other = source.weighed(panel, np.array([1.0, 0, 0, -1.0, 0, 0]))
+    fresh = OwnRuns({"s": panel}, decided=1).weighed(panel, np.array([1.0, 0, 0, -1.0, 0, 0]))
+    assert other == fresh
+
+
+def test_the_other_end_of_sequence_has_its_own_errors():
+    rng = np.random.default_rng(8)
+    panel = panel_of(made(rng, seed_spread=0.05), [key(name) for name in "abcdef"])
+    others = made(rng, seed_spread=0.2)
+    tasks = zip(panel.tasks, others, strict=True)
+    turned = replace(panel, tasks=tuple(replace(task, other=values) for task, values in tasks))
+    alone = estimated(panel_of(others, panel.cells))
+    found = estimated(turned, end="other")
+    assert isinstance(found, Estimate)
+    assert isinstance(alone, Estimate)
+    assert (found.value, found.standard_error) == (alone.value, alone.standard_error)
+    assert found.over_tasks == alone.over_tasks
+
+
+def test_independent_items_are_groups_and_ten_are_enough():
+    rng = np.random.default_rng(9)
+    names = [key(name) for name in "ab"]
+    (values,) = made(rng, cells=2, items=20, base=0.5)[:1]
+    panel = panel_of([values], names)
+    twins = replace(panel, tasks=(replace(panel.tasks[0], groups=np.arange(20) // 2),))
+    assert isinstance(estimated(twins), Estimate)
+    threes = replace(panel, tasks=(replace(panel.tasks[0], groups=np.arange(20) // 3),))
+    assert estimated(threes) == "7 independent items on s; it takes 10"
+
+
+def test_scores_that_never_vary_have_wilson_s_error():
+    """All right against all wrong, on 20 rows of 10 groups and on 30: no resample differs. Each
+    cell's share has the variance of two more successes and failures.
+    """
+    values = [np.zeros((2, 3, 1, n)) for n in (20, 30)]
+    for each in values:
+        each[0] = 1.0
+    panel = panel_of(values, [key("a"), key("b")])
+    first = replace(panel.tasks[0], groups=np.arange(20) // 2)
+    found = estimated(replace(panel, tasks=(first, panel.tasks[1])))
+    assert isinstance(found, Estimate)
+    z2 = stats.norm.ppf(0.975) ** 2
+    shares = [(z2 / 2 / (n + z2), n) for n in (10, 30)]
+    variance = sum(2 * p * (1 - p) / (n + z2) for p, n in shares) / 4
+    assert found.item_variance == pytest.approx(variance)
+
+
+def test_the_minimum_effect_is_at_holm_s_first_step():
+    panel = panel_of(made(np.random.default_rng(10)), [key(name) for name in "abcdef"])
+    found = OwnRuns({"s": panel}, decided=13)(contrast())
+    assert isinstance(found, Estimate)
+    assert found.minimum_effect == pytest.approx(
+        minimum_effect(found.standard_error, found.degrees, alpha=ALPHA / 13)
+    )
+
+
+def test_over_tasks_is_student_s_interval_of_the_tasks_differences():
+    rng = np.random.default_rng(11)
+    correct = made(rng, items=40)
+    panel = panel_of(correct, [key(name) for name in "abcdef"])
+    scores = np.array([values.mean(axis=(1, 2, 3)) for values in correct])
+    for asked, differences in (
+        (contrast(), scores[:, 0] - scores[:, 1]),
+        (contrast(low="chance"), scores[:, 0] - 0.5),
+    ):
+        found = estimated(panel, asked)
+        assert isinstance(found, Estimate)
+        error = stats.sem(differences)
+        expected = stats.t.interval(0.95, 1, loc=differences.mean(), scale=error)
+        assert found.over_tasks == pytest.approx(expected)
+    assert estimated(panel_of(correct[:1], panel.cells)).over_tasks is None
+
+
+def test_a_floor_is_all_cells_at_chance_and_none_far_below_it():
+    rng = np.random.default_rng(12)
+    bases = np.array([0.5, 0.5, 0.9, 0.1])[:, None, None, None]
+    values = [(rng.random((4, 3, 1, 200)) < bases).astype(float) for _ in range(2)]
+    panel = panel_of(values, [key(name) for name in "abcd"])
+
+    def floor(low):
+        found = estimated(panel, contrast(low=low))
+        assert isinstance(found, Estimate)
+        return found.floor
+
+    assert floor("b")
+    assert not floor("c")
+    assert not floor("d")
+
+
+def test_a_cell_that_is_named_twice_has_both_weights():
+    panel = panel_of(made(np.random.default_rng(13)), [key(name) for name in "abcdef"])
+    twice = contrast(weights=((("a",), 1.0), (("b",), -0.5), (("b",), -0.5)))
+    assert estimated(panel, twice) == estimated(panel)
 
 
 def test_equal_cells_are_told_apart_no_oftener_than_the_level():

@@ -1,5 +1,6 @@
 """A real tiny tree from text to published scores, and what must make a score new."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -277,3 +278,96 @@ def test_another_rule_limit_or_tokenizer_is_another_score(tree, monkeypatch):
     assert execute_module.score_digest(opened, prompts=prompts, run=other) != own
     monkeypatch.setattr(execute_module, "SCORER_VERSION", execute_module.SCORER_VERSION + 1)
     assert execute_module.score_digest(opened, prompts=prompts, run=run) != own
+
+
+def half(tree, dtype):
+    """The export, saved again in another type by its user."""
+    directory = tree[3] / f"exported-{dtype}".replace("torch.", "")
+    if not directory.exists():
+        model = open_directory(export(tree)).subject.model.to(dtype)
+        model.save_pretrained(directory)
+        shutil.copy(export(tree) / "tokenizer.json", directory / "tokenizer.json")
+    return directory
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_an_export_is_scored_in_float32_whatever_its_user_saved(tree, dtype):
+    run, store, execution, _ = tree
+    directory = half(tree, dtype)
+    opened = open_directory(directory)
+    assert {each.dtype for each in opened.subject.model.parameters()} == {torch.float32}
+    saved = load_file(directory / "model.safetensors")
+    assert all(
+        torch.equal(each, saved[name].float())
+        for name, each in opened.subject.model.state_dict().items()
+    )
+    outside = external(directory)
+    scored = Evaluation(slug=f"scored-{dtype}", run=outside, step=0, suite=run.suite)
+    for each in (outside, scored):
+        execute(each, store=store, execution=execution)
+    stored = str(dtype).removeprefix("torch.")
+    done = store.existing(outside).done()
+    assert (done["precision"], done["stored"], done["left_out"]) == ("float32", [stored], [])
+    _, results, _ = published(scored, store)
+    assert (results["precision"], results["stored"]) == ("float32", [stored])
+
+
+def test_an_export_that_overflowed_is_refused_by_name(tree, tmp_path):
+    directory = tmp_path / "overflowed"
+    shutil.copytree(half(tree, torch.float16), directory)
+    weights = load_file(directory / "model.safetensors")
+    name = next(name for name in weights if "mlp" in name)
+    weights[name] = (weights[name].float() + 1e6).half()
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"{name} hold values that are not finite"):
+        open_directory(directory)
+
+
+def test_only_scores_that_precision_changed_have_another_name(tree):
+    run, _, execution, _ = tree
+    prompts = suites.build(
+        run.suite, access=Access(data_dirs=(), cache=execution.cache, offline=True)
+    )
+
+    def before(opened):
+        """A score's name as it was when a T5 or an export was computed as it is stored."""
+        form = {
+            "weights": opened.weights,
+            "tokenizer": opened.tokenizer.digest,
+            "tasks": suites.digest(prompts),
+            "scoring": {"end_of_sequence": True, "truncation": "left"},
+            "scorer": 1,
+            "max_length": opened.subject.max_length,
+        }
+        return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+
+    def name(opened):
+        return execute_module.score_digest(opened, prompts=prompts, run=run)
+
+    full, short = open_directory(export(tree)), open_directory(half(tree, torch.float16))
+    assert name(full) == before(full)
+    assert name(short) != before(short)
+    foreign = replace(short, subject=replace(short.subject, model=torch.nn.Module()))
+    assert name(foreign) == before(foreign)  # other families were in float32 before
+
+
+def test_scores_of_before_are_stale_until_their_checkpoint_is_opened_again(tree):
+    run, store, execution, _ = tree
+    outside = external(export(tree))
+    scored = Evaluation(slug="of-before", run=outside, step=0, suite=run.suite)
+    for each in (outside, scored):
+        execute(each, store=store, execution=execution)
+    sweep = Sweep(path=Path("made.py"), title="t", declared=(scored,), runs=close([scored]))
+    assert remaining(sweep, store=store) == []
+    directory = store.existing(scored)
+    seal = directory.done()
+    directory.seal({name: value for name, value in seal.items() if name != "precision"})
+    hole = read(scored, naming=Naming([scored]), store=store).hole
+    assert hole.startswith("stale: scored before the precision was one decision")
+    assert remaining(sweep, store=store) == [scored]
+    stamp = (directory.scores(seal["scores"]) / "items.parquet").stat().st_mtime_ns
+    execute(scored, store=store, execution=execution)
+    assert directory.done() == seal  # stored in float32, it keeps its name and its scores
+    assert (directory.scores(seal["scores"]) / "items.parquet").stat().st_mtime_ns == stamp
+    assert read(scored, naming=Naming([scored]), store=store).hole == ""
+    assert remaining(sweep, store=store) == []

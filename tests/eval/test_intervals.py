@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval import table
+from eval import intervals, table
+from eval.statistics import wilson
 from eval.table import Row
 
 
@@ -37,6 +38,60 @@ def test_wilson_stands_beside_the_interval_over_seeds(panel_of, key_of):
     row = row_of(panel_of, key_of, (rng.random((3, 4, 1, 400)) < shares).astype(float))
     assert row.interval == "seeds and items"
     assert row.low < row.wilson_low < row.value < row.wilson_high < row.high
+
+
+@pytest.fixture
+def arrays():
+    """own (S,), drawn (R, S), stage (C, S) of a cell whose stage has two more and a broken one."""
+    rng = np.random.default_rng(4)
+    stage = 0.6 + 0.05 * rng.normal(size=(4, 3))
+    stage[3, 1] = np.nan
+    drawn = stage[0] + 0.02 * rng.normal(size=(500, 1)) + 0.01 * rng.normal(size=(500, 3))
+    return stage[0], drawn, stage
+
+
+def test_an_interval_is_student_s_over_seeds_and_items(arrays):
+    """By hand: the variance over seeds pooled over the whole cells of the stage, the error of items
+    of the mean over seeds.
+    """
+    own, drawn, stage = arrays
+    variance = np.mean([stage[cell].var(ddof=1) for cell in range(3)])
+    error = math.sqrt(variance / 3 + drawn.mean(axis=1).var())
+    low, high = stats.t.interval(0.95, 3 * 2, loc=own.mean(), scale=error)
+    for made in (intervals.share, intervals.mean):
+        found = made(own, drawn, stage=stage, trials=100)
+        assert (found.low, found.high) == pytest.approx((low, high))
+        assert (found.value, found.basis) == (pytest.approx(own.mean()), "seeds and items")
+
+
+def test_below_three_seeds_an_interval_is_over_items(arrays):
+    own, drawn, stage = (each[..., :2] for each in arrays)
+    error = drawn.mean(axis=1).std()
+    found = intervals.mean(own, drawn, stage=stage, trials=2)
+    expected = stats.norm.interval(0.95, loc=own.mean(), scale=error)
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.basis == "items only"
+    assert intervals.mean(own, drawn, stage=stage, trials=1).low is None
+    share = intervals.share(own, drawn, stage=stage, trials=10_000)
+    trials = own.mean() * (1 - own.mean()) / error**2
+    assert (share.low, share.high) == pytest.approx(wilson(own.mean(), trials))
+    few = intervals.share(own, drawn, stage=stage, trials=50)
+    assert (few.low, few.high) == pytest.approx(wilson(own.mean(), 50))
+    # a seed without a score takes no part in the other's
+    gap = intervals.share(np.array([own[0], np.nan]), drawn, stage=stage, trials=10_000)
+    trials = own[0] * (1 - own[0]) / drawn[:, 0].var()
+    assert (gap.low, gap.high) == pytest.approx(wilson(own[0], trials))
+
+
+def test_an_accuracy_s_interval_ends_at_0_and_1_and_no_other_s_does(arrays):
+    own, drawn, stage = arrays
+    for place in (0.02, 0.98):
+        shift = place - own.mean()
+        found = intervals.share(own + shift, drawn + shift, stage=stage, trials=100)
+        assert (found.low == 0.0) == (place == 0.02)
+        assert (found.high == 1.0) == (place == 0.98)
+        free = intervals.mean(own + shift, drawn + shift, stage=stage, trials=100)
+        assert free.low < 0.0 or free.high > 1.0
 
 
 def test_the_seeds_of_another_stage_do_not_narrow_an_interval(panel_of, key_of):

@@ -1,10 +1,12 @@
 """What per-item columns say of ties, of broken scores and of an empty context."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from eval import items, suites
+from eval.encode import Encoded
 from eval.score import Scored
 from eval.suites import Item, Prompts
 from study.presets import world_suite_task
@@ -19,6 +21,9 @@ class Given:
 
     def loglikelihood(self, requests):
         return [self.scored(*each.args) for each in requests]
+
+    def encoded(self, context, answer):
+        return Encoded(context=(), target=())
 
     def scored(self, context, answer):
         found = self.known[context, answer]
@@ -105,3 +110,92 @@ def test_a_broken_greedy_answer_is_wrong_and_invalid():
     known = {("q", " a"): None, ("", " a"): None}
     row = collected(known, choices=(" a",), metric="greedy")
     assert (row["correct"], row["valid"], row["gold_nats_per_byte"]) == (0.0, False, None)
+
+
+def rows_of(item, lm, *, metric):
+    task = world_suite_task("effect", rows=2, seed=1, chance=0.5, role="headline")
+    asks = {"rank_all": {"question": ("q",)}, "rolling": {"templates": None}}.get(metric, {})
+    task = type(task)(**{**vars(task), "metric": metric} | asks)
+    prompts = Prompts(task=task, template="t", items=(item,), twins=False, skipped={})
+    (row,) = items.collect([prompts], lm=lm, run="r").to_pylist()
+    return row
+
+
+def item_of(*continuations, **fields):
+    values = {"index": 0, "group": 0, "key": "k", "inputs": "q", "gold": 0}
+    return Item(continuations=continuations, **values | fields)
+
+
+def test_an_item_of_two_decisions_has_the_smaller_margin_and_the_mean_brier_score():
+    """Two rows of a question in one item; its bytes are counted, not its letters."""
+    item = item_of(
+        *(" a", " bé", " cü", " d"), gold=-1, contexts=("one", "one", "two", "two"), golds=(1, 0)
+    )
+    known = {
+        ("one", " a"): (-3.0, -1.0),
+        ("one", " bé"): (-1.0, -4.0),
+        ("two", " cü"): (-2.0, 0.0),
+        ("two", " d"): (-2.5, 0.0),
+    } | {("", answer): (-1.0, 0.0) for answer in item.continuations}
+    row = rows_of(item, Given(known), metric="rank_all")
+    assert row["bytes"] == [2, 4, 4, 2]
+    assert (row["gold"], row["prediction"], row["correct"], row["tie"]) == (None, None, 1.0, False)
+    assert row["margin"] == pytest.approx(0.5)
+    assert row["gold_nats_per_byte"] == pytest.approx((-1.0 - 2.0) / (4 + 4))
+    wrong = [1 / (1 + math.exp(distance)) for distance in (2.0, 0.5)]
+    assert row["brier"] == pytest.approx(sum(2 * share**2 for share in wrong) / 2)
+    # with its end of sequence the first decision is -4 against -5
+    assert row["correct_other_end"] == 0.0
+    known["one", " a"] = (-1.0, 0.0)
+    tied = rows_of(item, Given(known), metric="rank_all")
+    assert (tied["correct"], tied["tie"], tied["margin"]) == (0.5, True, 0.0)
+
+
+def test_of_several_answers_one_that_is_greedy_is_enough_and_the_likeliest_is_told():
+    item = item_of(" a", " bé", " c")
+    known = {
+        ("q", " a"): (-2.5, 0.0),
+        ("q", " bé"): (-0.5, -7.0),
+        ("q", " c"): (-2.0, -1.0),
+    } | {("", answer): (-0.5 if answer == " c" else -4.0, 0.0) for answer in item.continuations}
+    row = rows_of(item, Given(known), metric="greedy_any")
+    assert (row["correct"], row["gold"], row["valid"]) == (1.0, 1, True)
+    assert row["gold_nats_per_byte"] == pytest.approx(-0.5 / 4)
+    assert row["correct_without_context"] == 1.0
+    ended = rows_of(item, Given(known, end=True), metric="greedy_any")
+    assert ended["gold"] == 0
+    assert ended["gold_nats_per_byte"] == pytest.approx(-2.5 / 2)
+    known["q", " c"] = None
+    assert not rows_of(item, Given(known), metric="greedy_any")["valid"]
+
+
+def test_a_greedy_answer_may_be_so_without_its_end_of_sequence_alone():
+    class Endless(Given):
+        def scored(self, context, answer):
+            return replace(super().scored(context, answer), greedy_end=False)
+
+    known = {("q", " a"): (-0.1, 0.0), ("", " a"): (-0.1, 0.0)}
+    for end, expected in ((False, (1.0, 0.0, 1.0)), (True, (0.0, 1.0, 0.0))):
+        row = rows_of(item_of(" a"), Endless(known, end=end), metric="greedy")
+        found = row["correct"], row["correct_other_end"], row["correct_without_context"]
+        assert found == expected
+
+
+def test_the_context_that_lost_most_says_how_much_was_truncated():
+    class Cut(Given):
+        def scored(self, context, answer):
+            lost = {" a": 2, " b": 7}[answer] if context else 0
+            return replace(super().scored(context, answer), truncated=lost)
+
+    known = scores((-1.0, 0.0), (-2.0, 0.0))
+    assert rows_of(item_of(" a", " b"), Cut(known), metric="rank")["truncated"] == 7
+
+
+def test_a_rolled_document_is_told_by_its_bytes():
+    class Rolling(Given):
+        def rolled(self, text):
+            return -12.0, 5
+
+    row = rows_of(item_of(inputs="éàü", gold=-1), Rolling({}), metric="rolling")
+    assert (row["bytes"], row["tokens"], row["log_likelihoods"]) == ([6], [5], [-12.0])
+    assert row["gold_nats_per_byte"] == pytest.approx(-2.0)

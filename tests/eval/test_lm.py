@@ -1,14 +1,15 @@
 """lm-eval over the study's models: offline tasks with accuracies worked out by hand."""
 
 import hashlib
-import itertools
 import json
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import typer
 import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
@@ -22,7 +23,11 @@ from study.auto import pretrained
 from study.data.sources import Access
 from study.data.tokenizer import train
 from study.model import build
+from study.options import ends_clearly
 from study.run import Model, Scoring, Source, Suite, SuiteTask
+
+sys.path.insert(0, str(Path(__file__).parent))
+import checkpoints
 
 TEXTS = ["is it so? yes no maybe the answer here is yes or no", "he said no and she said yes"] * 20
 ROWS = [
@@ -48,23 +53,6 @@ class Unigram(torch.nn.Module):
 
     def logits(self, hidden):
         return self.table.expand(*hidden.shape[:-1], -1)
-
-
-class Chain(torch.nn.Module):
-    """A bigram model: token t is followed by `after[t]`."""
-
-    def __init__(self, after, size):
-        super().__init__()
-        self.after, self.size = after, size
-
-    def hidden(self, batch):
-        return batch.tokens[..., None].float()
-
-    def logits(self, hidden):
-        wanted = torch.tensor([self.after.get(int(t), 1) for t in hidden[..., 0].flatten()])
-        return 10.0 * torch.nn.functional.one_hot(wanted, self.size).reshape(
-            *hidden.shape[:-1], self.size
-        )
 
 
 @pytest.fixture(scope="module")
@@ -218,21 +206,6 @@ def test_spaces_move_to_the_continuation(tokenizer):
     assert moved == plain
 
 
-def test_generate_until(tokenizer):
-    words = [tokenizer.encode(f" {word}")[0] for word in ("it", "yes", "no", "said")]
-    chain = Chain(dict(itertools.pairwise(words)), tokenizer.vocab_size)
-    lm = lm_of(chain, tokenizer)
-
-    def generate(**options):
-        return lm.generate_until([request("generate_until", " it", options)])[0]
-
-    assert generate(until=[]) == " yes no said"
-    assert generate(until=[" no"]) == " yes"
-    assert generate(until=[], max_gen_toks=2) == " yes no"
-    with pytest.raises(ValueError, match="legal: greedy"):
-        generate(until=[], do_sample=True, temperature=1.0)
-
-
 def request(kind, *args):
     return Instance(request_type=kind, doc={}, arguments=args, idx=0)
 
@@ -274,6 +247,52 @@ def test_choices_that_cannot_be_ranked_are_skipped(suite, tmp_path, end):
         return
     (built,) = suites.build(replace(suite, tasks=(task,)), access=access)
     assert built.skipped == {"answer not among the choices": 2}
+
+
+def test_rows_that_lack_something_are_left_out_and_counted_by_reason(suite, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lacking = [
+        {"question": "is it", "label": 1.0, "kind": "asked"},
+        {"question": None, "label": 0, "kind": "asked"},
+        {"question": "is it", "label": -1, "kind": "asked"},
+        {"question": "is it", "label": float("nan"), "kind": "asked"},
+        {"question": "is it", "label": True, "kind": "asked"},
+        {"question": "is it", "kind": "asked"},
+        {"question": "\u200b", "label": 0, "kind": ""},
+    ]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in lacking))
+    rank, greedy, rolling = suite.tasks
+    prose = tmp_path / "prose.jsonl"
+    prose.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("a", " ", "\ufeff")))
+    suite = replace(
+        suite,
+        tasks=(
+            replace(rank, rows=file_source(rows)),
+            replace(greedy, rows=file_source(rows)),
+            replace(rolling, rows=file_source(prose, text_field="text")),
+        ),
+    )
+    access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
+    one, two, three = suites.build(suite, access=access)
+    for built in (one, two):
+        assert [item.index for item in built.items] == [0, 6]
+        assert built.skipped == {"missing": 2, "unlabelled": 1, "undefined": 2}
+        assert built.first["missing"] == "row 2: 'question' is null"
+        assert built.first["unlabelled"] == "row 3: 'label' is -1: no label"
+    assert [item.gold for item in one.items] == [1, 0]
+    assert three.skipped == {"empty": 2}
+
+
+@pytest.mark.parametrize("choices", ["a b|||a  b", "a b|||a\u00a0b", "a||| a "])
+def test_choices_that_differ_in_spaces_alone_are_equal(suite, tmp_path, choices):
+    path = tmp_path / "templates.yaml"
+    form = yaml.safe_load(path.read_text())
+    form["templates"]["0"]["answer_choices"] = choices
+    path.write_text(yaml.safe_dump(form))
+    task = replace(suite.tasks[0], templates=file_source(path))
+    access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
+    with pytest.raises(ValueError, match="choices empty or equal': 4"):
+        suites.build(replace(suite, tasks=(task,)), access=access)
 
 
 @pytest.mark.slow
@@ -330,3 +349,24 @@ def test_model_args_are_checked(tmp_path):
         StudyLM.create_from_arg_string(f"run={tmp_path},pretrained=gpt2")
     with pytest.raises(ValueError, match=r"no tokenizer\.json"):
         StudyLM.create_from_arg_string(f"run={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised by 'bitsandbytes'"),
+        ({"auto_map": {"AutoModelForCausalLM": "code.Own"}}, "code that the checkpoint brings"),
+        ({"model_type": "unheard_of"}, "is no model's here"),
+        ({"hidden_size": "wide"}, "is no model's here"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_run_ends_with_code_2(config, match, tmp_path, capsys):
+    directory = checkpoints.foreign(tmp_path / "made", "llama")
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    with pytest.raises(typer.Exit) as ended:
+        ends_clearly(StudyLM.create_from_arg_string)(f"run={directory}")
+    assert ended.value.exit_code == 2
+    told = capsys.readouterr().err
+    assert match in told
+    assert "Traceback" not in told

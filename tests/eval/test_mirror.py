@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eval import columns, suites, table
+from eval import columns, contamination, suites, table
 from eval import items as per_item
 from eval.execute import execute
 from eval.grids import hole_grid
@@ -246,14 +246,48 @@ def test_names_and_numbers_ask_the_same_questions(tmp_path):
     assert [item.gold for item in named[0].items] == [0, 1, 2, 2]
 
 
-@pytest.mark.parametrize("label", [-1, None, "maybe"])
-def test_rows_without_labels_stop_the_scoring(tmp_path, label):
+def cb_of(tmp_path, *labels):
+    """CB's question under EAI-Eval for rows of these labels."""
     name = "super_glue/cb/validation.jsonl"
-    rows = [*FILES[name][:1], FILES[name][1] | {"label": label}]
+    rows = [FILES[name][0] | {"label": each, "idx": n} for n, each in enumerate(labels)]
     suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
     access = Access(data_dirs=(SWEEPS, tmp_path), cache=tmp_path, offline=True)
+    return suite, access
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [(-1, "unlabelled"), ("-1", "unlabelled"), (None, "missing"), ("", "missing")],
+)
+def test_rows_without_labels_are_left_out_and_counted(tmp_path, label, reason):
+    suite, access = cb_of(tmp_path, "neutral", label, "entailment")
+    (prompts,) = suites.build(suite, access=access)
+    assert [(item.index, item.group, item.gold) for item in prompts.items] == [(0, 0, 2), (2, 2, 0)]
+    assert prompts.skipped == {reason: 1}
+    assert prompts.first == {
+        reason: f"row 2: 'label' is {'null' if label is None else repr(label)}: no label"
+    }
+    # nor are they looked for in training text
+    asked = suites.asked_rows(suite, suite.tasks[0], access=access)
+    assert [each.number for each in asked if each.unlabelled] == [2]
+    found = [index for _, index, _ in contamination._texts(suite, access=access)]
+    assert found == [0, 2]
+
+
+def test_a_task_without_any_label_is_refused(tmp_path):
+    suite, access = cb_of(tmp_path, -1, None, -1)
     with pytest.raises(
-        ValueError, match=r"suite 'eai', 'cb' .*validation\.jsonl\), row 2: 'label'"
+        ValueError,
+        match=r"'cb/cb' \(file://super_glue/cb/validation\.jsonl\) keeps no row; skipped: "
+        r"\{'unlabelled': 2, 'missing': 1\}; first: row 1: 'label' is -1: no label; row 2: 'label'",
+    ):
+        suites.build(suite, access=access)
+
+
+def test_a_label_that_is_none_of_the_classes_stops_the_scoring(tmp_path):
+    suite, access = cb_of(tmp_path, 0, "maybe")
+    with pytest.raises(
+        ValueError, match=r"suite 'eai', 'cb' .*validation\.jsonl\), row 2: 'label' is 'maybe'"
     ):
         suites.build(suite, access=access)
 
@@ -287,3 +321,12 @@ def test_a_question_is_asked_whole_or_not_at_all(tmp_path):
     (prompts,) = suites.build(suite, access=access)
     assert len(prompts.items) == 3
     assert prompts.skipped == {"undefined": 1}
+    rows[0] = FILES[name][0] | {"label": -1}
+    suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
+    (prompts,) = suites.build(suite, access=access)
+    assert len(prompts.items) == 3
+    assert prompts.skipped == {"unlabelled": 1}
+    rows[0] = FILES[name][0] | {"idx": {"paragraph": 0, "question": None, "answer": 0}}
+    suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
+    with pytest.raises(ValueError, match=r"'multirc' .*, row 1: column 'idx\.question' is null"):
+        suites.build(suite, access=access)

@@ -126,7 +126,8 @@ def sweep_of(runs, tmp_path, *, title="a title", claims=True):
 
 def publish(run, store, accuracy, *, draw, other=None, weights="w", **changed):
     """Scores as `eval.execute` publishes them, with this accuracy on every family. changed: items,
-    their number; tasks and scorer_version; columns, that replace those of every item.
+    their number; tasks and scorer_version; columns, that replace those of every item; of_item,
+    those of an item by its index and template.
     """
     items = changed.get("items", 2 * PAIRS)
     rows = []
@@ -174,6 +175,7 @@ def publish(run, store, accuracy, *, draw, other=None, weights="w", **changed):
                         "valid": True,
                         "truncated": 0,
                         **changed.get("columns", {}),
+                        **changed.get("of_item", lambda *_: {})(index, template),
                     }
                 )
     directory = store.open(run)

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from eval.score import Request, Scored, Subject, greedy, score
+from eval.score import Request, Scored, Subject, score
 from kernels.visibility import Visibility
 from study.check import MIXERS
 from study.layout import Batch, SourceSide
@@ -210,24 +210,6 @@ def test_a_score_that_is_not_finite_is_invalid():
     ((answer,),) = score(broken, [Request(context=[3], targets=[[4]])], scoring=LEFT)
     assert not answer.valid
     assert answer.log_likelihood(LEFT) == 0.0
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_greedy_decoding_and_the_greedy_flag_agree(architecture):
-    one = subject(architecture, seed=2)
-    contexts = [list(request.context) for request in requests(6)]
-    grown = greedy(one, contexts, scoring=LEFT, max_new_tokens=5)
-    assert any(grown)
-    for context, tokens in zip(contexts, grown, strict=True):
-        if not tokens:
-            continue
-        other = [*tokens[:-1], tokens[-1] % (VOCABULARY - 2) + 2]
-        ((own, changed),) = score(
-            one, [Request(context=context, targets=[tokens, other])], scoring=LEFT
-        )
-        assert own.greedy_target
-        assert own.greedy_end or len(tokens) == 5
-        assert not changed.greedy_target
 
 
 def test_watch_is_called_and_can_stop():

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy import special, stats
 
 from eval.claim_files import paper_claims
 from eval.claims import Claim, Contrast, digest
@@ -94,6 +95,98 @@ def test_contradiction_by_one_of_many_is_corrected_inside_the_claim():
     assert alone[0].verdict == "contradicted"
 
 
+def decided(values, **changes):
+    """The verdict of one claim over contrasts of these (value, error), and its qualifier."""
+    kind = changes.pop("kind", "greater")
+    parts = [contrast(kind, name=name) for name in values]
+    (found,) = decide([claim(*parts)], lambda c: estimate(*values[c.name], **changes))
+    return found.verdict, found.qualifier
+
+
+def test_a_negligible_contrast_contradicts_no_conjunction():
+    """Surely above zero and surely below the margin, beside one that says nothing: no verdict; one
+    negligible contrast of several that are replicated makes the claim negligible.
+    """
+    assert decided({"a": (0.02, 0.004), "b": (0.03, 0.03)}) == ("underpowered", "")
+    assert decided({"a": (0.02, 0.004), "b": (0.2, 0.01)}) == ("replicated", "negligible")
+
+
+def test_negligible_is_said_at_the_claim_s_own_level():
+    """High end of 4.9 points at 2.5%, of 5.9 at the first of ten claims' level."""
+    claims = [claim(contrast(name=f"C{n}"), name=f"C{n}") for n in range(10)]
+
+    def found(c):
+        return estimate(0.03, 0.01 if c.name == "C0" else 0.1, degrees=math.inf)
+
+    one, *_ = decide(claims, found)
+    assert one.alpha == pytest.approx(ALPHA / 10)
+    assert (one.verdict, one.qualifier) == ("replicated", "")
+    (alone,) = decide(claims[:1], found)
+    assert (alone.verdict, alone.qualifier) == ("replicated", "negligible")
+
+
+def test_a_qualifier_is_sure_after_the_correction_inside_the_claim():
+    """Of ten contrasts one contradicts (far below the margin); whether it is reversed, and whether
+    it is the one at the floor, is asked at a tenth of the level.
+    """
+    many = {f"a{index}": (0.03, 0.03) for index in range(9)}
+    below = estimate(-0.022, 0.01)
+    assert 0.0025 < below.below(0.0) < ALPHA
+    assert decided(many | {"low": (-0.022, 0.01)}) == ("contradicted", "")
+    assert decided(many | {"low": (-0.06, 0.01)}) == ("contradicted", "reversed")
+    parts = [contrast(name="floor"), contrast(name="sure")]
+
+    def found(c):
+        one = (0.03, 0.03, True) if c.name == "floor" else (0.0, 0.01, False)
+        return estimate(*one[:2], floor=one[2])
+
+    (mixed,) = decide([claim(*parts)], found)
+    assert (mixed.verdict, mixed.qualifier) == ("contradicted", "")
+
+
+def test_a_deciding_contrast_without_an_estimate_or_seeds_leaves_the_claim_undecided():
+    sure, few = estimate(0.5, 0.001), estimate(0.5, 0.001, seeds=2)
+    parts = [contrast(name="a"), contrast(name="b")]
+
+    def of(second, parts=parts):
+        (found,) = decide([claim(*parts)], lambda c: sure if c.name == "a" else second)
+        return found.verdict, found.p
+
+    assert of("no cell") == ("not run", None)
+    assert of(few) == ("underpowered (2 seeds)", None)
+    assert of(replace(few, seeds=1)) == ("underpowered (1 seed)", None)
+    assert of(sure)[0] == "replicated"
+    # a shown contrast decides nothing, whatever it lacks
+    shown = [parts[0], replace(parts[1], part="shown")]
+    for second in ("no cell", few, estimate(-0.5, 0.001)):
+        assert of(second, shown)[0] == "replicated"
+
+
+def test_a_claim_s_p_is_its_weakest_contrast_s_or_its_corrected_contradiction():
+    """Two contrasts with one-sided p of .01 and .001; two with .001 and .2 against them."""
+    parts = [contrast("positive", name=name) for name in "ab"]
+
+    def p_of(*ratios):
+        values = dict(zip("ab", ratios, strict=True))
+        (found,) = decide(
+            [claim(*parts)], lambda c: estimate(0.01 * values[c.name], 0.01, degrees=math.inf)
+        )
+        return found.p
+
+    assert p_of(stats.norm.isf(0.01), stats.norm.isf(0.001)) == pytest.approx(0.01)
+    assert p_of(-stats.norm.isf(0.001), -stats.norm.isf(0.2)) == pytest.approx(0.002)
+
+
+def test_intervals_are_student_s_at_the_degrees_of_the_estimate():
+    for degrees in (2, 10, math.inf):
+        one = estimate(0.3, 0.1, degrees=degrees)
+        for alpha in (0.025, 0.001):
+            expected = stats.t.interval(1 - 2 * alpha, degrees, loc=0.3, scale=0.1)
+            assert one.interval(alpha) == pytest.approx(expected)
+        assert one.above(0.1) == pytest.approx(stats.t.sf(2.0, degrees))
+        assert one.below(0.1) == pytest.approx(stats.t.cdf(2.0, degrees))
+
+
 def test_small_but_certain_is_not_absent():
     # Surely above zero and surely under the margin: negligible, and no contradiction.
     (found,) = decide([claim(contrast())], lambda _: estimate(0.028, 0.01))
@@ -129,6 +222,31 @@ def test_holm_over_the_claims_that_ran():
     assert verdicts["C2"].verdict == "replicated"
     assert verdicts["C2"].p == pytest.approx(2 * 0.0106, abs=2e-4)
     assert verdicts["C3"].verdict == "underpowered"
+
+
+def test_holm_stops_at_the_first_claim_that_is_not_decided():
+    """One-sided p of .0001, .02, .021: the second is not below .025 / 2, so the third is not asked
+    at .025, which it would pass.
+    """
+    wanted = {"C1": 0.0001, "C2": 0.02, "C3": 0.021}
+    claims = [claim(contrast("positive", name=name), name=name) for name in wanted]
+    ratios = {name: -special.ndtri(p) for name, p in wanted.items()}
+
+    def found(c):
+        return estimate(0.01 * ratios[c.name], 0.01, degrees=math.inf)
+
+    first, second, third = decide(claims, found)
+    assert [each.verdict for each in (first, second, third)] == [
+        "replicated",
+        "underpowered",
+        "underpowered",
+    ]
+    assert [each.alpha for each in (first, second, third)] == pytest.approx(
+        [ALPHA / 3, ALPHA / 2, ALPHA / 2]
+    )
+    # an adjusted p never falls below that of a claim that was asked before
+    assert [each.p for each in (first, second, third)] == pytest.approx([0.0003, 0.04, 0.04])
+    assert third.components[0].low < 0
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(1, "1 seed"), (2, "2 seeds")])

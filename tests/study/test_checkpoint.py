@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import pickle
 import sys
@@ -13,7 +14,7 @@ from study import checkpoint
 from study.checkpoint import Progress
 from study.engine import TorchEngine
 from study.layout import Segment, layout
-from study.lease import acquire
+from study.lease import LeaseLost, acquire
 from study.mirror import Mirror
 from study.model import build
 from study.publish import CorruptError, verify
@@ -126,7 +127,10 @@ def test_another_runs_state_is_refused(tmp_path):
         checkpoint.read_state(tmp_path, run="b" * 64)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"progress": {"step": 1}}])
+@pytest.mark.parametrize(
+    "change",
+    [{"format": 2}, {"progress": {"step": 1}}, {"progress": asdict(Progress()) | {"more": 1}}],
+)
 def test_another_formats_state_is_refused(tmp_path, change):
     checkpoint.write_state(tmp_path, run="a" * 64, progress=Progress())
     file = tmp_path / "state.json"
@@ -186,6 +190,29 @@ def test_weights_that_do_not_fit_are_refused(change, message):
         checkpoint.load_weights(model, tensors=tensors)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_weight_that_is_no_number_is_written(tmp_path, value):
+    engine = _engine()
+    with torch.no_grad():
+        engine.model.decoder.norm.weight[3] = value
+    with pytest.raises(checkpoint.NonFinite, match=r"decoder\.norm\.weight"):
+        checkpoint.write_weights(tmp_path, model=engine.model)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_tied_weight_is_stored_once_and_read_under_either_name():
+    tied = _engine(tied=True).model
+    tied.again = tied.embedding  # two names of one tensor
+    tensors = {name: value + 1 for name, value in tied.state_dict().items()}
+    expected = tensors["embedding.weight"].clone()
+    del tensors["embedding.weight"]
+    checkpoint.load_weights(tied, tensors=tensors)
+    assert tied.embedding.weight.equal(expected)
+    del tensors["again.weight"]
+    with pytest.raises(ValueError, match="missing"):
+        checkpoint.load_weights(tied, tensors=tensors)
+
+
 def test_only_named_checkpoints_and_the_newest_stay(saved):
     saved.keep = frozenset({1})
     for step in (3, 4):
@@ -203,6 +230,14 @@ def test_an_old_checkpoint_goes_only_after_its_successor_is_published(saved, mon
     with pytest.raises(OSError, match="step 2 is the last checkpoint"):
         saved.save(Progress(step=3))
     assert saved.directory.checkpoints() == [1, 2]
+
+
+def test_who_was_overtaken_saves_nothing_and_drops_nothing(saved):
+    saved.keep = frozenset()
+    saved.lease._lost.set()
+    with pytest.raises(LeaseLost, match="another process took over"):
+        saved.save(Progress(step=3))
+    assert saved.directory.steps() == [1, 2]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "rename"])
@@ -245,3 +280,32 @@ def test_the_runs_id_is_in_the_state(saved):
     saved.save(Progress(step=4))
     state = json.loads((saved.directory.checkpoint_path(4) / "state.json").read_text())
     assert state["run"] == run_id(tiny_runs.pretrain())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_is_read_in_float32_and_from_shards(tmp_path, dtype):
+    from study.auto import pretrained
+
+    built = pretrained(_engine().model).to(dtype)
+    built.save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    read = checkpoint.read_model(tmp_path)
+    state = read.state_dict()
+    assert {each.dtype for each in state.values()} == {torch.float32}
+    assert all(state[name].equal(each.float()) for name, each in built.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"d_ff": 7}, r"mismatched_keys: .*mlp"),
+        ({"heads": "4"}, r"config\.json is no model's here: TypeError"),
+        ({"layers": 1}, "unexpected_keys"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_tensors_is_refused_by_name(tmp_path, changes, match):
+    _engine().write(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ValueError, match=match):
+        checkpoint.read_model(tmp_path)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
 from study.decode import DecodeError, decode, decode_file, encode, validate
-from study.run import Adafactor, AdamW, Muon, Part, Rsqrt, WarmupStableDecay, run_id
+from study.run import Adafactor, AdamW, Constant, Muon, Part, Rsqrt, WarmupStableDecay, run_id
 
 
 def _lines(run):
@@ -151,6 +151,21 @@ def test_bad_input_is_refused_with_file_line_and_value(name):
     assert message.startswith("runs/one.yaml:")
     for word in words:
         assert word in message
+
+
+def test_a_parts_semantics_is_checked_and_a_written_file_without_one_computed_1(monkeypatch):
+    old = encode(made.pretrain())
+    monkeypatch.setattr(Constant, "SEMANTICS", 2, raising=False)
+    new = encode(made.pretrain())
+    assert new.count("semantics: 2") == 1
+    assert decode(new, name="x.yaml") == made.pretrain()
+    with pytest.raises(DecodeError, match=r"Constant.semantics is 1; this code computes 2"):
+        decode(old, name="x.yaml")
+    with pytest.raises(DecodeError, match=r"Constant.semantics is 3; this code computes 2"):
+        decode(new.replace("semantics: 2", "semantics: 3"), name="x.yaml")
+    # a file typed by hand states no semantics at all, and means today's
+    by_hand = "".join(line for line in new.splitlines(True) if "semantics:" not in line)
+    assert decode(by_hand, name="x.yaml") == made.pretrain()
 
 
 def test_the_line_is_the_right_one():

@@ -83,9 +83,13 @@ def test_a_copy_that_breaks_off_is_no_copy(access, monkeypatch):
     with pytest.raises(ValueError, match="the network went away"):
         sources.fetch(HUB, access=access)
     assert list((access.cache / "hub").iterdir()) == []
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: iter([{"a": 1}, {"a": "b"}]))
-    with pytest.raises(ValueError, match="not all of one form"):
+    rows = [{"a": 1}, {"a": "b", "image": object()}]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: iter(rows))
+    with pytest.raises(
+        ValueError, match=r"owner--name--train.*row 2 cannot be kept: column 'image'"
+    ):
         sources.fetch(HUB, access=access)
+    assert list((access.cache / "hub").iterdir()) == []
 
 
 def test_every_source_of_a_plan_is_named_once_wherever_it_stands():

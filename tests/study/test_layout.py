@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +202,14 @@ def test_the_digest_covers_every_array(architecture):
         digests.add(batch.digest())
         array[0, 1] = kept
     assert len(digests) == len(arrays) + 1
+
+
+def test_the_digest_covers_shapes_and_types():
+    """Equal bytes in another shape or type are another batch."""
+    batch = layout([(segment([], [7, 8, 9, 5]),)], architecture="causal_decoder")
+    shaped = replace(batch, tokens=batch.tokens.reshape(2, 2))
+    typed = replace(batch, tokens=batch.tokens.view(torch.float64))
+    assert len({each.digest() for each in (batch, shaped, typed)}) == 3
 
 
 def test_a_row_that_is_too_long_is_refused():

@@ -148,6 +148,37 @@ def test_losing_is_an_error_at_the_next_check(tmp_path):
     assert (tmp_path / lease.LEASE).exists()  # not ours to remove
 
 
+def test_a_lease_that_is_gone_is_lost(tmp_path):
+    """Somebody removed the file: another may hold the directory by now."""
+    with acquire(tmp_path, stale_after=0.3) as held:
+        (tmp_path / lease.LEASE).unlink()
+        assert held._lost.wait(20)
+        with pytest.raises(LeaseLost):
+            held.check()
+
+
+def test_the_heart_beats_several_times_before_a_lease_is_stale(tmp_path):
+    with acquire(tmp_path, stale_after=2.0):
+        old = time.time() - 60
+        os.utime(tmp_path / lease.LEASE, (old, old))
+        end = time.monotonic() + 0.8
+        while holder_of(tmp_path).age > 30:
+            assert time.monotonic() < end, "none in 0.8 of 2 s"
+            time.sleep(0.02)
+
+
+def test_how_long_silence_may_last_is_told_by_the_environment(tmp_path, monkeypatch):
+    assert lease.stale_seconds() == 30.0
+    monkeypatch.setenv("STUDY_LEASE_SECONDS", "7.5")
+    assert lease.stale_seconds() == 7.5
+    with acquire(tmp_path) as held:
+        assert held._seconds == 7.5
+        for age, stale in ((7.4, False), (7.6, True)):
+            holder = lease.Holder(host="h", pid=1, token="t", age=age)
+            assert is_stale(holder) is stale
+            assert is_stale(holder, stale_after=10.0) is False
+
+
 def test_of_many_who_see_a_stale_lease_one_gets_it(tmp_path):
     path = tmp_path / lease.LEASE
     path.write_text('{"host": "gone", "pid": 1, "token": "old"}')
@@ -178,6 +209,15 @@ def test_a_stale_lease_is_overtaken_only_by_one_who_saw_that_very_one(tmp_path):
     assert not lease._overtake(path, old="older", token="late", seconds=5.0)
     assert lease._overtake(path, old="newer", token="mine", seconds=5.0)
     assert holder_of(tmp_path).token == "mine"
+
+
+def test_a_lease_whose_heart_has_beaten_since_is_not_overtaken(tmp_path):
+    """Its holder was only slow: the same token, looked at again inside the guard."""
+    path = tmp_path / lease.LEASE
+    path.write_text('{"host": "slow", "pid": 1, "token": "same"}')
+    assert not lease._overtake(path, old="same", token="mine", seconds=30.0)
+    assert holder_of(tmp_path).token == "same"
+    assert os.listdir(tmp_path) == [lease.LEASE]
 
 
 def test_a_guard_of_a_dead_contender_does_not_block_for_ever(tmp_path):

@@ -111,9 +111,12 @@ def test_reasons(jinja, reason):
 
 
 def test_a_value_that_is_not_there_may_be_tested():
-    assert outcome("{% if missing %}no{% else %}yes{% endif %} ||| x") == Rendered(
+    assert outcome("{% if missing %}{{missing}}{% else %}yes{% endif %} ||| x") == Rendered(
         inputs="yes", targets="x"
     )
+    found = outcome("{% if missing %}no{% else %}yes{% endif %} ||| x")
+    assert isinstance(found, Skipped), "that is no test but a decision"
+    assert found.reason == "undefined"
     assert outcome("{{ missing | default('d') }} ||| x") == Rendered(inputs="d", targets="x")
 
 
@@ -324,6 +327,30 @@ def test_promptsources_format():
 def test_anything_else_is_refused_by_name(text):
     with pytest.raises(ValueError, match=r"^templates\.yaml: "):
         prompts.parse_templates(text, origin="templates.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("    id: a2\n", "", r"^t\.yaml: template 12: not promptsource's format \(no 'id'\)"),
+        ("id: a2", "id: null", r"^t\.yaml: template 12: .*'id' is None; legal: text"),
+        ("name: Copy", "name: ' '", r"^t\.yaml: template 12: .*'name' is ' '; legal: text"),
+        ("    jinja: '{{text}} ||| {{text}}'\n", "", r"template 12: .*\(no 'jinja'\)"),
+        ("{{text}} ||| {{text}}", "{% if %}", r"template 12: .*Expected an expression"),
+        (
+            "{{text}} ||| {{text}}",
+            "{{text | shout}} ||| x",
+            r"template 12: .*No filter named 'shout'",
+        ),
+        ("answer_choices: null", "answer_choices: '{{a |'", r"template 12: .*unexpected end of"),
+        ("templates:", "entries:", r"^t\.yaml: not promptsource's format \(no 'templates'\)"),
+        ("id: a1", "id: [a1", r"(?s)^t\.yaml: not promptsource's format .*line"),
+    ],
+)
+def test_what_is_wrong_with_a_template_names_it(old, new, match):
+    assert old in YAML
+    with pytest.raises(ValueError, match=match):
+        prompts.parse_templates(YAML.replace(old, new), origin="t.yaml")
 
 
 def test_named_templates_in_their_order(tmp_path):

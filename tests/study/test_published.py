@@ -55,7 +55,7 @@ def test_a_mirror_gives_what_it_has_and_holes_for_the_rest(tmp_path):
         reason="no digest in mirror.toml",
     )
     access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
-    (row,) = labelled(sources.rows(task.rows, access=access), task.labels, origin="cb")
+    ((row, _),) = labelled(sources.rows(task.rows, access=access), task.labels, origin="cb")
     assert row["label"] == 2
 
 
@@ -133,51 +133,58 @@ def labels(**changed):
     )
 
 
+def found_labels(known, *values):
+    """The labels of rows that have one."""
+    rows = [{"label": each} for each in values]
+    pairs = list(labelled(rows, known, origin="rte"))
+    assert [skipped for _, skipped in pairs] == [None] * len(values)
+    return [row["label"] for row, _ in pairs]
+
+
 def test_labels_may_be_names_numbers_or_truth_values():
-    rows = [{"label": each} for each in (0, 1, "0", "1", "entailment", "not_entailment")]
-    found = [row["label"] for row in labelled(rows, labels(), origin="rte")]
-    assert found == [0, 1, 0, 1, 0, 1]
+    names = (0, 1, "0", "1", "entailment", "not_entailment", 0.0, 1.0)
+    assert found_labels(labels(), *names) == [0, 1] * 4
     truths = labels(classes=("False", "True"))
-    rows = [{"label": each} for each in (True, False, "True", "false", 1)]
-    assert [row["label"] for row in labelled(rows, truths, origin="wic")] == [1, 0, 1, 0, 1]
+    assert found_labels(truths, True, False, "True", "false", 1) == [1, 0, 1, 0, 1]
     text = labels(form="text", classes=())
-    assert list(labelled([{"label": 1}, {"label": "2"}], text, origin="winogrande")) == [
-        {"label": "1"},
-        {"label": "2"},
-    ]
+    assert found_labels(text, 1, "2", 1.0) == ["1", "2", "1"]
     number = labels(form="number", classes=())
-    assert list(labelled([{"label": "2"}, {"label": 1}], number, origin="story_cloze")) == [
-        {"label": 2},
-        {"label": 1},
-    ]
+    assert found_labels(number, "2", 1, 2.0) == [2, 1, 2]
 
 
-@pytest.mark.parametrize("value", [-1, "-1", None, "", [], {}])
-@pytest.mark.parametrize("form", ["class", "text", "any"])
-def test_hidden_labels_are_refused(value, form):
+HIDDEN = [-1, "-1", -1.0, None, float("nan"), b"1", "", " ", "\u200b", [], {}]
+
+
+@pytest.mark.parametrize("value", HIDDEN, ids=repr)
+@pytest.mark.parametrize("form", ["class", "text", "number", "any"])
+def test_rows_without_a_label_are_told_from_the_others(value, form):
     known = labels() if form == "class" else labels(form=form, classes=())
-    with pytest.raises(ValueError, match=r"^rte, row 2: 'label' is .*: no label, as in hidden"):
-        list(labelled([{"label": 1}, {"label": value}], known, origin="rte"))
+    (_, one), (_, other) = labelled([{"label": 1}, {"label": value}], known, origin="rte")
+    assert one is None
+    assert other is not None
+    assert other.reason == ("unlabelled" if value in (-1, "-1") else "missing")
+    assert other.detail.startswith("'label' is ")
 
 
-@pytest.mark.parametrize("value", [-1, "-1"])
-def test_hidden_labels_of_the_hub_are_refused_too(value):
-    with pytest.raises(ValueError, match="no label, as in hidden test splits"):
-        list(labelled([{"label": value}], None, origin="rte"))
-    assert list(labelled([{"label": True}, {"text": "x"}], None, origin="t"))
+@pytest.mark.parametrize("value", HIDDEN, ids=repr)
+def test_where_no_label_is_declared_templates_find_out(value):
+    rows = [{"label": value}, {"text": "x"}]
+    assert list(labelled(rows, None, origin="t")) == [(row, None) for row in rows]
 
 
-@pytest.mark.parametrize("value", [2, "2", "maybe", 1.0, True, [1]])
+@pytest.mark.parametrize("value", [2, "2", "maybe", 1.5, 2.0, True, [1]])
 def test_other_labels_are_refused_by_name(value):
-    with pytest.raises(ValueError, match="legal: 0 to 1, or entailment, not_entailment"):
+    with pytest.raises(
+        ValueError, match=r"^rte, row 1: .*legal: 0 to 1, or entailment, not_entail"
+    ):
         list(labelled([{"label": value}], labels(), origin="rte"))
 
 
-def test_rows_without_the_column_are_refused():
-    with pytest.raises(
-        ValueError, match="no column 'label' for the answer; columns: premise, gold"
-    ):
-        list(labelled([{"premise": "p", "gold": 1}], labels(), origin="rte"))
+def test_a_row_without_the_column_has_no_label():
+    ((_, skipped),) = labelled([{"premise": "p", "gold": 1}], labels(), origin="rte")
+    assert skipped is not None
+    assert skipped.reason == "missing"
+    assert skipped.detail == "no column 'label' for the answer; columns: premise, gold"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +215,8 @@ def test_a_column_inside_another():
     assert value_at({"idx": {"question": 3}}, "idx.question") == 3
     with pytest.raises(ValueError, match=r"no column 'idx\.question'; columns: idx"):
         value_at({"idx": 3}, "idx.question")
+    with pytest.raises(ValueError, match=r"column 'idx\.question' is null"):
+        value_at({"idx": {"question": None}}, "idx.question")
 
 
 def test_rows_that_changed_are_fatal(tmp_path):

@@ -50,12 +50,74 @@ def test_unequal_trials_are_refused() -> None:
         rates.choose(found)
 
 
+def test_a_rate_s_loss_is_the_mean_over_seeds_whatever_the_order_of_trials() -> None:
+    """.002 is the best on seed 1 and in the mean, .004 on seed 2."""
+    losses = {
+        1: {1e-3: 2.0, 2e-3: 1.0, 4e-3: 1.8, 8e-3: 2.5},
+        2: {1e-3: 2.0, 2e-3: 1.4, 4e-3: 1.3, 8e-3: 2.5},
+    }
+    found = [
+        Trial(path="CD:FLM", seed=seed, learning_rate=rate, loss=loss)
+        for seed, grid in losses.items()
+        for rate, loss in grid.items()
+    ]
+    for order in (found, found[::-1], found[4:] + found[:4], sorted(found, key=lambda t: t.loss)):
+        assert rates.choose(order) == {"CD:FLM": 2e-3}
+
+
+def test_equal_means_are_equal_in_every_order_and_the_smaller_rate_is_chosen() -> None:
+    """.1 + .2 + .3 rounds otherwise than .3 + .2 + .1."""
+    several = {2e-3: (0.3, 0.2, 0.1), 4e-3: (0.1, 0.2, 0.3), 1e-3: (2.0,) * 3, 8e-3: (2.0,) * 3}
+    found = [
+        Trial(path="CD:FLM", seed=seed, learning_rate=rate, loss=loss)
+        for rate, losses in several.items()
+        for seed, loss in enumerate(losses)
+    ]
+    assert rates.choose(found) == rates.choose(found[::-1]) == {"CD:FLM": 2e-3}
+    with pytest.raises(RateError, match=r"best rate 0\.002, 0\.004 is at the edge"):
+        rates.choose(_trials({"CD:FLM": {4e-3: 1.0, 2e-3: 1.0, 1e-3: 3.0}}))
+
+
+def _of_seeds(seeds: dict[float, tuple[int, ...]], *, path: str = "CD:FLM") -> list[Trial]:
+    return [
+        Trial(path=path, seed=seed, learning_rate=rate, loss=2.0 - (rate == 2e-3))
+        for rate, some in seeds.items()
+        for seed in some
+    ]
+
+
+def test_rates_that_were_not_tried_on_the_same_seeds_are_refused_by_name() -> None:
+    said = r"CD:FLM: .*different seeds: 0\.001 on 1, 2; 0\.002 on 1; 0\.004 on 1, 2"
+    with pytest.raises(RateError, match=said):
+        rates.choose(_of_seeds({1e-3: (1, 2), 2e-3: (1,), 4e-3: (2, 1)}))
+    with pytest.raises(RateError, match=r"0\.002 on 1, 3"):
+        rates.choose(_of_seeds({1e-3: (1, 2), 2e-3: (1, 3), 4e-3: (1, 2)}))
+    with pytest.raises(RateError, match=r"rate 0\.002 on seed 1 was tried twice: 1 and 1"):
+        rates.choose(_of_seeds({1e-3: (1,), 2e-3: (1, 1), 4e-3: (1,)}))
+    with pytest.raises(RateError, match=r"CD:FLM 3 rates on 2 seeds; ED:MLM 3 rates on 1 seeds"):
+        rates.choose(
+            _of_seeds(dict.fromkeys((1e-3, 2e-3, 4e-3), (1, 2)))
+            + _of_seeds(dict.fromkeys((1e-3, 2e-3, 4e-3), (1,)), path="ED:MLM")
+        )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_loss_that_is_no_number_chooses_nothing(order: int) -> None:
+    found = _trials({"CD:FLM": {1e-3: 2.0, 2e-3: float("nan"), 4e-3: 1.0, 8e-3: 2.0}})
+    with pytest.raises(RateError, match=r"CD:FLM: rate 0\.002 on seed 9 has the loss nan"):
+        rates.choose(found[::order])
+
+
 def test_the_file_keeps_what_it_holds_for_other_lineages(tmp_path: Path) -> None:
     file = tmp_path / "rates.json"
     assert rates.load(file) == {}
     rates.save(file, found=_trials({"CD:FLM": {1e-3: 2.0, 2e-3: 1.0, 4e-3: 2.0}}))
     rates.save(file, found=_trials({"CD:FLM > CD:MTF": {1e-4: 2.0, 1e-3: 1.0, 1e-2: 2.0}}))
     assert rates.load(file) == {"CD:FLM": 2e-3, "CD:FLM > CD:MTF": 1e-3}
+    assert json.loads(file.read_text())["trials"] == {
+        "CD:FLM": [[1e-3, 9, 2.0], [2e-3, 9, 1.0], [4e-3, 9, 2.0]],
+        "CD:FLM > CD:MTF": [[1e-4, 9, 2.0], [1e-3, 9, 1.0], [1e-2, 9, 2.0]],
+    }
 
 
 def test_sizes_of_one_file_are_kept_apart() -> None:

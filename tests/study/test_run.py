@@ -112,6 +112,16 @@ def test_raising_semantics_changes_the_id(monkeypatch):
     assert identity(run) != before
 
 
+def test_raising_a_parts_semantics_moves_the_runs_that_hold_it_and_no_other(monkeypatch):
+    pretrained = made.pretrain(seed=78)
+    finetuned = made.finetune(pretrained)
+    before = identity(finetuned), identity(pretrained), canonical(pretrained)
+    monkeypatch.setattr(vocabulary.Prompted, "SEMANTICS", 2, raising=False)
+    assert identity(finetuned) != before[0]
+    assert canonical(finetuned)["objective"]["semantics"] == 2
+    assert (identity(pretrained), canonical(pretrained)) == before[1:]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Box:
     content: object

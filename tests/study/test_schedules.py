@@ -28,6 +28,14 @@ def test_warmup_stable_decay_falls_over_the_last_steps_only():
     assert shares == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
+def test_warmup_stable_decay_without_a_decay_stays_at_one():
+    schedule = WarmupStableDecay(warmup_steps=2, decay_steps=0)
+    assert [fraction(schedule, step=step, total=4) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    # where both overlap the smaller decides
+    short = WarmupStableDecay(warmup_steps=4, decay_steps=4)
+    assert [fraction(short, step=step, total=4) for step in range(4)] == [0.25, 0.5, 0.5, 0.25]
+
+
 def test_stable_phase_does_not_know_its_end():
     """What makes an intermediate checkpoint a legal parent."""
     for total in (100, 1000):

@@ -48,6 +48,73 @@ def test_a_published_directory_verifies_and_lists_sizes_and_digests(tmp_path):
     assert entry["sha256"] == publish.sha256(tmp_path / "final" / "model.bin")
 
 
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Every fsync, with what it was of and its size, and every rename, in their order; a name that
+    a writer has not finished with is told by its own beginning.
+    """
+    seen = []
+
+    def told(path):
+        parts = Path(path).relative_to(tmp_path).parts
+        return "/".join(part.split(publish._ASIDE)[0] for part in parts) or "."
+
+    def wrapped(name, paths):
+        real = getattr(os, name)
+
+        def call(*arguments):
+            seen.append((name, *paths(*arguments)))
+            return real(*arguments)
+
+        monkeypatch.setattr(publish.os, name, call)
+
+    def synced(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        return told(path), 0 if path.is_dir() else path.stat().st_size
+
+    wrapped("fsync", synced)
+    for name in ("replace", "rename"):
+        wrapped(name, lambda before, after: (told(before), told(after)))
+    return seen
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="needs to see what a handle is of"
+)
+
+
+@needs_proc
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, calls):
+    publish_file(tmp_path / "done.json", b"12345")
+    assert calls == [
+        ("fsync", ".done.json", 5),
+        ("replace", ".done.json", "done.json"),
+        ("fsync", ".", 0),
+    ]
+
+
+@needs_proc
+def test_a_directory_is_on_the_disk_with_all_it_holds_before_it_has_its_name(tmp_path, calls):
+    """Every file whole, then the manifest that names them, the names in every folder, the rename,
+    and the name itself; a directory that is replaced goes between those two.
+    """
+    publish_directory(tmp_path / "final", _write)
+    size = (tmp_path / "final" / "manifest.json").stat().st_size
+    inside = [
+        ("fsync", ".final/deep/state.json", 2),
+        ("fsync", ".final/model.bin", 100),
+        ("fsync", ".final/.manifest.json", size),
+        ("replace", ".final/.manifest.json", ".final/manifest.json"),
+        ("fsync", ".final", 0),
+        ("fsync", ".final/deep", 0),
+    ]
+    assert calls == [*inside, ("rename", ".final", "final"), ("fsync", ".", 0)]
+    calls.clear()
+    publish_directory(tmp_path / "final", _write)
+    away = ("rename", "final", ".final")
+    assert calls == [*inside, away, ("rename", ".final", "final"), ("fsync", ".", 0)]
+
+
 def _flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -154,6 +221,50 @@ def test_what_a_live_writer_has_aside_stays(tmp_path):
     mine.write_text("half")
     assert remove_leftovers(tmp_path) == []
     assert mine.exists()
+
+
+def test_what_another_machine_s_writer_left_aside_goes(tmp_path, monkeypatch):
+    """Its process number says nothing here, even where it is that of a live process."""
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.platform, "node", lambda: "another-host")
+        file, folder = (publish.aside_name(tmp_path / name) for name in ("file", "deep"))
+    file.write_text("half")
+    folder.mkdir()
+    (folder / "half").write_text("x")
+    assert sorted(remove_leftovers(tmp_path)) == sorted([file, folder])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def denied(pid, signal):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    assert publish.process_exists(os.getpid())
+    assert not publish.process_exists(0)
+    monkeypatch.setattr(publish.os, "kill", denied)
+    assert publish.process_exists(1)
+
+
+def test_damage_is_found_in_every_block_and_in_a_manifest_further_down(tmp_path, monkeypatch):
+    """The directory's own manifest is the only file that it does not list."""
+    monkeypatch.setattr(publish, "_BLOCK", 16)
+
+    def write(folder):
+        _write(folder)
+        (folder / "deep" / "manifest.json").write_text("{}")
+
+    publish_directory(tmp_path / "final", write)
+    listed = json.loads((tmp_path / "final" / "manifest.json").read_text())["files"]
+    assert listed.keys() == {"model.bin", "deep/state.json", "deep/manifest.json"}
+    last = tmp_path / "final" / "model.bin"
+    last.write_bytes(last.read_bytes()[:-1] + b"x")
+    with pytest.raises(CorruptError, match=r"model\.bin has changed"):
+        verify(tmp_path / "final")
+    last.write_bytes(b"w" * 100)
+    verify(tmp_path / "final")
+    (tmp_path / "final" / "deep" / "manifest.json").write_text("[]")
+    with pytest.raises(CorruptError, match=r"deep/manifest\.json has changed"):
+        verify(tmp_path / "final")
 
 
 def test_the_last_good_checkpoint_is_used_and_the_corrupt_one_named(directory):

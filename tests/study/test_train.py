@@ -1,5 +1,6 @@
 """The loop and its engine on real models and laid-out batches, without files."""
 
+import hashlib
 import json
 import math
 import sys
@@ -271,6 +272,77 @@ def test_dropout_depends_on_the_lineages_step():
     assert first_loss(seed=6) != once
 
 
+def test_dropout_differs_from_row_to_row_however_they_are_passed():
+    """Two rows that hold the same, each a pass of its own, lose other units."""
+
+    class Twice(Batches):
+        def batch(self, step):
+            (row,) = [(Segment(inputs=np.arange(0), targets=np.arange(2, 30, dtype=np.int32)),)]
+            return layout([row, row], architecture=self.architecture)
+
+    def losses(dropout):
+        training, seen = tiny_runs.training(2, dropout=dropout, learning_rate=1e-12), []
+
+        class Recording(TorchEngine):
+            def forward_backward(self, batch, *, denominator):
+                summed, z_term = super().forward_backward(batch, denominator=denominator)
+                seen.append(float(summed))
+                return summed, z_term
+
+        model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=dropout, seed=3)
+        train(
+            Recording(model, training=training),
+            batches=Twice(),
+            validation=[],
+            plan=_plan(training, micro_batch=1),
+            progress=Progress(),
+            watch=Watch(),
+        )
+        return seen
+
+    assert len(set(losses(0.3))) == 4, "two rows of two steps"
+    assert losses(0.0) == pytest.approx([losses(0.0)[0]] * 4, rel=1e-6)
+
+
+def test_what_a_run_has_seen_adds_up_over_its_sessions():
+    """Tokens, digests, clipped updates and seconds go on from the progress that is handed in."""
+    before = Progress(
+        step=2,
+        tokens=1000,
+        loss_tokens=500,
+        clipped_steps=2,
+        data_digest="ab",
+        train_seconds=50.0,
+        wall_seconds=70.0,
+    )
+    training = tiny_runs.training(4, learning_rate=1e-12, clip_norm=None)
+    watch, engine = Watch(), _engine(training)
+    plan = _plan(training, keep=frozenset({2, 4}))
+    after = train(engine, batches=Batches(), validation=[], plan=plan, progress=before, watch=watch)
+    batches = [Batches().batch(step) for step in (2, 3)]
+    chain = "ab"
+    for batch in batches:
+        chain = hashlib.sha256(f"{chain}{batch.digest()}".encode()).hexdigest()
+    assert (after.step, after.data_digest) == (4, chain)
+    assert after.tokens == 1000 + sum(batch.content_tokens for batch in batches)
+    assert after.loss_tokens == 500 + sum(batch.loss_tokens for batch in batches)
+    assert [event["clipped_fraction"] for event in watch.steps] == [2 / 3, 2 / 4]
+    assert [event["tokens_seen"] for event in watch.steps][-1] == after.tokens
+    assert 50.0 < after.train_seconds < 60.0
+    assert 70.0 < after.wall_seconds < 80.0
+    assert after.wall_seconds - 70.0 > after.train_seconds - 50.0
+    assert watch.saves == [4], "what was saved when it began is not saved again"
+
+
+def test_the_z_term_is_logged_a_loss_token():
+    training = tiny_runs.training(1, z_loss=0.1)
+    batch, model = Batches().batch(0), _engine(training).model
+    with torch.no_grad():
+        log_z = model.logits(model.hidden(batch)[batch.loss_mask]).logsumexp(-1)
+    (event,) = _run(training)[1].steps
+    assert event["z_loss"] == pytest.approx(0.1 * float(log_z.square().mean()), rel=1e-5)
+
+
 def test_the_schedule_goes_on_where_the_parent_stopped():
     training = tiny_runs.training(3, learning_rate=1.0, schedule=Constant(warmup_steps=10))
     rates = [event["learning_rate"] for event in _run(training)[1].steps]
@@ -384,9 +456,14 @@ def test_a_stop_in_the_last_validation_is_not_a_finished_run():
     assert watch.validations == []
 
 
-def test_a_checkpoint_falls_due_by_time():
-    _, watch = _run(tiny_runs.training(3), checkpoint_seconds=1e-9)
-    assert watch.saves == [1, 2, 3]
+def test_a_checkpoint_falls_due_by_time(monkeypatch):
+    """Three seconds after the last one, where each step takes one."""
+    watch, clock = Watch(), [0.0]
+    real = watch.step
+    watch.step = lambda event: clock.__setitem__(0, float(event["step"])) or real(event)
+    monkeypatch.setattr("study.train.time.monotonic", lambda: clock[0])
+    _run(tiny_runs.training(8), watch=watch, checkpoint_seconds=3.0, keep=frozenset({4}))
+    assert watch.saves == [3, 4, 7]
 
 
 def test_bfloat16_autocast_keeps_float32_parameters():
@@ -468,6 +545,7 @@ def test_validation_points_are_even_and_end_at_the_last_step():
     assert validation_steps(20, points=4) == {0, 5, 10, 15, 20}
     assert validation_steps(3, points=10) == {0, 1, 2, 3}
     assert validation_steps(7, points=1) == {0, 7}
+    assert validation_steps(11, points=4) == {0, 3, 6, 8, 11}
 
 
 def test_an_update_reports_what_the_engine_did():

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from study import checkpoint, work
+from study import checkpoint, lease, watch, work
 from study.check import MIXERS
 from study.data.corpus import open_corpus
 from study.engine import NonFinite
 from study.events import read_curve, read_events
 from study.feed import feed, tokens_read_before
-from study.lease import LeaseHeld, acquire
+from study.lease import LeaseHeld, LeaseLost, acquire
+from study.publish import sha256
 from study.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
 from study.signals import Interrupted
 from study.store import Store, StoreError, corpus_path
@@ -74,6 +75,14 @@ def test_a_tree_from_pretraining_to_finetuning(store):
         assert done["loss_tokens"] == curve.steps[-1]["loss_tokens"]
         assert done["tokens"] == curve.steps[-1]["tokens_seen"]
         assert done["steps"] == steps
+        assert done["clipped_fraction"] == curve.steps[-1]["clipped_fraction"]
+        assert done["train_seconds"] == pytest.approx(sum(e["seconds"] for e in curve.steps))
+        assert done["tokens_per_second"] == done["tokens"] / done["train_seconds"]
+        assert done["wall_seconds"] > done["train_seconds"]
+        assert done["weights"] == sha256(directory.checkpoint_path(steps) / "model.safetensors")
+        for event in curve.steps:
+            rate = done["flops"] / steps / event["seconds"]
+            assert event["flops_per_second"] == pytest.approx(rate)
         model = checkpoint.load_model(directory, steps)
         assert done["parameters"] == sum(p.numel() for p in model.parameters())
         assert model.config.architecture == model.config.model.architecture
@@ -281,6 +290,38 @@ def test_another_processs_run_is_refused(store):
         execute(run, store=store, execution=execution())
     execute(run, store=store, execution=execution())
     assert store.existing(run).done() is not None
+
+
+def test_who_is_overtaken_publishes_no_corpus_and_seals_nothing(store, monkeypatch):
+    """Another process took the lease while a corpus was tokenised; after the last save."""
+    real, overtaken = lease.Lease.check, []
+
+    def check(held):
+        if overtaken:
+            held._lost.set()
+        real(held)
+
+    monkeypatch.setattr(lease.Lease, "check", check)
+    corpus = replace(TEXT, slug="again", documents=replace(TEXT.documents, held_out=0.2))
+    with pytest.raises(LeaseLost):
+        execute(corpus, store=store, execution=execution(), report=overtaken.append)
+    assert store.existing(corpus).done() is None
+    assert not corpus_path(store, corpus).exists()
+
+    overtaken.clear()
+    save = watch.Watch.save
+    monkeypatch.setattr(
+        watch.Watch, "save", lambda self, p: save(self, p) or overtaken.append(p.step)
+    )
+    with pytest.raises(LeaseLost):
+        execute(pretrain(2), store=store, execution=execution())
+    assert overtaken == [2]
+    assert store.existing(pretrain(2)).steps() == [2]
+    assert store.existing(pretrain(2)).done() is None
+    overtaken.clear()
+    monkeypatch.setattr(watch.Watch, "save", save)
+    execute(pretrain(2), store=store, execution=execution())
+    assert store.existing(pretrain(2)).done() is not None
 
 
 def test_a_directory_of_another_run_is_refused(store):

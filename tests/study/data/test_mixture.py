@@ -1,8 +1,12 @@
+import datetime
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from study import prompts
@@ -141,6 +145,28 @@ def test_rates_follow_the_cap(tmp_path, access):
     assert shards.rates == pytest.approx(np.array([10, 60, 60]) / 130)
 
 
+def test_rates_and_the_cap_count_training_rows_alone(tmp_path, access):
+    """Rows that are held out of a task make it no more frequent, and take no room under the cap."""
+    tasks = [
+        task(tmp_path, name=f"task {n}", rows=ROWS[20 * n : 20 * n + 20], names=("ranked",))
+        for n in range(3)
+    ]
+    opened, _ = build(tmp_path, access, *tasks, cap=20, held_out=0.3)
+    trained, held = (
+        np.array([len(part.examples_of(number)) for number in range(3)])
+        for part in (opened.train, opened.held_out)
+    )
+    assert (trained + held).tolist() == [20, 20, 20]
+    assert len(set(trained)) > 1
+    assert opened.train.rates == pytest.approx(trained / trained.sum())
+    # both parts draw tasks alike, so that the held-out loss is that of the mixture
+    assert opened.held_out.rates == pytest.approx(trained / trained.sum())
+    whole = int(trained.max())
+    under = build(tmp_path / "cap", access, *tasks, cap=whole, held_out=0.3)[0].train
+    assert [len(under.examples_of(number)) for number in range(3)] == trained.tolist()
+    assert under.rates == pytest.approx(trained / trained.sum())
+
+
 def test_each_template_draws_its_own_rows_and_exactly_as_many(tmp_path, access):
     twice = [row for row in ROWS for _ in range(2)]
     mixed = Mixture(tasks=(task(tmp_path, rows=twice),), cap=40, held_out=0.0)
@@ -163,6 +189,86 @@ def test_held_out_rows_are_never_trained_on(tmp_path, access):
     assert 5 < len(sides[1]) < 35
     assert opened.held_out.rates.tolist() == [1.0]
     assert summary["held_out"]["examples"] == len(sides[1])
+
+
+def sides(opened):
+    """(prompt, answer) of each part."""
+    decode = opened.tokenizer.decode
+    return [
+        [tuple(map(decode, part.example(i))) for i in range(part.num_examples)]
+        for part in (opened.train, opened.held_out)
+    ]
+
+
+def test_rows_that_say_the_same_are_never_on_both_sides(tmp_path, access):
+    """Whatever a data set numbers its rows with, and whichever task they come by."""
+    rows = [
+        {"text": f"film {n} was seen", "label": n % 2, name: i, "ref": f"{name}-{i}"}
+        for i, name in enumerate(("idx", "row", "n", "Unnamed: 0"))
+        for n in range(50)
+    ]
+    other = [{"text": row["text"], "label": row["label"]} for row in rows[:50]]
+    opened, _ = build(
+        tmp_path,
+        access,
+        task(tmp_path, rows=rows, names=("ranked",)),
+        task(tmp_path, name="other", rows=other, names=("ranked",)),
+        held_out=0.3,
+    )
+    train, held = sides(opened)
+    assert not set(train) & set(held)
+    assert len(train) + len(held) == 250
+    assert len(held) > 25
+
+
+def test_a_data_set_whose_texts_are_all_one_is_split_by_what_its_templates_read(
+    tmp_path, access, capfd
+):
+    adding = TEMPLATES.replace("{{text}} Good or bad?", "{{text}} {{a}}")
+    rows = [{"text": "Add one.", "a": n % 100, "label": n % 2, "n": n} for n in range(300)]
+    opened, _ = build(
+        tmp_path,
+        access,
+        task(tmp_path, rows=rows, templates=adding, names=("ranked",)),
+        held_out=0.3,
+    )
+    train, held = sides(opened)
+    assert not set(train) & set(held)
+    assert len(train) + len(held) == 300
+    assert len(held) > 30
+    assert capfd.readouterr().err == ""
+
+
+def test_a_data_set_that_says_one_thing_is_said_aloud(tmp_path, access, capfd):
+    rows = [{"text": "The same, again.", "label": n % 2, "n": n} for n in range(60)]
+    opened, _ = build(tmp_path, access, task(tmp_path, rows=rows, names=("ranked",)), held_out=0.3)
+    train, held = sides(opened)
+    assert not set(train) & set(held)
+    assert "its 60 rows say 2 different things" in capfd.readouterr().err
+
+
+def test_rows_wait_as_they_are(tmp_path, access):
+    """Dates, bytes, NaN and tuples are in training what they are in scoring."""
+    day = datetime.datetime(2020, 1, 1, 12)
+    values = {"text": ["a b"], "label": [0], "day": [day], "raw": [b"x"], "x": [float("nan")]}
+    pq.write_table(pa.table(values), tmp_path / "a.parquet")
+    raw = (tmp_path / "a.parquet").read_bytes()
+    rows = Source(
+        uri="file://a.parquet",
+        digest=f"sha256:{hashlib.sha256(raw).hexdigest()}",
+        text_field="",
+        where=(),
+        part=None,
+    )
+    asked = replace(task(tmp_path), rows=rows)
+    mixed = Mixture(tasks=(asked,), cap=10, held_out=0.0)
+    (spooled,) = mixture.spool(mixed, tmp_path / "spool", access=access)
+    ((number, key, row),) = spooled.rows("train")
+    assert number == 1
+    (source_row,) = sources.rows(rows, access=access)
+    assert repr(row) == repr(source_row)
+    assert (row["day"], row["raw"]) == (day, b"x")
+    assert key == sources.row_key(source_row)
 
 
 def test_within_counts_and_never_cuts(tmp_path, access):
@@ -200,6 +306,126 @@ def test_a_task_without_any_example_names_the_reasons(tmp_path, access):
     only = task(tmp_path, templates=escaped, names=("ranked",))
     with pytest.raises(ValueError, match=r"task 'films'.*'forbidden': 60"):
         build(tmp_path, access, only)
+
+
+NLI = """
+dataset: nli
+templates:
+  one: !Template
+    answer_choices: yes ||| no
+    id: one
+    jinja: '{{text}} True? ||| {{ answer_choices[gold] }}'
+    metadata: !TemplateMetadata {}
+    name: ranked
+    reference: ''
+  two: !Template
+    answer_choices: null
+    id: two
+    jinja: '{{text}} Continue. ||| {{more}}'
+    metadata: !TemplateMetadata {}
+    name: free
+    reference: ''
+  three: !Template
+    answer_choices: yes ||| no
+    id: three
+    jinja: '{{text}} So? ||| {% if gold == 0 %}yes{% else %}no{% endif %}'
+    metadata: !TemplateMetadata {}
+    name: decided
+    reference: ''
+"""
+# the row number is its place in the file, of which a filter may leave some out
+GOLD = [
+    {"text": "a", "more": "b", "gold": 0},
+    {"text": "c", "more": "d", "gold": -1},
+    {"text": "e", "more": None, "gold": 1},
+    {"text": "g", "more": float("nan"), "gold": None},
+    {"text": "i", "more": "\u200b", "gold": 1.0},
+    {"text": "k", "more": "l"},
+]
+
+
+def pairs(opened):
+    """{template: its (prompt, answer) pairs}, as text."""
+    found = {}
+    for index in range(opened.train.num_examples):
+        inputs, targets = map(opened.tokenizer.decode, opened.train.example(index))
+        task = opened.train.tasks[opened.train.task(index)].partition("/")[2]
+        found.setdefault(task, []).append((inputs, targets.removesuffix("</s>").strip()))
+    return found
+
+
+def test_rows_that_lack_something_are_left_out_and_counted_by_reason(tmp_path, access):
+    opened, summary = build(tmp_path, access, task(tmp_path, rows=GOLD, templates=NLI))
+    assert pairs(opened) == {
+        "ranked": [("a True?", "yes"), ("e True?", "no"), ("i True?", "no")],
+        "decided": [("a So?", "yes"), ("e So?", "no"), ("i So?", "no")],
+        "free": [("a Continue.", "b"), ("c Continue.", "d"), ("k Continue.", "l")],
+    }
+    account = {each["task"]: each for each in summary["train"]["tasks"]}
+    lacking = {"unlabelled": 1, "missing": 1, "undefined": 1}
+    for name in ("films/ranked", "films/decided"):
+        assert account[name]["skipped"] == lacking
+        assert account[name]["examples"] == 3
+    assert account["films/free"]["skipped"] == {"missing": 3}
+    assert account["films/free"]["skipped_first"] == {
+        "missing": "file://films.jsonl, row 3: 'more' is null"
+    }
+    assert account["films/ranked"]["skipped_first"] == {
+        "unlabelled": "file://films.jsonl, row 2: 'gold' is -1: no label",
+        "missing": "file://films.jsonl, row 4: 'gold' is null",
+        "undefined": "file://films.jsonl, row 6: UndefinedError: 'gold' is undefined",
+    }
+
+
+@pytest.mark.parametrize(("value", "reason"), [(-1, "unlabelled"), (None, "missing")])
+def test_a_hidden_split_is_refused_though_another_template_reads_no_label(
+    tmp_path, access, value, reason
+):
+    rows = [{"text": f"t{n}", "more": "m", "gold": value} for n in range(4)]
+    one = task(tmp_path, rows=rows, templates=NLI, names=("free", "ranked"))
+    match = rf"'films/ranked' keeps no row; .*'{reason}': 4.*file://films\.jsonl, row 1: 'gold'"
+    with pytest.raises(ValueError, match=match):
+        build(tmp_path, access, one)
+    only = task(tmp_path, rows=rows, templates=NLI, names=("ranked",))
+    with pytest.raises(ValueError, match=r"no template applies.*row 1: 'gold' is"):
+        build(tmp_path, access, only)
+
+
+def test_bytes_of_a_table_are_no_text(tmp_path, access):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        pa.table({"text": [b"raw", None, b"raw"], "more": ["a", "b", None], "gold": [0, 1, 1]}),
+        tmp_path / "rows.parquet",
+    )
+    digest = hashlib.sha256((tmp_path / "rows.parquet").read_bytes()).hexdigest()
+    rows = Source(
+        uri="file://rows.parquet", digest=f"sha256:{digest}", text_field="", where=(), part=None
+    )
+    made = PromptedTask(
+        name="films", rows=rows, templates=written(tmp_path, "t.yaml", NLI), template_names=()
+    )
+    with pytest.raises(ValueError, match=r"no template applies.*'missing': 9"):
+        build(tmp_path, access, made)
+
+
+def test_a_reserved_column_names_source_and_row(tmp_path, access):
+    rows = [{"text": "a", "gold": 0}, {"text": "a", "gold": 0, "answer_choices": ["x"]}]
+    one = task(tmp_path, rows=rows, templates=NLI, names=("ranked",))
+    with pytest.raises(
+        ValueError, match=r"'films': file://films\.jsonl, row 2: .*'answer_choices'"
+    ):
+        build(tmp_path, access, one)
+
+
+def test_an_answer_need_not_be_a_choice(tmp_path, access):
+    """As in promptsource's: `Show choices and generate answer` of SocialIQA and others."""
+    free = NLI.replace("{{ answer_choices[gold] }}", "It is {{ answer_choices[gold] }}.")
+    opened, _ = build(
+        tmp_path, access, task(tmp_path, rows=GOLD, templates=free, names=("ranked",))
+    )
+    assert pairs(opened)["ranked"][0] == ("a True?", "It is yes.")
 
 
 def test_a_task_without_rows(tmp_path, access):

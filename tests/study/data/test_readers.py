@@ -105,3 +105,143 @@ def test_other_python_is_no_data(tmp_path, text):
 def test_an_unknown_format_names_the_legal_ones(tmp_path):
     with pytest.raises(ValueError, match=r"'\.pkl'; legal: \.txt, \.jsonl"):
         readers.read(written(tmp_path, "a.pkl", ""))
+
+
+def rows_of(tmp_path, name, raw, **options):
+    (tmp_path / name).write_bytes(raw)
+    return list(readers.read(tmp_path / name, **options))
+
+
+QUOTED = 'text\tlabel\nA plain film .\t0\n"Oh why asks the hero\t1\nand so it ends"\t1\n"good"\t0\n'
+
+
+def test_a_tsv_has_no_quotes(tmp_path):
+    """Five lines, four rows, every quotation mark where its writer put it."""
+    assert rows_of(tmp_path, "a.tsv", QUOTED.encode()) == [
+        {"text": "A plain film .", "label": 0},
+        {"text": '"Oh why asks the hero', "label": 1},
+        {"text": 'and so it ends"', "label": 1},
+        {"text": '"good"', "label": 0},
+    ]
+
+
+def test_a_tsv_whose_source_says_so_is_quoted_as_csv(tmp_path):
+    raw = b'text\tlabel\n"a ""b""\tc\nd"\t1\nplain\t0\n'
+    assert rows_of(tmp_path, "a.tsv", raw, quoting="csv") == [
+        {"text": 'a "b"\tc\nd', "label": 1},
+        {"text": "plain", "label": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("only", "not 2 columns but 1"), ("a\tb\tc", "not 2 columns but 3")]
+)
+def test_a_tsv_names_a_line_of_another_width(tmp_path, line, told):
+    raw = f'text\tlabel\n"\t1\n{line}\n'.encode()
+    with pytest.raises(ValueError, match=rf"a\.tsv, line 3: {told}; columns: text, label"):
+        rows_of(tmp_path, "a.tsv", raw)
+
+
+def test_odd_letters_are_text_in_a_tsv(tmp_path):
+    raw = "text\tlabel\n\u2028a\x0bb\rc\x85\\t\t1\r\n \t0\n\n".encode()
+    assert rows_of(tmp_path, "a.tsv", raw) == [
+        {"text": "\u2028a\x0bb\rc\x85\\t", "label": 1},
+        {"text": " ", "label": 0},
+    ]
+
+
+WRITTEN = {
+    "a.txt": ("One\ntwo\n\nThree\n", [{"text": "One\ntwo"}, {"text": "Three"}]),
+    "a.jsonl": ('{"text": "One"}\n{"text": "Two"}\n', [{"text": "One"}, {"text": "Two"}]),
+    "a.csv": ("text,n\nOne,1\nTwo,2\n", [{"text": "One", "n": 1}, {"text": "Two", "n": 2}]),
+    "a.tsv": ("text\tn\nOne\t1\nTwo\t2\n", [{"text": "One", "n": 1}, {"text": "Two", "n": 2}]),
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["Unix", "Windows", "Mac"])
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"], ids=["none", "one", "two"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_editors_mark_and_line_ends_are_no_part_of_the_text(tmp_path, name, mark, end):
+    text, rows = WRITTEN[name]
+    assert rows_of(tmp_path, name, (mark + text.replace("\n", end)).encode()) == rows
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_files_that_were_joined_leave_no_marks_inside(tmp_path, name):
+    text, rows = WRITTEN[name]
+    raw = ("\ufeff" + text + ("\n" if name == "a.txt" else "")).encode()
+    assert rows_of(tmp_path, name, raw + raw) == rows + rows
+
+
+def test_a_mark_inside_a_line_is_its_writers(tmp_path):
+    raw = "\ufeffword\ufeffjoiner\n".encode()
+    assert rows_of(tmp_path, "a.txt", raw) == [{"text": "word\ufeffjoiner"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-be"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_another_encoding_is_named(tmp_path, name, encoding):
+    raw = ("\ufeff" * encoding.endswith("be") + WRITTEN[name][0]).encode(encoding)
+    with pytest.raises(ValueError, match=rf"a\.\w+: .* that of {encoding[:6].upper()}; .* UTF-8"):
+        rows_of(tmp_path, name, raw)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_line_that_is_no_utf8_is_named(tmp_path, name):
+    raw = WRITTEN[name][0].encode().replace(b"T", b"\xff", 1)
+    line = 1 + raw[: raw.index(b"\xff")].count(b"\n")
+    with pytest.raises(ValueError, match=rf"{name}, line {line}: not UTF-8 .*0xff"):
+        rows_of(tmp_path, name, raw)
+    with pytest.raises(ValueError, match=rf"{name}, line {line}: not UTF-8"):
+        rows_of(tmp_path, name, raw.replace(b"\n", b"\r"))
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_byte_0_is_no_text(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name}, line 2: a byte 0"):
+        rows_of(tmp_path, name, WRITTEN[name][0].encode().replace(b"\n", b"\n\0", 1))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"a": 1, "a": 2}', "the key 'a' stands twice in one object"),
+        ('{"q": [{"b": 1, "c": 0, "b": 1}]}', "the key 'b' stands twice"),
+        ("[" * 100_000, "not JSON"),
+        ("9" * 5000, "not JSON"),
+        ("{'a': 1}", "not JSON"),
+        ("null", "a NoneType; legal: an object"),
+    ],
+)
+def test_json_that_says_two_things_or_nothing_is_named(tmp_path, line, told):
+    with pytest.raises(ValueError, match=rf"a\.jsonl, line 2: .*{told}"):
+        rows_of(tmp_path, "a.jsonl", f'{{"a": 1}}\n{line}\n'.encode())
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_table_without_a_header_is_named_and_one_without_rows_has_none(tmp_path, name):
+    for raw in (b"", b"\xef\xbb\xbf", b"\n\r\n"):
+        with pytest.raises(ValueError, match=rf"{name}: empty; legal: a line of column names"):
+            rows_of(tmp_path, name, raw)
+    assert rows_of(tmp_path, name, b"\ntext\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('x,y\na,b\n"c,d\n', "line 3: unexpected end of data"),
+        ('x,y\n"a\nb",c\n"d"e,f\n', "line 4: "),
+        ('x,y\n"a\nb",c\nd\n', "line 4: not 2 columns but 1"),
+        ('x,"y\n', "line 1: unexpected end of data"),
+    ],
+)
+def test_csv_names_the_line_where_a_malformed_row_begins(tmp_path, text, told):
+    with pytest.raises(ValueError, match=rf"a\.csv, {told}"):
+        rows_of(tmp_path, "a.csv", text.encode())
+
+
+def test_a_bible_may_have_a_mark_and_another_encoding(tmp_path):
+    text = BIBLE.format(marker=str(tmp_path / "ran")).replace("It was", "It wäs")
+    for raw in (("\ufeff" + text).encode(), ("# coding: latin-1\n" + text).encode("latin-1")):
+        rows = rows_of(tmp_path, "bible.py", raw)
+        assert rows[0]["text"] == "God's word. It wäs good."

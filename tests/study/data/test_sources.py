@@ -1,11 +1,14 @@
 import hashlib
 import json
+from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from study.data import overlap, sources, world
 from study.data.sources import Access
-from study.run import Part, Source
+from study.run import Part, Source, identity
 
 ROWS = [{"text": f"number {n}", "kind": "even" if n % 2 == 0 else "odd"} for n in range(200)]
 
@@ -27,6 +30,12 @@ def local(tmp_path, *, rows=ROWS, name="rows.jsonl", where=(), part=None, text_f
     )
 
 
+def named(path, **options):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    values = {"text_field": "text", "where": (), "part": None} | options
+    return Source(uri=f"file://{path.name}", digest=f"sha256:{digest}", **values)
+
+
 def test_rows_and_documents_in_order(tmp_path, access):
     source = local(tmp_path)
     assert list(sources.rows(source, access=access)) == ROWS
@@ -45,8 +54,33 @@ def test_where_compares_as_strings(tmp_path, access):
 
 def test_where_names_the_columns(tmp_path, access):
     source = local(tmp_path, where=(("sort", "odd"),))
-    with pytest.raises(ValueError, match="no column 'sort'; columns: text, kind"):
+    with pytest.raises(ValueError, match="row 1: no column 'sort'; columns: text, kind"):
         list(sources.rows(source, access=access))
+
+
+def test_nothing_is_equal_to_what_is_missing(tmp_path, access):
+    rows = [{"n": None}, {"n": "None"}, {"n": float("nan")}, {"n": "nan"}]
+    for value, found in (("None", rows[1]), ("nan", rows[3])):
+        source = local(tmp_path, rows=rows, where=(("n", value),))
+        assert list(sources.rows(source, access=access)) == [found]
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [("bytes", "b'x'"), ("list", r"\[1\]"), ("none", r"Foreign\(kind='string'")],
+)
+def test_a_filter_on_what_is_no_text_is_refused(tmp_path, access, column, shown):
+    odd = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
+    table = pa.table({"text": ["a"], "bytes": [b"x"], "list": [[1]], "none": odd})
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = named(tmp_path / "a.parquet", where=((column, "x"),))
+    with pytest.raises(ValueError, match=rf"a\.parquet', row 1: column '{column}' holds {shown}"):
+        list(sources.rows(source, access=access))
+    # and a document of one
+    with pytest.raises(ValueError, match=rf"row 1: column '{column}' holds {shown}.*; legal: text"):
+        list(sources.documents(named(tmp_path / "a.parquet", text_field=column), access=access))
+    # nothing reads it: it does not matter
+    assert list(sources.documents(named(tmp_path / "a.parquet"), access=access)) == ["a"]
 
 
 def test_parts_are_disjoint_and_complete(tmp_path, access):
@@ -68,6 +102,78 @@ def test_a_part_follows_the_content_not_the_place(tmp_path, access):
     assert forward == backward[::-1]
 
 
+TWINS = [
+    {"text": f"The text of number {n}", "label": n % 2, name: i, "uid": f"{name}-{i}"}
+    for i, name in enumerate(("idx", "row", "n", "#", "Unnamed: 0"))
+    for n in range(40)
+]
+HALVES = (Part(low=0, high=1, of=2), Part(low=1, high=2, of=2))
+
+
+@pytest.mark.parametrize("way", ["file", "stream", "copy"])
+@pytest.mark.parametrize("text_field", ["text", ""])
+def test_rows_that_say_the_same_are_never_in_two_parts(
+    tmp_path, access, monkeypatch, way, text_field
+):
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: iter(TWINS))
+    online = Access(data_dirs=(tmp_path,), cache=access.cache)
+    sides = []
+    for part in HALVES:
+        if way == "file":
+            source = local(tmp_path, rows=TWINS, part=part, text_field=text_field)
+        else:
+            source = replace(hub(), part=part, text_field=text_field)
+        if way == "copy":
+            sources.fetch(source, access=online)
+        sides.append([row["text"] for row in sources.rows(source, access=online)])
+    assert not set(sides[0]) & set(sides[1])
+    assert len(sides[0]) + len(sides[1]) == len(TWINS)
+    assert all(len(side) > len(TWINS) / 4 for side in sides)
+
+
+def test_a_part_that_tells_too_few_rows_apart_is_said_aloud(tmp_path, access, capfd):
+    rows = [{"instruction": "Add the numbers.", "a": n, "b": 2} for n in range(50)]
+    source = local(tmp_path, rows=rows, part=HALVES[0], text_field="")
+    sizes = [len(list(sources.rows(replace(source, part=part), access=access))) for part in HALVES]
+    assert sorted(sizes) == [0, 50]
+    said = capfd.readouterr().err
+    assert "WARNING: source 'file://rows.jsonl': its 50 rows say 1 different things" in said
+    assert "split_by" in said
+    spread = replace(source, split_by=("a", "b"))
+    assert 10 < len(list(sources.rows(spread, access=access))) < 40
+    assert capfd.readouterr().err == ""
+
+
+def test_a_file_is_read_in_the_way_that_its_source_names(tmp_path, access):
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tn\n"one\ttwo"\t1\n')
+    assert list(sources.documents(named(path, quoting="csv"), access=access)) == ["one\ttwo"]
+    with pytest.raises(ValueError, match=r"'file://a\.tsv': a\.tsv, line 2: not 2 columns but 3"):
+        list(sources.documents(named(path), access=access))
+    for uri in ("file://a.csv", "file://a.parquet", "hf://o/n.tsv"):
+        with pytest.raises(ValueError, match=r"quoting 'csv' is for a \.tsv"):
+            replace(hub(), uri=uri, digest="commit:" if uri[0] == "h" else "sha256:", quoting="csv")
+
+
+def test_only_files_that_are_read_otherwise_than_before_get_other_ids():
+    raised = {"file://a.tsv": 2, "file://b/a.txt": 2, "pypi://n==1/a.tsv": 2}
+    same = dict.fromkeys(("file://a.csv", "file://a.jsonl", "file://a.txt.jsonl"), 1)
+    for uri, semantics in (raised | same).items():
+        source = replace(hub(), uri=uri, digest="sha256:0")
+        assert semantics == source.SEMANTICS
+        assert identity(source).get("semantics", 1) == semantics
+        assert not {"split_by", "quoting"} & identity(source).keys()
+    assert replace(hub(), uri="hf://owner/name/a.tsv").SEMANTICS == 1
+    assert "split_by" in identity(replace(hub(), split_by=("text",)))
+
+
+def test_a_text_keeps_no_editors_mark(tmp_path, access):
+    (tmp_path / "a.yaml").write_bytes("\ufefftemplates: {}\n".encode())
+    assert sources.text(named(tmp_path / "a.yaml"), access=access) == "templates: {}\n"
+
+
 def test_row_keys_are_pinned():
     """A change here moves rows between training and evaluation: raise the kinds' `semantics`."""
     assert sources.row_key({"text": "naïve", "label": 1}).startswith("ccfd152b6fc8aeb7")
@@ -78,7 +184,9 @@ def test_row_keys_are_pinned():
 
 
 def test_a_value_without_canonical_form_is_refused():
-    with pytest.raises(TypeError, match="no canonical form"):
+    with pytest.raises(
+        ValueError, match=r"column 'text': .* of type builtins\.object has no canonical"
+    ):
         sources.row_key({"text": object()})
 
 
@@ -134,7 +242,7 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path, access):
         where=(),
         part=None,
     )
-    with pytest.raises(ValueError, match=r"latin\.txt': not UTF-8"):
+    with pytest.raises(ValueError, match=r"'file://latin\.txt': latin\.txt, line 1: not UTF-8"):
         list(sources.rows(source, access=access))
     with pytest.raises(ValueError, match=r"latin\.txt': not UTF-8"):
         sources.text(source, access=access)
@@ -143,15 +251,26 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path, access):
 def test_documents_need_text(tmp_path, access):
     with pytest.raises(ValueError, match="need a text_field"):
         next(sources.documents(local(tmp_path, text_field=""), access=access))
-    with pytest.raises(ValueError, match="column 'body' holds None; legal: text; columns: text"):
+    with pytest.raises(
+        ValueError,
+        match=r"rows\.jsonl', row 1: column 'body' holds None; legal: text; columns: text",
+    ):
         next(sources.documents(local(tmp_path, text_field="body"), access=access))
-    with pytest.raises(ValueError, match="holds 7"):
-        next(sources.documents(local(tmp_path, rows=[{"text": 7}]), access=access))
+    rows = [
+        {"text": "a", "kind": "even"},
+        {"text": 7, "kind": "odd"},
+        {"text": None, "kind": "even"},
+    ]
+    with pytest.raises(ValueError, match="row 2: column 'text' holds 7"):
+        list(sources.documents(local(tmp_path, rows=rows), access=access))
+    filtered = local(tmp_path, rows=rows, where=(("kind", "even"),))
+    with pytest.raises(ValueError, match="row 3: column 'text' holds None"):
+        list(sources.documents(filtered, access=access))
 
 
 def test_a_lone_surrogate_is_no_text(tmp_path, access):
     source = local(tmp_path, rows=[{"text": "\ud800"}])
-    with pytest.raises(ValueError, match="surrogates not allowed"):
+    with pytest.raises(ValueError, match=r"row 1: column 'text' holds .*surrogates not allowed"):
         next(sources.documents(source, access=access))
 
 
@@ -232,6 +351,35 @@ def test_a_hub_that_does_not_answer(access, monkeypatch):
         list(sources.rows(hub(), access=access))
     with pytest.raises(ValueError, match="legal: hf://OWNER/DATASET"):
         list(sources.rows(hub("hf://name"), access=online))
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a"), TypeError("b"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "c")]
+)
+def test_whatever_a_stream_raises_names_the_source_and_the_row(access, monkeypatch, error):
+    import datasets
+
+    def load_dataset(*_, **__):
+        yield from ROWS[:3]
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    online = Access(data_dirs=(), cache=access.cache)
+    with pytest.raises(ValueError, match=rf"hf://owner.* after row 3 \({type(error).__name__}: "):
+        list(sources.rows(hub(), access=online))
+
+
+def test_images_of_a_stream_stay_bytes_that_a_copy_keeps(access, monkeypatch):
+    import datasets
+
+    image = {"bytes": b"\x89PNG no image", "path": None}
+    features = datasets.Features({"text": datasets.Value("string"), "image": datasets.Image()})
+    made = datasets.Dataset.from_dict({"text": ["a b"], "image": [image]}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made.to_iterable_dataset())
+    online = Access(data_dirs=(), cache=access.cache)
+    assert list(sources.rows(hub(), access=online)) == [{"text": "a b", "image": image}]
+    sources.fetch(hub(), access=online)
+    assert list(sources.rows(hub(), access=access)) == [{"text": "a b", "image": image}]
 
 
 def test_one_text_is_not_filtered(tmp_path, access):

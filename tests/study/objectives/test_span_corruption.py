@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from study import plan
 from study.layout import END_OF_SEQUENCE
@@ -134,15 +136,22 @@ def test_the_text_is_rebuilt_from_inputs_and_targets(length, density, mean, seed
 
 
 def test_runs_are_uniform_over_all_partitions():
-    """T5's segmentation is uniform over compositions: 4 noise tokens in 2 spans have three."""
+    """T5's segmentation: kept and noise runs are drawn independently, each uniform over all
+    compositions. 6 tokens in 3 runs have 10, 5 in 3 have 6; cuts that are drawn one after the other
+    are uniform for two runs and for no more.
+    """
+
+    def compositions(items):
+        pairs = ((first, second) for first in range(1, items) for second in range(1, items))
+        return [(*one, items - sum(one)) for one in pairs if sum(one) < items]
+
     rng = np.random.default_rng(0)
-    counts = {1: 0, 2: 0, 3: 0}
-    for _ in range(3000):
-        kept, masked = span_corruption.draw_runs(10, noise=4, spans=2, rng=rng)
-        assert kept.sum() == 6
-        assert masked.sum() == 4
-        counts[int(masked[0])] += 1
-    assert min(counts.values()) > 900, counts
+    counts = dict.fromkeys(itertools.product(compositions(6), compositions(5)), 0)
+    assert len(counts) == 60
+    for _ in range(12_000):
+        kept, masked = span_corruption.draw_runs(11, noise=5, spans=3, rng=rng)
+        counts[tuple(kept.tolist()), tuple(masked.tolist())] += 1
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-3, counts
 
 
 def test_the_last_sentinel_is_usable_and_no_further_one_is_invented():

@@ -130,13 +130,13 @@ class StudyModel(PreTrainedModel, GenerationMixin):
             )
         _refuse_pickle(Path(pretrained_model_name_or_path))
         wants_info = kwargs.pop("output_loading_info", False)
+        kwargs["ignore_mismatched_sizes"] = True  # whose shapes differ is told by name below
         model, info = super().from_pretrained(  # type: ignore[misc]
             pretrained_model_name_or_path,
             *args,
             use_safetensors=True,
             output_loading_info=True,
-            # whose shapes differ is told by name below
-            **(kwargs | {"ignore_mismatched_sizes": True}),
+            **kwargs,
         )
         gaps = {name: sorted(map(str, info[name])) for name in _GAPS if info.get(name)}
         if gaps:

@@ -282,9 +282,9 @@ class _Reader:
             if name == "kind" and self.tags == "kind":
                 continue
             if name == "semantics" and self.tags == "kind" and name not in declared:
-                stated = self.value(child, int, f"{title}.semantics")
+                stated = number = self.value(child, int, f"{title}.semantics")
                 if title in KINDS:  # before its fields, which other code may have named otherwise
-                    self.check_semantics(child, title, stated=stated, computed=semantics_of(owner))
+                    self.check_semantics(child, title, stated=number, computed=semantics_of(owner))
                 continue
             if name not in declared:
                 raise self.fail(key, f"unknown key {name!r} in {title}; {_nearest(name, declared)}")
@@ -340,6 +340,8 @@ def validate(run: Run, *, seen: dict[int, Any] | None = None) -> None:
 
 
 def _validate(value: Any, declared: Any, where: str, seen: dict[int, Any]) -> None:
+    if type(value) is declared and declared in (str, int, bool):  # most of them
+        return
     if id(value) in seen and seen[id(value)] is value:
         return
     for member in _members(declared):

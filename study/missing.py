@@ -24,6 +24,10 @@ class MissingError(UndefinedError):
     """A value of the row that is null, NaN, bytes, or text without a letter."""
 
 
+class EmptyError(MissingError):
+    """Text without a letter where an answer is printed."""
+
+
 class UnlabelledError(UndefinedError):
     """A number below zero where a class or a place in a list is wanted."""
 

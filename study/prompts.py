@@ -22,7 +22,7 @@ from jinja2.exceptions import SecurityError
 from study import sandbox
 from study.data import sources
 from study.data.readers import Row
-from study.missing import MissingError, UnlabelledError, is_blank, is_no_label
+from study.missing import EmptyError, MissingError, UnlabelledError, is_blank, is_no_label
 from study.run import Source
 from study.template_guard import SEPARATOR
 
@@ -262,6 +262,8 @@ def _skipped(error: BaseException) -> Skipped:
     match error:
         case SecurityError():
             reason: Reason = "forbidden"
+        case EmptyError():
+            reason = "empty"
         case MissingError():
             reason = "missing"
         case UnlabelledError():
@@ -272,5 +274,9 @@ def _skipped(error: BaseException) -> Skipped:
             reason = "limit"
         case _:
             reason = "error"
-    told = f"{error}" if reason in ("missing", "unlabelled") else f"{type(error).__name__}: {error}"
+    told = (
+        f"{error}"
+        if reason in ("empty", "missing", "unlabelled")
+        else f"{type(error).__name__}: {error}"
+    )
     return Skipped(reason=reason, detail=told)

@@ -14,6 +14,7 @@ enters the canonical form from 2 on, so that only the runs that hold such a part
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -304,6 +305,10 @@ def _declared(each: Field[Any], item: Any) -> Any:
     return float(item) if type(item) is int and each.type in ("float", "float | None") else item
 
 
+_PLAIN = frozenset((str, int, bool, type(None)))
+_fields = functools.cache(fields)
+
+
 def semantics_of(value: Any) -> int:
     """What the code here computes for a run or a part: 1 where nothing was ever raised."""
     return getattr(value, "SEMANTICS", 1)
@@ -321,10 +326,12 @@ def canonical(value: Any) -> Any:
     A field at its declared default is left out. Raises TypeError on anything that has no canonical
     form.
     """
+    if type(value) in _PLAIN:
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         form: dict[str, Any] = {"kind": type(value).__name__}
         form |= _semantics(value)
-        for each in fields(value):
+        for each in _fields(type(value)):
             item = _declared(each, getattr(value, each.name))
             if each.default is not MISSING and item == each.default:
                 continue
@@ -343,9 +350,11 @@ def identity(value: Any) -> Any:
     """The canonical form reduced to what can change the result: runs below become their id, slugs
     and file locations go.
     """
+    if type(value) in _PLAIN:  # most of a plan's time goes here
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         form = {"kind": type(value).__name__} | _semantics(value)
-        for each in fields(value):
+        for each in _fields(type(value)):
             item = _declared(each, getattr(value, each.name))
             if not each.metadata.get("identity", True) or (
                 each.default is not MISSING and item == each.default

@@ -15,6 +15,7 @@ from jinja2.exceptions import UndefinedError
 
 from study.missing import (
     Absent,
+    EmptyError,
     MissingError,
     Unlabelled,
     UnlabelledError,
@@ -83,7 +84,7 @@ def answer(value: Any) -> Any:
         case Unlabelled() if not isinstance(value, str) or value.column == "label":
             value.refuse()
         case str() if is_blank(value):
-            raise MissingError("a text without a letter in the answer")
+            raise EmptyError("a text without a letter in the answer")
     return value
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from eval import columns, contamination, suites, table
 from eval import items as per_item
+from eval.encode import Encoded
 from eval.execute import execute
 from eval.grids import hole_grid
 from eval.panel import panels
@@ -216,6 +217,9 @@ def test_any_alias_that_is_greedy_is_right(tmp_path, scored):
 
         def scored(self, _, continuation):
             return answered[continuation]
+
+        def encoded(self, *_):
+            return Encoded(context=(), target=())
 
         def loglikelihood(self, _):
             return []

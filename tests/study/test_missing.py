@@ -213,8 +213,8 @@ def test_an_answer_may_leave_out_what_is_missing_and_say_nothing_in_its_place():
 @pytest.mark.parametrize("text", ["", " ", "\u200b"], ids=ascii)
 def test_a_blank_text_is_no_answer_and_decides_none(text):
     row = {"q": "Q", "a": text}
-    assert reason("{{q}} ||| {{a}}", row) in ("empty", "missing")
-    assert reason("{{q}} ||| The answer is {{a}}.", row) == "missing"
+    assert reason("{{q}} ||| {{a}}", row) == "empty"
+    assert reason("{{q}} ||| The answer is {{a}}.", row) == "empty"
     assert reason("{{q}} ||| {% if a == 'yes' %}Yes{% else %}No{% endif %}", row) == "missing"
     assert reason("{{q}} ||| {{ ['x', 'y'][a | int] }}", row) == "missing"
     assert reason("{{q}} ||| x", row, answer_choices="{{a}} ||| x") == "empty"

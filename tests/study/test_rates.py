@@ -4,16 +4,22 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import made_runs as made
 
 from study import ladder, rates
 from study.plan import load_sweep
 from study.rates import RateError, Trial
 from study.ready import held, refuse
 from study.run import Trained, model_of
+from study.store import Store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
@@ -106,6 +112,52 @@ def test_a_loss_that_is_no_number_chooses_nothing(order: int) -> None:
     found = _trials({"CD:FLM": {1e-3: 2.0, 2e-3: float("nan"), 4e-3: 1.0, 8e-3: 2.0}})
     with pytest.raises(RateError, match=r"CD:FLM: rate 0\.002 on seed 9 has the loss nan"):
         rates.choose(found[::order])
+
+
+def _done(run, store: Store, *, loss: float | None) -> Trained:
+    store.open(run).seal({"validation_loss": loss})
+    return run
+
+
+def test_trials_are_the_finished_runs_of_a_sweep_and_the_choice_is_theirs(tmp_path: Path) -> None:
+    store, file = Store(tmp_path / "runs"), tmp_path / "rates.json"
+    losses = {(1, 1e-3): 2.0, (1, 2e-3): 1.0, (1, 4e-3): 2.5}
+    losses |= {(2, 1e-3): 2.2, (2, 2e-3): 1.6, (2, 4e-3): 1.5}
+    runs = [
+        _done(made.pretrain(f"r{seed}-{rate}", seed=seed, learning_rate=rate), store, loss=loss)
+        for (seed, rate), loss in losses.items()
+    ]
+    # what trains nothing is no trial
+    found = rates.choose_into(file, runs=[made.CORPUS, *runs], store=store)
+    assert [(t.path, t.seed, t.learning_rate, t.loss) for t in found] == [
+        ("CD:FLM", seed, rate, loss) for (seed, rate), loss in losses.items()
+    ]
+    assert rates.load(file) == {"CD:FLM": 2e-3}
+    wide = made.pretrain("wide", seed=1)
+    wide = _done(replace(wide, model=replace(wide.model, d_model=2 * 8 * 4)), store, loss=3.0)
+    paths = {trial.path for trial in rates.trials([runs[0], wide], store=store)}
+    assert paths == {f"{rates.size(run.model)}: CD:FLM" for run in (runs[0], wide)}
+
+
+def test_a_run_that_is_not_done_or_holds_nothing_out_is_no_trial(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    store.open(made.pretrain("going"))
+    with pytest.raises(RateError, match="going is not done"):
+        rates.trials([made.pretrain("going")], store=store)
+    blind = _done(made.pretrain("blind", seed=5), store, loss=None)
+    with pytest.raises(RateError, match="blind has no held-out loss"):
+        rates.trials([blind], store=store)
+
+
+def test_the_edge_is_told_with_the_mean_loss_of_each_rate() -> None:
+    found = [
+        Trial(path="CD:FLM", seed=seed, learning_rate=rate, loss=loss + seed)
+        for seed in (1, 2)
+        for rate, loss in ((1e-3, 0.0), (2e-3, 1.0), (4e-3, 2.0))
+    ]
+    told = r"0\.001 is at the edge .*\(0\.001: 1\.5000, 0\.002: 2\.5000, 0\.004: 3\.5000\)"
+    with pytest.raises(RateError, match=told):
+        rates.choose(found)
 
 
 def test_the_file_keeps_what_it_holds_for_other_lineages(tmp_path: Path) -> None:

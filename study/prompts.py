@@ -274,9 +274,6 @@ def _skipped(error: BaseException) -> Skipped:
             reason = "limit"
         case _:
             reason = "error"
-    told = (
-        f"{error}"
-        if reason in ("empty", "missing", "unlabelled")
-        else f"{type(error).__name__}: {error}"
-    )
+    ours = isinstance(error, MissingError | UnlabelledError)
+    told = f"{error}" if ours else f"{type(error).__name__}: {error}"
     return Skipped(reason=reason, detail=told)

@@ -41,6 +41,19 @@ def test_rows_hold_the_first_examples_whole_and_within_both_limits(sizes, rows):
             assert (len(one.inputs), len(one.targets)) == sizes[int(one.targets[0])]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "targets", "asked"),
+    # two rows hold 40 inputs and 12 targets; the example that exceeds either is the last asked for
+    [(10, 1, 5), (1, 4, 4), (20, 6, 3), (19, 1, 3), (0, 5, 3)],
+)
+def test_no_example_is_asked_for_beyond_what_rows_could_hold(inputs, targets, asked):
+    names = count()
+    endless = (example(name, inputs, targets) for name in names)
+    packed = prompted.pack(endless, objective=LIMITS, rows=2)
+    assert next(names) == asked
+    assert sum(map(len, packed)) <= asked - 1
+
+
 def test_padding_is_a_few_percent_and_lengths_are_not_biased():
     objective = Prompted(inputs=1024, targets=256)
     rng = np.random.default_rng(0)

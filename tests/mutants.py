@@ -69,6 +69,8 @@ def places(tree: ast.Module) -> list[tuple[int, str, Change]]:
 
 def _below(node: ast.AST) -> Iterator[tuple[int, str, Change]]:
     yield from _own(node)
+    if isinstance(node, ast.Raise):
+        return
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "bases", "type_params"):
             continue

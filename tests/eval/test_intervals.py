@@ -161,3 +161,19 @@ def test_continuous_intervals_cover_the_truth(panel_of, key_of):
         (row, *_) = (each for each in table.build([panel]).rows if each.task == "effect")
         inside += row.margin_low <= 0 <= row.margin_high
     assert inside / rounds > 0.88
+
+
+def test_a_seed_that_is_missing_is_left_out_and_none_is_no_score(arrays):
+    own, drawn, stage = (each.copy() for each in arrays)
+    own[1], drawn[:, 1], stage[0, 1] = np.nan, np.nan, np.nan
+    found = intervals.mean(own, drawn, stage=stage, trials=100)
+    assert found.value == pytest.approx((own[0] + own[2]) / 2)
+    assert intervals.mean(np.full(3, np.nan), drawn, stage=stage, trials=100) == intervals.NOTHING
+
+
+def test_without_trials_or_scores_there_is_no_interval_over_items(arrays):
+    own, drawn, _ = arrays
+    assert intervals.over_items(own, drawn, trials=0) == (None, None)
+    assert intervals.over_items(np.full(3, np.nan), drawn, trials=9) == (None, None)
+    low, high = intervals.over_items(own, drawn, trials=1)
+    assert 0 < low < own.mean() < high < 1

@@ -263,3 +263,12 @@ def test_a_cost_that_bends_has_an_exponent_between_and_an_error():
 def test_no_exponent_of_two_lengths_or_of_no_time(x, y):
     with pytest.raises(ValueError, match="legal: 3, above 0"):
         exponent(x, y)
+
+
+def test_two_items_are_enough_for_students_test_and_one_is_not():
+    two = np.array([[0.5, 1.0], [0.0, 0.25]])
+    found = against_chance(two, np.arange(2), chance=0.5, twins=False)
+    assert found.method.startswith("t over items")
+    assert found.p == pytest.approx(stats.ttest_1samp(two.mean(axis=1), 0.5).pvalue)
+    one = against_chance(two[:1], np.arange(1), chance=0.5, twins=False)
+    assert (one.p, one.method) == (1.0, "none")

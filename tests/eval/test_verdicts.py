@@ -8,7 +8,7 @@ from scipy import special, stats
 
 from eval.claim_files import paper_claims
 from eval.claims import Claim, Contrast, digest
-from eval.verdicts import ALPHA, Estimate, decide, decision
+from eval.verdicts import ALPHA, Estimate, decide, decision, p_values
 
 MARGIN = 0.05
 
@@ -276,3 +276,34 @@ def test_paper_claims_are_data():
     assert len(names) == len(set(names)) == 5
     edited = (replace(claims[0], text="other"), *claims[1:])
     assert digest(edited) != digest(claims)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "decided"),
+    [
+        ("greater", 0.02, "replicated"),
+        ("greater", -0.02, "contradicted"),
+        ("positive", 0.02, "replicated"),
+    ],
+)
+def test_a_p_value_that_is_the_level_does_not_decide(kind, value, decided):
+    """Strictly below, as for any test."""
+    asked, found = contrast(kind), estimate(value)
+    level = p_values(asked, found)[decided == "contradicted"]
+    assert 0 < level < ALPHA
+    assert decision(asked, found, level) == "underpowered"
+    assert decision(asked, found, math.nextafter(level, 1)) == decided
+
+
+def test_why_a_claim_did_not_run_names_each_missing_part_once():
+    parts = [contrast(name=name) for name in "abcd"]
+    lacks = {"b": "no ND:MLM", "c": "no ED:MLM", "d": "no ND:MLM"}
+    (found,) = decide([claim(*parts)], lambda c: lacks.get(c.name) or estimate(0.1))
+    assert found.verdict == "not run"
+    assert found.reason == "no ND:MLM; no ED:MLM"
+
+
+def test_one_contrast_at_the_floor_is_enough_to_say_so():
+    parts = [contrast(name="floor"), contrast(name="above")]
+    (found,) = decide([claim(*parts)], lambda c: estimate(0.0, 0.001, floor=c.name == "floor"))
+    assert (found.verdict, found.qualifier[:8]) == ("contradicted", "at floor")

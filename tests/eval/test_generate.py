@@ -100,7 +100,10 @@ def same(lm, hflm, names, *, prompts=PROMPTS):
     return seen
 
 
-@pytest.mark.parametrize("kind", ["causal_decoder", "encoder_decoder", "gpt2"])
+SLOW = pytest.param("encoder_decoder", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", ["causal_decoder", SLOW, "gpt2"])
 def test_it_is_what_hflm_gives(kind, pairs):
     seen = same(*pairs[kind], ["plain", "another name", "sampled"], prompts=PROMPTS[2:])
     assert len(seen) > 4  # they are no constants
@@ -164,6 +167,7 @@ def test_a_stop_string_over_several_tokens_ends_before_its_first_letter(pairs):
     assert [found] == hflm.generate_until(asked(PROMPTS[:1], options), disable_tqdm=True)
 
 
+@pytest.mark.slow
 def test_a_settings_file_beside_the_weights_is_followed(tmp_path):
     for kind in ("encoder_decoder", "llama"):
         directory = directory_of(kind, tmp_path)

@@ -366,9 +366,10 @@ def test_rows_that_lack_something_are_left_out_and_counted_by_reason(tmp_path, a
     for name in ("films/ranked", "films/decided"):
         assert account[name]["skipped"] == lacking
         assert account[name]["examples"] == 3
-    assert account["films/free"]["skipped"] == {"missing": 3}
+    assert account["films/free"]["skipped"] == {"empty": 1, "missing": 2}
     assert account["films/free"]["skipped_first"] == {
-        "missing": "file://films.jsonl, row 3: 'more' is null"
+        "missing": "file://films.jsonl, row 3: 'more' is null",
+        "empty": "file://films.jsonl, row 5: a text without a letter in the answer",
     }
     assert account["films/ranked"]["skipped_first"] == {
         "unlabelled": "file://films.jsonl, row 2: 'gold' is -1: no label",

@@ -25,6 +25,7 @@ from kernels import backend
 from study import checkpoint, cost, signals
 from study.adapt import adapt, table
 from study.checkpoint import Progress
+from study.compile_cache import remove_unfinished_builds
 from study.data.corpus import OpenCorpus, build_corpus, open_corpus, said
 from study.data.sources import Access
 from study.engine import Engine, TorchEngine
@@ -285,7 +286,10 @@ def _device(desk: Desk) -> str:
 def _engine(run: Trained, desk: Desk, model: LanguageModel) -> Engine:
     if desk.execution.activation_checkpointing == "on":
         recompute_layers(model)
-    compiled = torch.compile if desk.execution.compile == "on" else None
+    compiled = None
+    if desk.execution.compile == "on":
+        remove_unfinished_builds()
+        compiled = torch.compile
     if desk.execution.zero is None:
         return TorchEngine(model, training=run.training, device=_device(desk), compiled=compiled)
     from study.sharded import ShardedEngine  # imports DeepSpeed, which one process can do without

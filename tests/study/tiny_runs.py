@@ -126,6 +126,8 @@ def child(run, root, execution, at, number, stale):
 
     from study.work import execute
 
+    # the server that children are forked from has its own environment
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(root).parent / "inductor")
     if stale:
         os.environ["STUDY_LEASE_SECONDS"] = str(stale[0])
     torch.set_num_threads(1)

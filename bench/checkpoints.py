@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bench.corpora import decoder, encoder_decoder, movies, opened
 from bench.row import Bench
-from study.checkpoint import write_weights
-from study.export import write_tokenizer
-from study.model import EncoderDecoder, build
-from study.run import Architecture
-from study.t5 import export_t5
+from study.language.huggingface.export import write_tokenizer
+from study.language.huggingface.t5 import export_t5
+from study.language.model.build import EncoderDecoder, build
+from study.runs.run import Architecture
+from study.train.checkpoint import write_weights
 
 
 def checkpoint(architecture: Architecture, bench: Bench, *, width: int, layers: int) -> Path:

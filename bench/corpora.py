@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.row import Bench
-from study.data.corpus import OpenCorpus, open_corpus
-from study.execution import Execution
-from study.plan import load_sweep
-from study.run import (
+from study.language.data.corpus import OpenCorpus, open_corpus
+from study.runs.execution import Execution
+from study.runs.plan import load_sweep
+from study.runs.run import (
     AdamW,
     Constant,
     Corpus,
@@ -26,8 +26,8 @@ from study.run import (
     SpanCorruption,
     Training,
 )
-from study.store import Store, corpus_path
-from study.work import execute
+from study.store.directory import Store, corpus_path
+from study.train.work import execute
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "movies.py"
 PACKED = Packing(document_masking=False, eos_between=True)

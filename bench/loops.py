@@ -18,14 +18,14 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import set_seed
 
-from study.checkpoint import Progress
-from study.engine import TorchEngine
-from study.events import EventLog
-from study.layout import Batch
-from study.model import LanguageModel, build
-from study.run import Trained, model_of
-from study.signals import Stop
-from study.train import Batches, Plan, train
+from study.language.layout import Batch
+from study.language.model.build import LanguageModel, build
+from study.runs.run import Trained, model_of
+from study.store.events import EventLog
+from study.train.checkpoint import Progress
+from study.train.engine import TorchEngine
+from study.train.loop import Batches, Plan, train
+from study.train.signals import Stop
 
 FIRST = 2
 """Steps of a turn that do not count."""
@@ -51,7 +51,7 @@ class _Watch:
 
 
 class OurLoop:
-    """`study.train.train` on a run's own batches, without saves and validation."""
+    """`study.train.loop.train` on a run's own batches, without saves and validation."""
 
     def __init__(
         self,

@@ -19,8 +19,8 @@ SMALL = 256
 
 def _training(mixer: str) -> Callable[[int], object]:
     from bench.rows.kernels import model_of
-    from study.model import build
-    from study.timing import row
+    from study.language.model.build import build
+    from study.language.model.timing import row
 
     model = build(model_of(mixer), dropout=0.0, seed=0)
 
@@ -35,9 +35,9 @@ def _evaluation() -> Callable[[int], object]:
     import torch
 
     from bench.corpora import decoder
-    from eval.score import Request, Subject, score
-    from study.conventions import STUDY
-    from study.model import build
+    from study.language.model.build import build
+    from study.language.scores.score import Request, Subject, score
+    from study.language.values.conventions import STUDY
 
     shape = decoder(width=128, layers=4)
     subject = Subject(
@@ -62,7 +62,7 @@ def _evaluation() -> Callable[[int], object]:
 
 def _planning() -> Callable[[int], object]:
     from bench.rows.commands import demo_runs
-    from study.plan import close
+    from study.runs.plan import close
 
     return lambda count: close(demo_runs(count))
 

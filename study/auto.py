@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from study.config_file import configuration
-from study.language_model import LanguageModel
-from study.pretrained import StudyDecoderConfig, StudyEncoderDecoderConfig
-from study.pretrained_decoder import DecoderForCausalLM
-from study.pretrained_encoder_decoder import EncoderDecoderForSeq2SeqLM
+from study.language.huggingface.base import StudyDecoderConfig, StudyEncoderDecoderConfig
+from study.language.huggingface.config_file import configuration
+from study.language.huggingface.decoder import DecoderForCausalLM
+from study.language.huggingface.encoder_decoder import EncoderDecoderForSeq2SeqLM
+from study.language.model.language_model import LanguageModel
 
 AutoConfig.register(StudyDecoderConfig.model_type, StudyDecoderConfig, exist_ok=True)
 AutoConfig.register(StudyEncoderDecoderConfig.model_type, StudyEncoderDecoderConfig, exist_ok=True)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from study.cluster import commands
-from study.options import (
+from study.commands import cluster as commands
+from study.commands.options import (
     DEFAULT_STORE,
     AsJson,
     Cache,
@@ -43,15 +43,15 @@ from study.options import (
     Zero,
     ends_clearly,
 )
-from study.user_directories import furnish
+from study.runs.user_directories import furnish
 
 if TYPE_CHECKING:
-    from eval.material import Budgets
-    from study.execution import Execution
-    from study.plan import Sweep
-    from study.run import Run
-    from study.store import Store
-    from study.worker import Execute
+    from eval.report.material import Budgets
+    from study.launch.worker import Execute
+    from study.runs.execution import Execution
+    from study.runs.plan import Sweep
+    from study.runs.run import Run
+    from study.store.directory import Store
 
 EXITS = """Exit codes: 0 done; 1 a run failed; 2 bad input (the message names it); 3 refused, as
 another process works on a run; 75 interrupted, start the same command again and it goes on."""
@@ -99,10 +99,10 @@ def plan(
     ] = 0.4,
 ):
     """Show what there is to do and what it costs, without doing it."""
-    from study import plan as plans
+    from study.runs import plan as plans
 
     if memory:
-        from study import memory_table
+        from study.costs import memory_table
 
         setting = memory_table.Setting(
             ranks=ranks,
@@ -111,9 +111,9 @@ def plan(
         )
         memory_table.show(plans.load(target), setting=setting, every=every, as_json=json)
         return
-    from study import hardware as cards
-    from study import tables
-    from study.store import Store
+    from study.commands import tables
+    from study.costs import hardware as cards
+    from study.store.directory import Store
 
     on = None if hardware is None else cards.hardware(hardware, mfu=mfu)
     tables.show_plan(plans.load(target), store=Store(store), every=every, as_json=json, on=on)
@@ -123,8 +123,8 @@ def plan(
 @ends_clearly
 def show(target: Target, json: AsJson = False):
     """Print one run as YAML that `study run FILE.yaml` takes."""
-    from study import plan as plans
-    from study import tables
+    from study.commands import tables
+    from study.runs import plan as plans
 
     tables.show_run(plans.load(target), as_json=json)
 
@@ -141,18 +141,18 @@ def status(
     json: AsJson = False,
 ):
     """Show how far each run is, from its files and, where it was submitted, from SLURM."""
-    from study import plan as plans
-    from study.store import Store
+    from study.runs import plan as plans
+    from study.store.directory import Store
 
     sweep = plans.load(target)
     if live and json:
         raise ValueError("--live and --json exclude each other")
     if live:
-        from study import live as views
+        from study.launch import live as views
 
         views.watch(sweep, store=Store(store))
         return
-    from study.status import show_status
+    from study.launch.status import show_status
 
     show_status(sweep, store=Store(store), every=every, as_json=json)
 
@@ -177,7 +177,7 @@ def run(
     offline: Offline = False,
 ):
     """Do what is not done: a sweep, one run of it with what it needs, or a run file."""
-    from study import plan as plans
+    from study.runs import plan as plans
 
     execution = _execution(
         data_dir,
@@ -216,10 +216,10 @@ def evaluate(
     json: AsJson = False,
 ):
     """Score what is trained (a sweep's evaluations, or those of one run) and show the scores."""
-    from eval.show import show_scores
-    from study import plan as plans
-    from study.launch import ready_evaluations
-    from study.store import Store
+    from eval.report.terminal import show_scores
+    from study.launch.local import ready_evaluations
+    from study.runs import plan as plans
+    from study.store.directory import Store
 
     execution = _execution(data_dir, cache, device=device, offline=offline)
     sweep = ready_evaluations(plans.load_scored(target), store=Store(store))
@@ -244,7 +244,7 @@ def report(
     ] = False,
 ):
     """Write the report of a sweep as far as it is done: a page, tables, figures, every answer."""
-    from study import plan as plans
+    from study.runs import plan as plans
 
     sweep = plans.load(target)
     budgets: Budgets = "label" if unequal_budgets else "refuse"
@@ -256,9 +256,10 @@ def report(
 @ends_clearly
 def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
     """Fill what a sweep's pin file lacks: commits asked of the hub, digests of files read."""
-    from study import pins, tables
-    from study import plan as plans
-    from study.publish import sha256
+    from study.commands import tables
+    from study.runs import plan as plans
+    from study.sources import pins
+    from study.store.publish import sha256
 
     sweep = plans.load(target)
     known = getattr(sweep.module, "PINS", None)
@@ -273,7 +274,7 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
             raise ValueError(f"no such file or directory (looked at: {told})")
         if found.is_file():
             return sha256(found)
-        from eval.subjects import directory_digest
+        from study.language.scores.subjects import directory_digest
 
         return directory_digest(found)
 
@@ -298,7 +299,7 @@ def suites(
     json: AsJson = False,
 ):
     """Show each suite: its tasks, prompts, metric, baseline, and where its rows come from."""
-    from study import suite_list
+    from study.language.recipes import suite_list
 
     suite_list.show(mirror=mirror, pin_file=pin_file, as_json=json)
 
@@ -320,16 +321,16 @@ def claims(
     """Show each claim: the paper's numbers, or of a sweep the verdict with effect and interval, the
     runs it needs, and what more data would decide it.
     """
-    from eval import claim_files
+    from eval.claims import files as claim_files
 
     if target is None:
-        from eval import paper_table
+        from eval.claims import published as paper_table
 
         paper_table.show(file or claim_files.DEFAULT, every=every, as_json=json)
         return
-    from eval import checklist
-    from study import plan as plans
-    from study.store import Store
+    from eval.claims import checklist
+    from study.runs import plan as plans
+    from study.store.directory import Store
 
     sweep = plans.load(target)
     declared = plans.claims(sweep) if file is None else claim_files.for_sweep(file, sweep)
@@ -350,10 +351,10 @@ def rates(
     json: AsJson = False,
 ):
     """Choose each lineage's learning rate from a finished sweep, by its own held-out loss."""
-    from study import plan as plans
-    from study import tables
-    from study.rates import choose_into
-    from study.store import Store
+    from study.commands import tables
+    from study.runs import plan as plans
+    from study.store.directory import Store
+    from study.train.rates import choose_into
 
     trials = choose_into(out, runs=plans.load(target).runs, store=Store(store))
     tables.show_trials(trials, as_json=json)
@@ -370,7 +371,7 @@ def check(
     json: AsJson = False,
 ):
     """Check the environment, and that no model looks where it must not."""
-    from study import check as checks
+    from study.language.model import check as checks
 
     return checks.show(target, store=store, device=device, as_json=json)
 
@@ -388,13 +389,15 @@ def mixers(
     """Show which sequence mixer serves which pattern of visibility, or time the models of a sweep
     at growing lengths and keep that beside the store, for its report.
     """
-    from study import patterns
+    from study.nn import patterns
 
     if measure is None:
         patterns.show(as_json=json)
         return
-    from study import plan as plans
-    from study import tables, times, timing
+    from study.commands import tables
+    from study.language.model import timing
+    from study.runs import plan as plans
+    from study.store import times
 
     found = timing.measure(plans.load(str(measure)).runs, threads=threads)
     tables.show_times(found, as_json=json)
@@ -413,9 +416,9 @@ def export(
     store: StoreAt = DEFAULT_STORE,
 ):
     """Write a trained model with its tokenizer as a Hugging Face directory."""
-    from study import export as exports
-    from study import plan as plans
-    from study.store import Store
+    from study.language.huggingface import export as exports
+    from study.runs import plan as plans
+    from study.store.directory import Store
 
     print(exports.write(plans.load(target), to=to, form=form.value, step=step, store=Store(store)))
 
@@ -428,7 +431,7 @@ def export(
 @ends_clearly
 def lm_eval(context: typer.Context):
     """Run lm-eval's own command line with this project's models as `--model study`."""
-    from eval.lm import forward_lm_eval
+    from study.language.scores.lm import forward_lm_eval
 
     forward_lm_eval(context.args)
 
@@ -441,10 +444,10 @@ def fetch(
     cache: Cache = None,
 ):
     """Bring every source of a sweep here, for machines without a network."""
-    from study import fetch as fetches
-    from study import plan as plans
-    from study import ready
-    from study.data.sources import Access
+    from study.launch import ready
+    from study.runs import plan as plans
+    from study.sources import fetch as fetches
+    from study.sources.content import Access
 
     execution = _execution(data_dir, cache)
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
@@ -464,10 +467,10 @@ def overlap(
     json: AsJson = False,
 ):
     """Look for the rows of a sweep's suites in its training text, whatever its size."""
-    from eval import overlaps
-    from study import plan as plans
-    from study.data.sources import Access
-    from study.store import Store
+    from study.commands import overlaps
+    from study.runs import plan as plans
+    from study.sources.content import Access
+    from study.store.directory import Store
 
     execution = _execution(data_dir, cache)
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
@@ -478,7 +481,7 @@ def overlap(
 @ends_clearly
 def worker():
     """Execute runs for a launcher (JSON lines)."""
-    from study.worker import serve
+    from study.launch.worker import serve
 
     code = serve(_executors())
     sys.stderr.flush()
@@ -495,7 +498,7 @@ def job(
     ] = None,
 ):
     """Execute the run of one directory, as a job of SLURM does."""
-    from study.cluster.job import execute_directory
+    from study.launch.cluster.job import execute_directory
 
     ended = execute_directory(directory, execution=execution, code=code, executors=_executors())
     sys.stderr.flush()
@@ -506,7 +509,7 @@ def job(
 @ends_clearly
 def rank():
     """Train one run as one of several ranks, for a worker (a JSON line)."""
-    from study.worker import assist
+    from study.launch.worker import assist
 
     code = assist(_executors()["Pretrain"])
     sys.stderr.flush()
@@ -517,15 +520,15 @@ def _executors() -> dict[str, Execute]:
     """What executes a run, by the name of its kind."""
 
     def train(run: Run, *, store: Store, execution: Execution, report: Callable[..., None]) -> None:
-        from study.companions import gathered
+        from study.launch.companions import gathered
 
         with gathered(run, store=store, execution=execution) as ranks:
-            from study.work import execute
+            from study.train.work import execute
 
             execute(run, store=store, execution=execution, report=report, ranks=ranks)  # type: ignore[arg-type]
 
     def score(run: Run, **rest: Any) -> None:
-        from eval.execute import execute
+        from study.language.scores.execute import execute
 
         execute(run, **rest)  # type: ignore[arg-type]
 
@@ -534,7 +537,7 @@ def _executors() -> dict[str, Execute]:
 
 
 def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) -> Execution:
-    from study.execution import Execution, default_cache
+    from study.runs.execution import Execution, default_cache
 
     return Execution(
         data_dirs=tuple(path.resolve() for path in data_dir or ()),
@@ -546,9 +549,12 @@ def _execution(data_dir: list[Path] | None, cache: Path | None, **choices: Any) 
 def _execute(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study import declared, display, environment, launch, ready
-    from study.execution import check_runs
-    from study.store import Store
+    from study.launch import environment, ready
+    from study.launch import local as launch
+    from study.runs.execution import check_runs
+    from study.show import terminal as display
+    from study.store import declared
+    from study.store.directory import Store
 
     store = Store(root.resolve())
     check_runs(sweep.runs, execution=execution)
@@ -583,9 +589,9 @@ def _report_directory(sweep: Sweep) -> Path:
 def _write_report(
     sweep: Sweep, store: Path, out: Path, *, budgets: Budgets = "refuse"
 ) -> list[Path]:
-    from eval.material import gather
-    from eval.report import files, publish
-    from study.store import Store
+    from eval.report.material import gather
+    from eval.report.report import files, publish
+    from study.store.directory import Store
 
     content = files(gather(sweep, store=Store(store), out_dir=out, budgets=budgets))
     return publish(content, out)
@@ -593,7 +599,7 @@ def _write_report(
 
 def _changed_since(path: Path, sweep: Sweep, root: Path) -> bool:
     """Whether a report is missing, or older than its sweep or than one of its runs' seals."""
-    from study.store import Store
+    from study.store.directory import Store
 
     if not path.exists():
         return True

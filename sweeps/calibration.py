@@ -14,9 +14,10 @@ today; a GPT-NeoX (Pythia) is declared, and its scoring refused by name until it
 
 from pathlib import Path
 
-from eval.published import Published
-from study import eai, pins, t0
-from study.run import Architecture, Evaluation, External
+from eval.evidence.published import Published
+from study.language.suites import eai, t0
+from study.runs.run import Architecture, Evaluation, External
+from study.sources import pins
 
 REPORT = {"title": "Public checkpoints on our suites"}
 CLAIMS = ()

@@ -9,10 +9,11 @@ come from sweeps/demo_rates.json (sweeps/demo_rates.py).
 
 from pathlib import Path
 
-from eval import claim_files
-from eval.claims import Benchmark
-from study import microworld, rates
-from study.tree import Study
+from eval.claims import files as claim_files
+from eval.evidence.claims import Benchmark
+from study.language.recipes import microworld
+from study.language.recipes.tree import Study
+from study.train import rates
 
 REPORT = {
     "title": "The study in small: six cells, two adaptations, multitask finetuning",

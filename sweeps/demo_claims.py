@@ -15,12 +15,13 @@ chose; a lineage that it did not search takes the rate of its last stages.
 from dataclasses import replace
 from pathlib import Path
 
-from eval import claim_files
-from eval.claims import Benchmark
-from study import microworld, rates
-from study.presets import small_training, world_suite_task
-from study.replication import Replication, Steps
-from study.run import Scoring, Suite
+from eval.claims import files as claim_files
+from eval.evidence.claims import Benchmark
+from study.language.recipes import microworld
+from study.language.recipes.presets import small_training, world_suite_task
+from study.language.recipes.replication import Replication, Steps
+from study.runs.run import Scoring, Suite
+from study.train import rates
 
 REPORT = {
     "title": "Every claim in small: three seeds, two budgets, two suites",

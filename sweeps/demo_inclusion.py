@@ -14,10 +14,11 @@ finetuning. Others are shown beside the score as stretch.
 from dataclasses import replace
 from pathlib import Path
 
-from study import microworld, rates
-from study.presets import small_training, world
-from study.run import Adapt, Corpus, Pretrain, Text, WarmupStableDecay, lineage
-from study.tree import Study, with_rate
+from study.language.recipes import microworld
+from study.language.recipes.presets import small_training, world
+from study.language.recipes.tree import Study, with_rate
+from study.runs.run import Adapt, Corpus, Pretrain, Text, WarmupStableDecay, lineage
+from study.train import rates
 
 REPORT = {
     "title": "Inclusion of held-out families: 20 times the demo's tokens",

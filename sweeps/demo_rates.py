@@ -13,9 +13,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from study import microworld, rates
-from study.run import Pretrain, lineage
-from study.tree import Study
+from study.language.recipes import microworld
+from study.language.recipes.tree import Study
+from study.runs.run import Pretrain, lineage
+from study.train import rates
 
 GRID = {
     "Pretrain": (4e-4, 1e-3, 2.5e-3, 6e-3),

@@ -28,9 +28,11 @@ Hub data sets at the commits of `sweeps/pins.toml`; `study pin` fills what is em
 from dataclasses import replace
 from pathlib import Path
 
-from eval import claim_files
-from study import ladder, pins, rates
-from study.run import SpanCorruption
+from eval.claims import files as claim_files
+from study.language.recipes import ladder
+from study.runs.run import SpanCorruption
+from study.sources import pins
+from study.train import rates
 
 HERE = Path(__file__).parent
 PINS = pins.load(HERE / "pins.toml")

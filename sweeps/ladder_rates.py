@@ -16,8 +16,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from study import ladder, pins, rates
-from study.run import Adapt, lineage
+from study.language.recipes import ladder
+from study.runs.run import Adapt, lineage
+from study.sources import pins
+from study.train import rates
 
 HERE = Path(__file__).parent
 PINS = pins.load(HERE / "pins.toml")

@@ -13,9 +13,9 @@ Attention in ND was first tried after that, and did not look up on seed 100.
 
 from dataclasses import replace
 
-from study import microworld
-from study.presets import recall_suite_task, small_training, world
-from study.run import (
+from study.language.recipes import microworld
+from study.language.recipes.presets import recall_suite_task, small_training, world
+from study.runs.run import (
     ARCHITECTURE_SHORT,
     Corpus,
     Evaluation,

@@ -11,8 +11,9 @@ that.
 Needs `--data-dir sweeps` for the last-word template.
 """
 
-from study.presets import PROMPTSOURCE, released
-from study.run import (
+from study.language.recipes.presets import PROMPTSOURCE, released
+from study.language.recipes.tree import Scale, Setting, Study
+from study.runs.run import (
     Corpus,
     Mixture,
     Model,
@@ -28,7 +29,6 @@ from study.run import (
     Text,
     TrainedBPE,
 )
-from study.tree import Scale, Setting, Study
 
 REPORT = {
     "title": "The study on real text: film reviews and scripture",

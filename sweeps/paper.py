@@ -27,16 +27,17 @@ or AdamW under ZeRO 3 as another study.
 
 from pathlib import Path
 
-from eval import claim_files
-from study import eai, pins, t0
-from study.presets import (
+from eval.claims import files as claim_files
+from study.language.recipes.presets import (
     paper_decoder,
     paper_finetuning,
     paper_pretraining,
     paper_span_corruption,
 )
-from study.replication import Replication, Steps
-from study.run import Corpus, Packing, PretrainedTokenizer, Prompted, Text
+from study.language.recipes.replication import Replication, Steps
+from study.language.suites import eai, t0
+from study.runs.run import Corpus, Packing, PretrainedTokenizer, Prompted, Text
+from study.sources import pins
 
 REPORT = {"title": "Wang et al. 2022, as published"}
 CLAIMS = claim_files.load("wang2022")

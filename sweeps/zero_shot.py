@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study import eai, pins, published, t0
-from study.plan import load_sweep
-from study.run import Evaluation
-from study.tree import Scale, Study
+from study.language.recipes.tree import Scale, Study
+from study.language.suites import eai, published, t0
+from study.runs.plan import load_sweep
+from study.runs.run import Evaluation
+from study.sources import pins
 
 HERE = Path(__file__).parent
 MOVIES: Any = load_sweep(HERE / "movies.py").module

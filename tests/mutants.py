@@ -359,7 +359,7 @@ def main() -> None:
 
 def account(done: list[dict[str, Any]], *, equal: list[dict[str, str]]) -> None:
     sys.path.insert(0, str(ROOT))
-    from eval.statistics import wilson
+    from eval.evidence.statistics import wilson
 
     known = {(each["module"], each["code"], each["what"]): each["because"] for each in equal}
     for each in done:

@@ -13,11 +13,11 @@ from typing import Any
 
 from bench.finding import Figure, Finding
 from bench.row import Bench
-from study.execution import Execution
-from study.plan import children, close, load_sweep
-from study.run import Corpus, Run, run_id
-from study.store import Store
-from study.work import execute
+from study.runs.execution import Execution
+from study.runs.plan import children, close, load_sweep
+from study.runs.run import Corpus, Run, run_id
+from study.store.directory import Store
+from study.train.work import execute
 
 ROOT = Path(__file__).parents[2]
 STUDY = Path(sys.executable).with_name("study")
@@ -28,8 +28,8 @@ POLL = 0.02
 LARGE = f"""
 from dataclasses import replace
 from pathlib import Path
-from study.plan import load_sweep
-from study.tree import Study
+from study.runs.plan import load_sweep
+from study.language.recipes.tree import Study
 
 demo = load_sweep(Path({str(DEMO)!r})).module
 RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
@@ -45,8 +45,8 @@ def runs():
 SMALL = f"""
 from dataclasses import replace
 from pathlib import Path
-from study.plan import load_sweep
-from study.tree import Study
+from study.runs.plan import load_sweep
+from study.language.recipes.tree import Study
 
 demo = load_sweep(Path({str(DEMO)!r})).module
 RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})

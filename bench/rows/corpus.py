@@ -14,12 +14,12 @@ from bench.corpora import movies, opened
 from bench.finding import Finding
 from bench.row import Bench
 from bench.turns import take_turns
-from study.data import sources
-from study.data.corpus import build_corpus
-from study.data.sources import Access
-from study.execution import default_cache
-from study.run import Source, Text
-from study.store import Store, corpus_path
+from study.language.data.corpus import build_corpus
+from study.runs.execution import default_cache
+from study.runs.run import Source, Text
+from study.sources import content as sources
+from study.sources.content import Access
+from study.store.directory import Store, corpus_path
 
 DOCUMENTS = 8_000
 

@@ -17,10 +17,10 @@ from bench.loops import OurLoop, TrainerLoop
 from bench.row import Bench
 from bench.rows.training import gpt_neox
 from bench.turns import take_turns
-from study.feed import feed
-from study.layout import Batch
-from study.run import Finetune, FullLM, Prompted
-from study.train import Batches
+from study.language.layout import Batch
+from study.language.learner import feed
+from study.runs.run import Finetune, FullLM, Prompted
+from study.train.loop import Batches
 
 PROMPTED = Prompted(inputs=4032, targets=64)
 ROWS = 16

@@ -14,11 +14,11 @@ from bench.loops import OurLoop
 from bench.row import Bench
 from bench.rows.training import BATCH, TURN
 from bench.turns import take_turns
-from study import checkpoint
-from study.checkpoint import Progress
-from study.feed import Feed, feed
-from study.publish import publish_directory
-from study.run import FullLM, Model
+from study.language.learner import Feed, feed
+from study.runs.run import FullLM, Model
+from study.store.publish import publish_directory
+from study.train import checkpoint
+from study.train.checkpoint import Progress
 
 LENGTH = 256
 

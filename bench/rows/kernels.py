@@ -16,9 +16,9 @@ from bench.row import Bench
 from bench.turns import take_turns
 from kernels.attention import attention, prepare
 from kernels.visibility import Visibility
-from study.model import LanguageModel, build
-from study.run import Model
-from study.timing import row
+from study.language.model.build import LanguageModel, build
+from study.language.model.timing import row
+from study.runs.run import Model
 
 TOKENS, DOCUMENT, HEADS, WIDTH = 2048, 256, 4, 32
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)

@@ -13,11 +13,12 @@ from bench.corpora import recipe
 from bench.finding import FEWEST, Figure, Finding
 from bench.row import Bench
 from bench.same import Differs
-from study import cost, presets
-from study.engine import TorchEngine
-from study.layout import Segment, layout
-from study.model import build
-from study.run import Architecture, FullLM, Model
+from study.language import cost
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.language.recipes import presets
+from study.runs.run import Architecture, FullLM, Model
+from study.train.engine import TorchEngine
 
 LENGTH, ROWS, LAYERS = 626, 16, 4
 """The paper's decoder rows; as many layers of its 24 as one card's optimiser state allows."""

@@ -21,16 +21,16 @@ from bench.corpora import movies
 from bench.finding import Figure, Finding
 from bench.row import Bench
 from bench.turns import take_turns
-from eval.lm import StudyLM
-from eval.score import Work
-from eval.subjects import open_directory
-from study.conventions import LM_EVAL
-from study.data import sources
-from study.data.sources import Access
-from study.execution import default_cache
-from study.presets import PROMPTSOURCE, released
-from study.prompts import join_target, load_templates
-from study.run import Architecture
+from study.language.prompts.templates import join_target, load_templates
+from study.language.recipes.presets import PROMPTSOURCE, released
+from study.language.scores.lm import StudyLM
+from study.language.scores.score import Work
+from study.language.scores.subjects import open_directory
+from study.language.values.conventions import LM_EVAL
+from study.runs.execution import default_cache
+from study.runs.run import Architecture
+from study.sources import content as sources
+from study.sources.content import Access
 
 Pair = tuple[str, str]
 

@@ -13,9 +13,9 @@ from bench.finding import Finding
 from bench.loops import OurLoop, TrainerLoop
 from bench.row import Bench
 from bench.turns import take_turns
-from study.feed import feed
-from study.run import FullLM, Model, Pretrain, SpanCorruption
-from study.train import Batches
+from study.language.learner import feed
+from study.runs.run import FullLM, Model, Pretrain, SpanCorruption
+from study.train.loop import Batches
 
 BATCH = 16
 TURN = 8

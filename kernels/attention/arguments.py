@@ -23,7 +23,7 @@ class RelativeBias:
 
     values: column c holds the bias at key index - query index = c - (queries - 1), so there are
     queries + keys - 1 columns. Buckets, and the shift of a cached prefix, are the caller's:
-    `study.positions` resolves them before it builds this.
+    `study.nn.positions` resolves them before it builds this.
     """
 
     values: Float[Tensor, "H N"]

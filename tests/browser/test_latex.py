@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
 import test_report as made
 from test_report_faults import HOSTILE
 
-from eval.report import write
-from study.store import Store
+from eval.report.report import write
+from study.store.directory import Store
 
 
 @pytest.mark.browser

@@ -14,8 +14,8 @@ import test_report as made
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from eval.report import write
-from study.store import Store
+from eval.report.report import write
+from study.store.directory import Store
 
 pytestmark = [pytest.mark.browser]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from machine import Machine
 
-from study import plan
-from study.cluster import records
-from study.events import read_curve
-from study.run import Run, run_id
-from study.store import RunDirectory, Store
+from study.launch.cluster import records
+from study.runs import plan
+from study.runs.run import Run, run_id
+from study.store.directory import RunDirectory, Store
+from study.store.events import read_curve
 
 HERE = Path(__file__).parent
 TINY = HERE / "tiny_study.py"

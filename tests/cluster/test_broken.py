@@ -12,13 +12,13 @@ import pytest
 from campaign import HERE, STUDY, Campaign, digests
 from machine import Machine
 
-from study.cluster import records
+from study.launch.cluster import records
 
 SWEEP = """
 import sys
 sys.path.insert(0, {folder!r})
 from tiny_study import CORPUS, FullLM, SpanCorruption, PrefixLM, pretrained
-from study.run import Evaluation
+from study.runs.run import Evaluation
 from tiny_study import SUITE
 
 def runs():

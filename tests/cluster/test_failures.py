@@ -1,6 +1,6 @@
 """On a real SLURM: what becomes of the descendants of a job that fails, and what is said of them.
 
-The jobs are shell lines, so that only SLURM and `study.cluster`'s view of it are tried.
+The jobs are shell lines, so that only SLURM and `study.launch.cluster`'s view of it are tried.
 """
 
 import sys
@@ -14,12 +14,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 import made_runs as made
 
-from study.cluster import records
-from study.cluster.records import Array, Task
-from study.cluster.slurm import Slurm
-from study.cluster.view import look
-from study.run import dependencies, run_id
-from study.store import Store
+from study.launch.cluster import records
+from study.launch.cluster.records import Array, Task
+from study.launch.cluster.slurm import Slurm
+from study.launch.cluster.view import look
+from study.runs.run import dependencies, run_id
+from study.store.directory import Store
 
 SCHEDULER_SECONDS = 120.0
 SLURM = Slurm()

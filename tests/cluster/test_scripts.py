@@ -5,7 +5,7 @@ from pathlib import Path
 
 from campaign import Campaign
 
-from study.plan import load_sweep
+from study.runs.plan import load_sweep
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,7 +3,7 @@
 import pytest
 from campaign import Campaign, digests, losses
 
-from study.store import Store
+from study.store.directory import Store
 
 
 @pytest.fixture(scope="module")

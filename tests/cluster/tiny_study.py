@@ -1,7 +1,7 @@
 """What the cluster's tests run: a corpus, a training of each architecture, a chain of stages."""
 
-from study.presets import small_training, world, world_suite_task
-from study.run import (
+from study.language.recipes.presets import small_training, world, world_suite_task
+from study.runs.run import (
     Adapt,
     Corpus,
     Evaluation,

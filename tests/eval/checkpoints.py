@@ -9,11 +9,11 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from study.auto import pretrained
-from study.data.tokenizer import train
-from study.export import write_tokenizer
-from study.model import build
-from study.run import Model
-from study.t5 import export_t5
+from study.language.data.tokenizer import train
+from study.language.huggingface.export import write_tokenizer
+from study.language.huggingface.t5 import export_t5
+from study.language.model.build import build
+from study.runs.run import Model
 
 TEXTS = [
     "a masterpiece of film , moving and funny from its first scene to its last",

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from eval.cells import CellKey
-from eval.panel import Panel, TaskScores
-from study.presets import world_suite_task
+from eval.evidence.panel import Panel, TaskScores
+from study.language.recipes.presets import world_suite_task
+from study.runs.cells import CellKey
 
 FAMILIES = ("effect", "cause", "similar", "ending")
 

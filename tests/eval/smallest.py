@@ -1,7 +1,7 @@
 """The smallest causal decoder that can be trained and scored. Not a test module."""
 
-from study.presets import small_training, world
-from study.run import Corpus, FullLM, Model, Packing, Pretrain, Text, TrainedBPE
+from study.language.recipes.presets import small_training, world
+from study.runs.run import Corpus, FullLM, Model, Packing, Pretrain, Text, TrainedBPE
 
 CORPUS = Corpus(
     slug="text",

@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from eval import baselines
-from eval.baselines import CORRECTED, SCRIPT, T0, TABLE_5, mean
-from study import eai, t0
+from study.language.suites import baselines, eai, t0
+from study.language.suites.baselines import CORRECTED, SCRIPT, T0, TABLE_5, mean
 
 
 def cut(value):

@@ -12,20 +12,21 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from eval import columns
-from eval.calibration import as_csv, cells, differences, summary
-from eval.execute import execute
-from eval.published import Published
-from eval.report import write
-from eval.show import show_scores
-from eval.subjects import directory_digest
-from study.data import sources, tokenizer
-from study.data.sources import Access
-from study.execution import Execution
-from study.plan import Sweep, close, load_sweep
-from study.presets import world, world_suite_task
-from study.run import Evaluation, External, Scoring, Source, Suite
-from study.store import Store
+from eval.evidence.calibration import as_csv, cells, differences, summary
+from eval.evidence.published import Published
+from eval.report.report import write
+from eval.report.terminal import show_scores
+from study.language.data import tokenizer
+from study.language.recipes.presets import world, world_suite_task
+from study.language.scores.execute import execute
+from study.language.scores.subjects import directory_digest
+from study.runs.execution import Execution
+from study.runs.plan import Sweep, close, load_sweep
+from study.runs.run import Evaluation, External, Scoring, Source, Suite
+from study.sources import content as sources
+from study.sources.content import Access
+from study.store import items as columns
+from study.store.directory import Store
 
 SWEEP = Path(__file__).parents[2] / "sweeps" / "calibration.py"
 FAMILIES = ("effect", "cause")
@@ -144,7 +145,7 @@ def test_a_number_as_ours_is_inside_and_a_planted_wrong_one_outside(scored):
 
 def test_the_interval_is_no_narrower_than_that_of_the_items(scored):
     """Templates are no items: of 120 rows under several templates the interval is that of 120."""
-    from eval.statistics import wilson
+    from eval.evidence.statistics import wilson
 
     run, store = scored
     row = one(published({"effect": 50.0}, prompts="mean"), run, store)

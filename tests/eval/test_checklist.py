@@ -11,22 +11,22 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval import checklist
-from eval.blocks import by_size
-from eval.cells import Naming
-from eval.claim_files import paper_claims
-from eval.panel import panels
+from eval.claims import checklist
+from eval.claims.decided import by_size
+from eval.claims.files import paper_claims
+from eval.evidence.panel import panels
 from study.cli import app
-from study.plan import close
-from study.run import Evaluation, Finetune
-from study.store import Store
+from study.runs.cells import Naming
+from study.runs.plan import close
+from study.runs.run import Evaluation, Finetune
+from study.store.directory import Store
 
 CLAIMS = paper_claims("micro", 0.05)
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
 
 def test_without_scores_nothing_is_decided_and_no_table_is_read(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "eval.panel", None)
+    monkeypatch.setitem(sys.modules, "eval.evidence.panel", None)
     found = checklist.rows(CLAIMS, made.study(1), store=Store(tmp_path))
     assert {row.verdict for row in found} == {"not run"}
     assert [row.claim for row in found] == [claim.id for claim in CLAIMS]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from eval import citation
+from eval.report.sections import citation
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {"authors", "cff-version", "message", "title"}

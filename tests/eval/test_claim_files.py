@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from eval import claim_files
-from eval.claim_files import bind, find, load, read
-from eval.claims import Benchmark, Contrast, digest
-from study.decode import DecodeError
+from eval.claims import files as claim_files
+from eval.claims.files import bind, find, load, read
+from eval.evidence.claims import Benchmark, Contrast, digest
+from study.runs.decode import DecodeError
 
 ROOT = Path(__file__).parents[2]
 MADE = """\
@@ -161,7 +161,7 @@ def test_a_wheel_carries_the_published_files(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for name in claim_files.published():
-        assert f"eval/papers/{name}.yaml" in names
+        assert f"eval/claims/papers/{name}.yaml" in names
 
 
 def test_binding_does_not_change_what_was_read():

@@ -5,7 +5,7 @@ from dataclasses import astuple, fields
 import numpy as np
 import pytest
 
-from eval.components import Components, components, spreads
+from eval.evidence.components import Components, components, spreads
 
 NAMES = [each.name for each in fields(Components)]
 PLANTED = dict(zip(NAMES, (0.3, 0.4, 0.5, 0.2, 0.25, 0.35, 0.6), strict=True))  # deviations

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import contamination
-from eval.clean_scores import contamination as of_panel
-from eval.contamination import ensure, own_text, read
-from eval.panel import ScoredRun
-from study.data.corpus import build_corpus
-from study.data.sources import Access
-from study.presets import small_training, world_suite_task
-from study.run import (
+from eval.evidence.clean_scores import contamination as of_panel
+from eval.evidence.panel import ScoredRun
+from study.language.data.corpus import build_corpus
+from study.language.recipes.presets import small_training, world_suite_task
+from study.language.scores import contamination
+from study.language.scores.contamination import ensure, own_text, read
+from study.runs.run import (
     Corpus,
     Evaluation,
     External,
@@ -30,7 +29,8 @@ from study.run import (
     Text,
     TrainedBPE,
 )
-from study.store import Store, corpus_path
+from study.sources.content import Access
+from study.store.directory import Store, corpus_path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import smallest

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from eval import table, views
-from eval.context_free import rows, summaries
+from eval.evidence import table, views
+from eval.evidence.context_free import rows, summaries
 
 
 def made(rng, shares):

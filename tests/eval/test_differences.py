@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.claim_files import paper_claims
-from eval.differences import ALPHA, Matrix, margin_of, matrices, matrix
+from eval.claims.files import paper_claims
+from eval.evidence.differences import ALPHA, Matrix, margin_of, matrices, matrix
 
 NAMES = ("CD:FLM", "ND:PLM", "ED:PLM", "CD:X")
 

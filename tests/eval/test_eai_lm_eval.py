@@ -1,7 +1,7 @@
 """EAI-Eval asks what lm-eval's own tasks ask, request by request, on made rows of each schema.
 
 Left out: multirc, triviaqa and webqs, where lm-eval 0.4.13 computes another metric than the paper's
-(`study.eai`); their definitions are tested by what they must give.
+(`study.language.suites.eai`); their definitions are tested by what they must give.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from eval.questions import Item, ask
-from study import eai
-from study.prompts import parse_templates
-from study.row_forms import prepared
+from study.language.prompts.rows import prepared
+from study.language.prompts.templates import parse_templates
+from study.language.scores.questions import Item, ask
+from study.language.suites import eai
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(lm_eval.__file__).parent / "tasks"
@@ -292,4 +292,6 @@ def test_multirc_says_yes_for_true_where_lm_eval_says_no():
     theirs = lm_evals_task("super_glue/multirc/default.yaml", [row])
     pairs, gold = requests(theirs, row)
     assert sorted(bare(pairs)) == sorted(bare(item.pairs))
-    assert pairs[gold][1].endswith("no"), "lm-eval has mended its labels: say so in study/eai.py"
+    assert pairs[gold][1].endswith("no"), (
+        "lm-eval has mended its labels: say so in study/language/suites/eai.py"
+    )

@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 from lm_eval.api.instance import Instance
 
-from eval.encode import encode_pairs
-from eval.lm import StudyLM
-from eval.score import Ids, Request, Subject, score
-from study.conventions import CONVENTIONS, LM_EVAL, PAPER, STUDY, convention, options
-from study.data.tokenizer import train
-from study.run import Scoring, canonical
+from study.language.data.tokenizer import train
+from study.language.scores.encode import encode_pairs
+from study.language.scores.lm import StudyLM
+from study.language.scores.score import Ids, Request, Subject, score
+from study.language.values.conventions import (
+    CONVENTIONS,
+    LM_EVAL,
+    PAPER,
+    STUDY,
+    convention,
+    options,
+)
+from study.runs.run import Scoring, canonical
 
 sys.path.insert(0, str(Path(__file__).parent))
 from checkpoints import TEXTS
@@ -113,7 +120,7 @@ def test_no_text_ends_a_run(tokenizer, architecture, name):
 
 
 def _wide(architecture, vocabulary):
-    from study.model import build
+    from study.language.model.build import build
 
     shape = replace(tiny(architecture).shape, vocab_size=vocabulary)
     return build(shape, dropout=0.0, seed=0).eval()

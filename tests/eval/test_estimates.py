@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.cells import CellKey
-from eval.claims import CHANCE, Contrast
-from eval.estimates import OwnRuns
-from eval.panel import Panel, TaskScores
-from eval.statistics import minimum_effect
-from eval.verdicts import ALPHA, Estimate
-from study.presets import world_suite_task
+from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.estimates import OwnRuns
+from eval.evidence.panel import Panel, TaskScores
+from eval.evidence.statistics import minimum_effect
+from eval.evidence.verdicts import ALPHA, Estimate
+from study.language.recipes.presets import world_suite_task
+from study.runs.cells import CellKey
 
 
 def panel_of(correct, keys, *, chance=0.5):

@@ -7,15 +7,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from eval import equal_flops
-from eval.blocks import Block, sign_differs
-from eval.cells import CellKey
-from eval.claims import Claim, Contrast
-from eval.equal_flops import AtEqualFlops, Spent
-from eval.evidence import Evidence
-from eval.panel import Panel, TaskScores
-from eval.verdicts import ALPHA, Estimate, decide, decision
-from study.presets import world_suite_task
+from eval.claims.decided import Block, sign_differs
+from eval.claims.evidence import Evidence
+from eval.evidence import equal_flops
+from eval.evidence.claims import Claim, Contrast
+from eval.evidence.equal_flops import AtEqualFlops, Spent
+from eval.evidence.panel import Panel, TaskScores
+from eval.evidence.verdicts import ALPHA, Estimate, decide, decision
+from study.language.recipes.presets import world_suite_task
+from study.runs.cells import CellKey
 
 FAMILIES = ("effect", "cause", "similar", "ending", "referent", "last_word")
 

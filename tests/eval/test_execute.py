@@ -11,28 +11,22 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from eval import columns, suites
-from eval import execute as execute_module
-from eval.cells import Naming
-from eval.execute import execute
-from eval.panel import read
-from eval.subjects import directory_digest, open_directory, open_run
-from study.conventions import LM_EVAL
-from study.data.sources import Access
-from study.execution import Execution
-from study.launch import remaining
-from study.plan import Sweep, close
-from study.presets import world, world_suite_task
-from study.run import (
-    Evaluation,
-    External,
-    Scoring,
-    Source,
-    Suite,
-    run_id,
-)
-from study.store import CorruptError, Store, corpus_path
-from study.work import execute as train
+from eval.evidence.panel import read
+from study.language.recipes.presets import world, world_suite_task
+from study.language.scores import execute as execute_module
+from study.language.scores import tasks as suites
+from study.language.scores.execute import execute
+from study.language.scores.subjects import directory_digest, open_directory, open_run
+from study.language.values.conventions import LM_EVAL
+from study.launch.local import remaining
+from study.runs.cells import Naming
+from study.runs.execution import Execution
+from study.runs.plan import Sweep, close
+from study.runs.run import Evaluation, External, Scoring, Source, Suite, run_id
+from study.sources.content import Access
+from study.store import items as columns
+from study.store.directory import CorruptError, Store, corpus_path
+from study.train.work import execute as train
 
 sys.path.insert(0, str(Path(__file__).parent))
 import smallest
@@ -101,7 +95,7 @@ def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tre
     save_file(changed, checkpoint / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CorruptError, match=r"model\.safetensors"):
         execute(run, store=store, execution=execution)
-    from study.publish import sha256
+    from study.store.publish import sha256
 
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"]["model.safetensors"] = {
@@ -208,7 +202,7 @@ def test_a_stop_in_the_middle_publishes_nothing(tree):
     import os
     import signal
 
-    from study.signals import Interrupted
+    from study.train.signals import Interrupted
 
     run, store, execution, _ = tree
     other = replace(run, slug="stopped", suite=replace(run.suite, name="stopped"))

@@ -10,12 +10,17 @@ import pytest
 import torch
 import transformers
 
-from eval.score import Request, score
-from eval.subjects import directory_digest, external_directory, open_directory, open_external
-from study.conventions import LM_EVAL, STUDY
-from study.execution import Execution
-from study.run import External, Source
-from study.store import Store
+from study.language.scores.score import Request, score
+from study.language.scores.subjects import (
+    directory_digest,
+    external_directory,
+    open_directory,
+    open_external,
+)
+from study.language.values.conventions import LM_EVAL, STUDY
+from study.runs.execution import Execution
+from study.runs.run import External, Source
+from study.store.directory import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints

@@ -15,22 +15,23 @@ import transformers
 from lm_eval.api.instance import Instance
 from transformers import PreTrainedTokenizerFast
 
-from eval import items, table
-from eval.encode import encode_pairs, marks_version
-from eval.execute import score_digest
-from eval.foreign import ForeignTokenizer
-from eval.lm import StudyLM
-from eval.panel import TaskScores
-from eval.questions import Item
-from eval.score import Ids, Subject
-from eval.subjects import Opened, open_directory
-from eval.table import Row
-from study.checkpoint import write_weights
-from study.conventions import CONVENTIONS, LM_EVAL, STUDY
-from study.data import tokenizer as tokenizers
-from study.export import write_tokenizer
-from study.model import build
-from study.prompts import join_target
+from eval.evidence import table
+from eval.evidence.panel import TaskScores
+from eval.evidence.table import Row
+from study.language.data import tokenizer as tokenizers
+from study.language.huggingface.export import write_tokenizer
+from study.language.model.build import build
+from study.language.prompts.templates import join_target
+from study.language.scores import items
+from study.language.scores.encode import encode_pairs, marks_version
+from study.language.scores.execute import score_digest
+from study.language.scores.foreign import ForeignTokenizer
+from study.language.scores.lm import StudyLM
+from study.language.scores.questions import Item
+from study.language.scores.score import Ids, Subject
+from study.language.scores.subjects import Opened, open_directory
+from study.language.values.conventions import CONVENTIONS, LM_EVAL, STUDY
+from study.train.checkpoint import write_weights
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "study" / "data"))
@@ -313,7 +314,7 @@ def test_a_report_has_a_hole_where_letters_have_no_token():
 
 def test_lm_evals_own_figures_leave_out_what_is_no_number():
     """results.json has numbers alone."""
-    from eval.execute import _numbers
+    from study.language.scores.execute import _numbers
 
     found = {"bits_per_byte,none": math.inf, "acc,none": 0.5, "acc_stderr,none": 0.1}
     assert _numbers(found) == {"acc": 0.5}

@@ -9,14 +9,14 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from eval.generate import _generator
-from eval.lm import StudyLM
-from eval.score import Request, Subject, score
-from eval.subjects import open_directory
-from study.conventions import LM_EVAL, PAPER, STUDY
-from study.data.tokenizer import train
-from study.model import build
-from study.run import Model
+from study.language.data.tokenizer import train
+from study.language.model.build import build
+from study.language.scores.generate import _generator
+from study.language.scores.lm import StudyLM
+from study.language.scores.score import Request, Subject, score
+from study.language.scores.subjects import open_directory
+from study.language.values.conventions import LM_EVAL, PAPER, STUDY
+from study.runs.run import Model
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints

@@ -11,12 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval.blocks import by_size
-from eval.claim_files import paper_claims
-from eval.held_out import read
-from study import cost
-from study.run import Adapt, Pretrain, Trained, cell, lineage
-from study.store import Store
+from eval.claims.decided import by_size
+from eval.claims.files import paper_claims
+from eval.evidence.held_out import read
+from study.language import cost
+from study.runs.run import Adapt, Pretrain, Trained, cell, lineage
+from study.store.directory import Store
 
 CLAIMS = paper_claims("micro", 0.05)
 

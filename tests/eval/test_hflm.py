@@ -9,13 +9,13 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from eval.lm import StudyLM
-from eval.subjects import open_directory
-from study.conventions import LM_EVAL
-from study.data import sources
-from study.data.sources import Access
-from study.execution import default_cache
-from study.presets import released
+from study.language.recipes.presets import released
+from study.language.scores.lm import StudyLM
+from study.language.scores.subjects import open_directory
+from study.language.values.conventions import LM_EVAL
+from study.runs.execution import default_cache
+from study.sources import content as sources
+from study.sources.content import Access
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval import intervals, table
-from eval.statistics import wilson
-from eval.table import Row
+from eval.evidence import intervals, table
+from eval.evidence.statistics import wilson
+from eval.evidence.table import Row
 
 
 def row_of(panel_of, key_of, answers, task="effect", **options) -> Row:

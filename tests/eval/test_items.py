@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from eval import items, suites
-from eval.encode import Encoded
-from eval.score import Scored
-from eval.suites import Item, Prompts
-from study.presets import world_suite_task
-from study.run import Scoring
+from study.language.recipes.presets import world_suite_task
+from study.language.scores import items
+from study.language.scores import tasks as suites
+from study.language.scores.encode import Encoded
+from study.language.scores.score import Scored
+from study.language.scores.tasks import Item, Prompts
+from study.runs.run import Scoring
 
 
 class Given:

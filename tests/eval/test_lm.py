@@ -16,15 +16,16 @@ from lm_eval.api.registry import get_model
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from eval import items, suites
-from eval.lm import StudyLM, forward_lm_eval
-from eval.score import Subject
 from study.auto import pretrained
-from study.data.sources import Access
-from study.data.tokenizer import train
-from study.model import build
-from study.options import ends_clearly
-from study.run import Model, Scoring, Source, Suite, SuiteTask
+from study.commands.options import ends_clearly
+from study.language.data.tokenizer import train
+from study.language.model.build import build
+from study.language.scores import items
+from study.language.scores import tasks as suites
+from study.language.scores.lm import StudyLM, forward_lm_eval
+from study.language.scores.score import Subject
+from study.runs.run import Model, Scoring, Source, Suite, SuiteTask
+from study.sources.content import Access
 
 sys.path.insert(0, str(Path(__file__).parent))
 import checkpoints

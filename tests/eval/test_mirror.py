@@ -10,24 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from eval import columns, contamination, suites, table
-from eval import items as per_item
-from eval.encode import Encoded
-from eval.execute import execute
-from eval.grids import hole_grid
-from eval.panel import panels
-from eval.score import Scored
-from eval.show import show_scores
-from study import eai, published
-from study.data.sources import Access
-from study.execution import Execution
-from study.pins import Pins
-from study.plan import Sweep
-from study.run import (
-    Evaluation,
-)
-from study.store import Store
-from study.work import execute as train
+from eval.evidence import table
+from eval.evidence.panel import panels
+from eval.report.grids import hole_grid
+from eval.report.terminal import show_scores
+from study.language.scores import contamination
+from study.language.scores import items as per_item
+from study.language.scores import tasks as suites
+from study.language.scores.encode import Encoded
+from study.language.scores.execute import execute
+from study.language.scores.score import Scored
+from study.language.suites import eai, published
+from study.runs.execution import Execution
+from study.runs.plan import Sweep
+from study.runs.run import Evaluation
+from study.sources.content import Access
+from study.sources.pins import Pins
+from study.store import items as columns
+from study.store.directory import Store
+from study.train.work import execute as train
 
 sys.path.insert(0, str(Path(__file__).parent))
 import smallest

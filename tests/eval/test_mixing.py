@@ -9,11 +9,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval import cells, mixing, panel, table
-from eval.report import write
-from study import cost, times
-from study.run import Evaluation, Pretrain, canonical
-from study.store import Store
+from eval.evidence import panel, table
+from eval.report import mixing
+from eval.report.report import write
+from study.language import cost
+from study.runs import cells
+from study.runs.run import Evaluation, Pretrain, canonical
+from study.store import times
+from study.store.directory import Store
 
 SSD = {"mixer": "ssd", "positions": "none", "d_state": 4}
 LENGTHS = (512, 1024, 2048)

@@ -6,11 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from eval.cells import Naming
-from eval.needs import needed
-from study import cost, ladder
-from study.plan import load_sweep
-from study.run import Evaluation, Finetune, Pretrain, Trained, lineage, model_of, run_id, stages
+from eval.claims.needs import needed
+from study.language import cost
+from study.language.recipes import ladder
+from study.runs.cells import Naming
+from study.runs.plan import load_sweep
+from study.runs.run import (
+    Evaluation,
+    Finetune,
+    Pretrain,
+    Trained,
+    lineage,
+    model_of,
+    run_id,
+    stages,
+)
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 SMALL = "12 layers, width 512"

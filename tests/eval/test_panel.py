@@ -12,11 +12,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval import panel as panels
-from eval.panel import BOOTSTRAP_SEED
-from eval.statistics import REPLICATES, resampling_counts
-from study.run import Evaluation
-from study.store import Store
+from eval.evidence import panel as panels
+from eval.evidence.panel import BOOTSTRAP_SEED
+from eval.evidence.statistics import REPLICATES, resampling_counts
+from study.runs.run import Evaluation
+from study.store.directory import Store
 
 
 def by_hand(values, counts):

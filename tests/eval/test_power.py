@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.claims import Contrast
-from eval.power import More, more
-from eval.verdicts import Estimate
+from eval.evidence.claims import Contrast
+from eval.evidence.power import More, more
+from eval.evidence.verdicts import Estimate
 
 CELLS = 6
 ALPHA = 0.0025

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from eval import claim_files, verdicts
-from eval.as_published import AsPublished
-from eval.claims import CHANCE, Benchmark, Cell, Contrast, after, before
-from eval.verdicts import ALPHA, Estimate, decide
+from eval.claims import files as claim_files
+from eval.claims.as_published import AsPublished
+from eval.evidence import verdicts
+from eval.evidence.claims import CHANCE, Benchmark, Cell, Contrast, after, before
+from eval.evidence.verdicts import ALPHA, Estimate, decide
 
 EAI, T0 = "EAI", "T0"
 ERROR = {EAI: 0.62, T0: 1.39}  # of a difference of two cells, percentage points, items only

@@ -12,16 +12,16 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval.blocks import by_size
-from eval.claim_files import load, paper_claims
-from eval.claims import digest
-from eval.panel import panels
-from eval.registered import post_hoc
-from study import declared
+from eval.claims.decided import by_size
+from eval.claims.files import load, paper_claims
+from eval.claims.registered import post_hoc
+from eval.evidence.claims import digest
+from eval.evidence.panel import panels
 from study.cli import app
-from study.plan import Sweep
-from study.run import Evaluation, Pretrain
-from study.store import Store
+from study.runs.plan import Sweep
+from study.runs.run import Evaluation, Pretrain
+from study.store import declared
+from study.store.directory import Store
 
 CLAIMS = paper_claims("micro", 0.05)
 
@@ -122,15 +122,15 @@ def test_a_late_claim_reads_post_hoc_beside_its_verdict(tmp_path):
 
 SWEEP = '''
 """A made sweep."""
-from eval import claim_files
-from eval.claims import Benchmark
+from eval.claims import files as claim_files
+from eval.evidence.claims import Benchmark
 MICRO = Benchmark(suite="microworld", margin=0.05)
 SUITES = {"eai": MICRO, "t0": MICRO}
 CLAIMS = claim_files.load("wang2022", SUITES)
-from study import microworld
-from study.presets import small_training
-from study.run import Evaluation, FullLM, Pretrain, Text, TrainedBPE, Corpus
-from study.presets import world
+from study.language.recipes import microworld
+from study.language.recipes.presets import small_training
+from study.runs.run import Evaluation, FullLM, Pretrain, Text, TrainedBPE, Corpus
+from study.language.recipes.presets import world
 from dataclasses import replace
 
 def runs():
@@ -188,6 +188,6 @@ def test_another_papers_claims_on_a_sweep_that_names_its_suites(tmp_path):
 
 
 def _suites(path):
-    from study.plan import load_sweep
+    from study.runs.plan import load_sweep
 
     return load_sweep(path).module.SUITES

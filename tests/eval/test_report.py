@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from eval import columns, panel, table
-from eval.cells import Naming
-from eval.claim_files import paper_claims
-from eval.estimates import OwnRuns
-from eval.report import write
-from eval.show import show_scores
-from eval.verdicts import decide
-from eval.weights import digest_of_names
-from study.plan import Sweep, close
-from study.presets import world, world_suite_task, world_task
-from study.run import (
+from eval.claims.files import paper_claims
+from eval.evidence import panel, table
+from eval.evidence.estimates import OwnRuns
+from eval.evidence.verdicts import decide
+from eval.report.report import write
+from eval.report.terminal import show_scores
+from study.language.recipes.presets import world, world_suite_task, world_task
+from study.language.recipes.tree import Scale, Setting, Study
+from study.runs.cells import Naming
+from study.runs.plan import Sweep, close
+from study.runs.run import (
     Corpus,
     Evaluation,
     Mixture,
@@ -40,8 +40,9 @@ from study.run import (
     root,
     run_id,
 )
-from study.store import Store
-from study.tree import Scale, Setting, Study
+from study.store import items as columns
+from study.store.directory import Store
+from study.store.weights import digest_of_names
 
 HOSTILE = "<script>alert('x')</script> & \"|` _a_"
 FAMILIES = ("effect", "cause", "similar")
@@ -125,9 +126,9 @@ def sweep_of(runs, tmp_path, *, title="a title", claims=True):
 
 
 def publish(run, store, accuracy, *, draw, other=None, weights="w", **changed):
-    """Scores as `eval.execute` publishes them, with this accuracy on every family. changed: items,
-    their number; tasks and scorer_version; columns, that replace those of every item; of_item,
-    those of an item by its index and template.
+    """Scores as `study.language.scores.execute` publishes them, with this accuracy on every family.
+    changed: items, their number; tasks and scorer_version; columns, that replace those of every
+    item; of_item, those of an item by its index and template.
     """
     items = changed.get("items", 2 * PAIRS)
     rows = []
@@ -464,7 +465,7 @@ def test_nothing_is_written_before_everything_is_rendered(tmp_path, monkeypatch)
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eval.report.page.render", interrupted)
+    monkeypatch.setattr("eval.report.report.page.render", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(
             sweep_of(study(1), tmp_path), store=Store(tmp_path / "runs"), out_dir=tmp_path / "out"

@@ -14,14 +14,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import test_report as made
 
-from eval import accounts, panel, table
-from eval.latex import escape
-from eval.lineages import pairs
-from eval.material import gather
-from eval.report import build, files, write
-from eval.section import Details, Grid
-from study.run import Evaluation, Finetune, Pretrain
-from study.store import Store
+from eval.evidence import panel, table
+from eval.evidence.lineages import pairs
+from eval.report import accounts
+from eval.report.latex import escape
+from eval.report.material import gather
+from eval.report.report import build, files, write
+from study.runs.run import Evaluation, Finetune, Pretrain
+from study.show.table import Details, Grid
+from study.store.directory import Store
 
 CELLS = ("cd_flm-s", "cd_flm-cd_mtf-s", "ed_mlm-s", "ed_mlm-ed_mtf-s", "cd_flm-nd_mlm-s")
 

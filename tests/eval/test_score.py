@@ -6,12 +6,12 @@ import random
 import pytest
 import torch
 
-from eval.score import Request, Scored, Subject, score
 from kernels.visibility import Visibility
-from study.check import MIXERS
-from study.layout import Batch, SourceSide
-from study.model import build
-from study.run import Model, Scoring
+from study.language.layout import Batch, SourceSide
+from study.language.model.build import build
+from study.language.model.check import MIXERS
+from study.language.scores.score import Request, Scored, Subject, score
+from study.runs.run import Model, Scoring
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 VOCABULARY = 41

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval import scorer
-from eval.beginnings import beginnings
-from eval.score import Request, Subject, score
-from study.check import MIXERS
-from study.layout import layout
+from study.language.layout import layout
+from study.language.model.check import MIXERS
+from study.language.scores import scorer
+from study.language.scores.beginnings import beginnings
+from study.language.scores.score import Request, Subject, score
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_score import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
@@ -241,8 +241,8 @@ def test_a_model_without_incremental_state_is_read_anew(architecture):
 
 def test_a_half_of_a_batch_is_the_whole_batchs():
     """Tokens and positions of the own half are the ones that `layout` gave."""
-    from study.continuation import flush_right, own_half
-    from study.layout import Segment
+    from study.language.layout import Segment
+    from study.language.model.continuation import flush_right, own_half
 
     def segment(context, target):
         arrays = [torch.tensor(each, dtype=torch.int32).numpy() for each in (context, target)]

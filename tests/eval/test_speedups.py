@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.claims import Claim, Contrast
-from eval.held_out import HeldOut
-from eval.power import more
-from eval.speedups import Bounded, estimate, loss_at, reached
-from eval.verdicts import ALPHA, decide, decision
+from eval.evidence.claims import Claim, Contrast
+from eval.evidence.held_out import HeldOut
+from eval.evidence.power import more
+from eval.evidence.speedups import Bounded, estimate, loss_at, reached
+from eval.evidence.verdicts import ALPHA, decide, decision
 
 SCRATCH, ADAPTED = ("CD:FLM",), ("ND:MLM", "CD:FLM")
 PLACES = np.linspace(0, 1, 11)

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from eval import table
-from eval.material import Material
-from eval.section import Details, Grid, Heading, Text
-from eval.sections import leakage, measures, prompts, registry, variance
-from study.store import Store
+from eval.evidence import table
+from eval.report.material import Material
+from eval.report.sections import checks as leakage
+from eval.report.sections import measures, prompts, registry, variance
+from study.show.table import Details, Grid, Heading, Text
+from study.store.directory import Store
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.statistics import (
+from eval.evidence.statistics import (
     against_chance,
     effective_trials,
     exponent,

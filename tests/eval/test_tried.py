@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from eval import foreign
+from study.language.scores import foreign
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -190,7 +190,7 @@ class Leak(torch.nn.Module):
 
 @pytest.mark.parametrize("architecture", ["causal_decoder", "encoder_decoder"])
 def test_a_leak_of_a_thousandth_is_seen(architecture, tmp_path):
-    from eval import tried
+    from study.language.scores import tried
 
     if architecture == "encoder_decoder":
         made = saved(tmp_path, transformers.T5Config(**T5)).eval()
@@ -226,7 +226,7 @@ class Deaf(torch.nn.Module):
     ],
 )
 def test_a_source_is_read_and_its_padding_is_not(change_of, match, tmp_path):
-    from eval import tried
+    from study.language.scores import tried
 
     made = saved(tmp_path, transformers.T5Config(**T5)).eval()
     with torch.no_grad(), pytest.raises(ValueError, match=match):

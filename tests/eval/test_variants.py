@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 import made_runs as made
 
-from eval.variants import shape, variants
+from study.language.variants import shape, variants
 
 SSD = {"mixer": "ssd", "positions": "none", "d_state": 4}
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from scipy import special, stats
 
-from eval.claim_files import paper_claims
-from eval.claims import Claim, Contrast, digest
-from eval.verdicts import ALPHA, Estimate, decide, decision, p_values
+from eval.claims.files import paper_claims
+from eval.evidence.claims import Claim, Contrast, digest
+from eval.evidence.verdicts import ALPHA, Estimate, decide, decision, p_values
 
 MARGIN = 0.05
 

@@ -37,7 +37,15 @@ def test_every_function_is_called_in_both_types() -> None:
     assert calls.seen == {(name, kind) for name in names for kind in (torch.float32, torch.float64)}
 
 
-@pytest.mark.parametrize("module", ["study.model", "study.auto", "eval.foreign", "eval.score"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "study.language.model.build",
+        "study.auto",
+        "study.language.scores.foreign",
+        "study.language.scores.score",
+    ],
+)
 def test_whatever_computes_has_settled_first(module: str) -> None:
     code = (
         "import torch; "

@@ -10,9 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
-from study.ranks import place
-from study.rendezvous import join
-from study.signals import EXIT_CODE, Interrupted
+from study.train.ranks import place
+from study.train.rendezvous import join
+from study.train.signals import EXIT_CODE, Interrupted
 
 
 def main(how, file):

@@ -8,10 +8,10 @@ Not a test module.
 import sys
 from pathlib import Path
 
-from study.execution import Execution
-from study.launch import run_plan
-from study.plan import load_sweep
-from study.store import Store
+from study.launch.local import run_plan
+from study.runs.execution import Execution
+from study.runs.plan import load_sweep
+from study.store.directory import Store
 
 if __name__ == "__main__":
     worker = Path(__file__).with_name("made_worker.py")

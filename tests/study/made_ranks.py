@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study import checkpoint
-from study.checkpoint import Progress
-from study.engine import TorchEngine
-from study.execution import Execution
-from study.layout import Segment, layout
-from study.model import build
-from study.ranks import alone, place
-from study.rendezvous import join
-from study.run import Adafactor, Muon
-from study.signals import Stop
-from study.stack import recompute_layers
-from study.train import Plan, train
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.nn.stack import recompute_layers
+from study.runs.execution import Execution
+from study.runs.run import Adafactor, Muon
+from study.train import checkpoint
+from study.train.checkpoint import Progress
+from study.train.engine import TorchEngine
+from study.train.loop import Plan, train
+from study.train.ranks import alone, place
+from study.train.rendezvous import join
+from study.train.signals import Stop
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs
@@ -117,7 +117,7 @@ def run_case(one, ranks):
     if one["zero"] is None:
         engine = TorchEngine(model, training=training)
     else:
-        from study.sharded import ShardedEngine
+        from study.train.sharded import ShardedEngine
 
         engine = ShardedEngine(model, training=training, execution=execution, ranks=ranks)
     if one["start"]:

@@ -4,7 +4,7 @@ Not a test module. Nothing here calls a preset: the golden ids of these runs cha
 canonical form does, and for no other reason.
 """
 
-from study.run import (
+from study.runs.run import (
     AdamW,
     Adapt,
     Constant,

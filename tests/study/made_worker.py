@@ -1,7 +1,7 @@
 """A real worker process for the launcher's tests, whose runs do what their slugs say.
 
-Not a test module. It serves the real protocol with `study.worker.serve` and works in real run
-directories, under real leases and signals; only the training is left out.
+Not a test module. It serves the real protocol with `study.launch.worker.serve` and works in real
+run directories, under real leases and signals; only the training is left out.
 
     python tests/study/made_worker.py
 """
@@ -11,10 +11,10 @@ import signal
 import sys
 import time
 
-from study.publish import publish_directory
-from study.run import dependencies
-from study.signals import listening
-from study.worker import serve
+from study.launch.worker import serve
+from study.runs.run import dependencies
+from study.store.publish import publish_directory
+from study.train.signals import listening
 
 STEP_SECONDS = 0.04
 SLOW_STEPS = 40

@@ -4,7 +4,7 @@
 
 Growth is the high-water mark of resident memory over what the idle process has after steps of a
 tiny model, which load every library that the real one uses. Several ranks are told their place by
-the environment (`study.ranks`).
+the environment (`study.train.ranks`).
 """
 
 import json
@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from study.decode import decode
-from study.engine import TorchEngine
-from study.execution import Execution
-from study.layout import Segment, layout
-from study.model import build
-from study.ranks import alone, place
-from study.rendezvous import join
-from study.stack import recompute_layers
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.nn.stack import recompute_layers
+from study.runs.decode import decode
+from study.runs.execution import Execution
+from study.train.engine import TorchEngine
+from study.train.ranks import alone, place
+from study.train.rendezvous import join
 
 
 def resident(name):
@@ -58,7 +58,7 @@ def engine(run, *, execution, ranks):
         recompute_layers(model)
     if execution.zero is None:
         return TorchEngine(model, training=run.training)
-    from study.sharded import ShardedEngine
+    from study.train.sharded import ShardedEngine
 
     return ShardedEngine(model, training=run.training, execution=execution, ranks=ranks)
 

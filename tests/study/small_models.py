@@ -1,8 +1,8 @@
 """Two layers of width 16 with every mixer, for tests of single rows. Not a test module."""
 
-from study.check import MIXERS
-from study.model import build
-from study.run import Model
+from study.language.model.build import build
+from study.language.model.check import MIXERS
+from study.runs.run import Model
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 KINDS = {"attention": {"mixer": "attention"}} | {

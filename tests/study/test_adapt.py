@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from study.adapt import Account, adapt, bidirectional_from_causal, table
-from study.layout import Segment, layout
-from study.model import build, empty
-from study.positions import bidirectional_buckets, causal_and_later_buckets
-from study.run import Architecture, Model, Positions
+from study.language.layout import Segment, layout
+from study.language.model.adapt import Account, adapt, bidirectional_from_causal, table
+from study.language.model.build import build, empty
+from study.nn.positions import bidirectional_buckets, causal_and_later_buckets
+from study.runs.run import Architecture, Model, Positions
 
 TINY = Model(
     architecture="causal_decoder",

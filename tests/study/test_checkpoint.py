@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from study import checkpoint
-from study.checkpoint import Progress
-from study.engine import TorchEngine
-from study.layout import Segment, layout
-from study.lease import LeaseLost, acquire
-from study.mirror import Mirror
-from study.model import build
-from study.publish import CorruptError, verify
-from study.run import run_id
-from study.signals import Stop
-from study.store import RunDirectory
-from study.watch import Records, Watch
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.runs.run import run_id
+from study.store.directory import RunDirectory
+from study.store.lease import LeaseLost, acquire
+from study.store.publish import CorruptError, verify
+from study.train import checkpoint
+from study.train.checkpoint import Progress
+from study.train.engine import TorchEngine
+from study.train.mirror import Mirror
+from study.train.signals import Stop
+from study.train.watch import Records, Watch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

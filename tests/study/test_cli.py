@@ -14,9 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study.plan import load_sweep
-from study.run import run_id
-from study.store import Store
+from study.runs.plan import load_sweep
+from study.runs.run import run_id
+from study.store.directory import Store
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -3,7 +3,7 @@
 import pytest
 from filelock import FileLock
 
-from study.compile_cache import remove_unfinished_builds
+from study.train.compile_cache import remove_unfinished_builds
 
 
 @pytest.fixture

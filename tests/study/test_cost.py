@@ -10,10 +10,10 @@ import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from study import cost
-from study.layout import Segment, layout
-from study.model import build, empty
-from study.run import (
+from study.language import cost
+from study.language.layout import Segment, layout
+from study.language.model.build import build, empty
+from study.runs.run import (
     AdamW,
     Adapt,
     Constant,

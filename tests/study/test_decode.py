@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study.decode import DecodeError, decode, decode_file, encode, validate
-from study.run import Adafactor, AdamW, Constant, Muon, Part, Rsqrt, WarmupStableDecay, run_id
+from study.runs.decode import DecodeError, decode, decode_file, encode, validate
+from study.runs.run import Adafactor, AdamW, Constant, Muon, Part, Rsqrt, WarmupStableDecay, run_id
 
 
 def _lines(run):

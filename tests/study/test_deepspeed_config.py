@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from study.deepspeed_config import check, configuration
-from study.execution import Execution
+from study.runs.execution import Execution
+from study.train.deepspeed_config import check, configuration
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

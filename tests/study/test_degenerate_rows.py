@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.data.batches import GROWTH, Recipe, text_batches
-from study.data.shards import write_shards
-from study.data.tokenizer import train
-from study.layout import PAD, Segment, layout
-from study.loss import linear_cross_entropy
-from study.objectives import sentinel_ids, span_corruption
-from study.run import FullLM, Packing, PrefixLM, SpanCorruption
+from study.language.data.batches import GROWTH, Recipe, text_batches
+from study.language.data.shards import write_shards
+from study.language.data.tokenizer import train
+from study.language.layout import PAD, Segment, layout
+from study.language.objectives import sentinel_ids, span_corruption
+from study.nn.loss import linear_cross_entropy
+from study.runs.run import FullLM, Packing, PrefixLM, SpanCorruption
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_models import ARCHITECTURES, KINDS, VOCABULARY, small

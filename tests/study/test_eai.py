@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from study import eai, pins
-from study.prompts import Rendered, parse_templates
-from study.row_forms import prepared
+from study.language.prompts.rows import prepared
+from study.language.prompts.templates import Rendered, parse_templates
+from study.language.suites import eai
+from study.sources import pins
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 TEXT = (SWEEPS / "eai.yaml").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import sys
 
-from study import environment
+from study.launch import environment
 
 
 def _install(folder, name):

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from study import events
-from study.events import EventLog, read_curve, read_events
+from study.store import events
+from study.store.events import EventLog, read_curve, read_events
 
 
 def _log(path, *written):

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.data.corpus import OpenCorpus
-from study.data.examples import ExampleShards
-from study.data.shards import write_shards
-from study.feed import VALIDATION_BATCHES, feed
-from study.run import FullLM, Prompted
+from study.language.data.corpus import OpenCorpus
+from study.language.data.examples import ExampleShards
+from study.language.data.shards import write_shards
+from study.language.learner import VALIDATION_BATCHES, feed
+from study.runs.run import FullLM, Prompted
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

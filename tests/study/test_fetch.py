@@ -11,13 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import fetch
-from study.cluster import launch, profile
-from study.data import hub, sources
-from study.data.sources import Access
-from study.run import Evaluation, External, PretrainedTokenizer, Source, Text
+from study.launch.cluster import launch, profile
+from study.runs.run import Evaluation, External, PretrainedTokenizer, Source, Text
+from study.sources import content as sources
+from study.sources import fetch, hub
+from study.sources.content import Access
 
-HOME = Path(fetch.__file__).resolve().parent.parent
+HOME = Path(fetch.__file__).resolve().parents[2]
 ROWS = [{"text": f"döcument {n}", "label": n, "tags": [str(n)], "none": None} for n in range(2500)]
 HUB = Source(
     uri="hf://owner/name/train", digest="commit:abc123", text_field="text", where=(), part=None

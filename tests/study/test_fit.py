@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from study.cli import app
-from study.fit import fits
-from study.hardware import CARDS, Hardware, hardware
-from study.plan import load_sweep
-from study.run import External
+from study.costs.fit import fits
+from study.costs.hardware import CARDS, Hardware, hardware
+from study.runs.plan import load_sweep
+from study.runs.run import External
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from study.auto import pretrained
-from study.layout import Segment, layout
-from study.model import build
-from study.run import Model
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.runs.run import Model
 
 TINY = Model(
     architecture="causal_decoder",

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from kernels.visibility import Visibility
-from study import isolation
-from study.isolation import IsolationError, check_isolation
-from study.layout import Batch
-from study.model import build
-from study.run import Model
+from study.language.layout import Batch
+from study.language.model import isolation
+from study.language.model.build import build
+from study.language.model.isolation import IsolationError, check_isolation
+from study.runs.run import Model
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 VOCABULARY = 64

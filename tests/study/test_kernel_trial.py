@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs
 
 from kernels import backend
-from study import kernel_trial
-from study.execution import Execution
-from study.kernel_trial import settle, trial
-from study.ranks import alone
+from study.language.model import kernel_trial
+from study.language.model.kernel_trial import settle, trial
+from study.runs.execution import Execution
+from study.train.ranks import alone
 
 MODEL = replace(tiny_runs.MODEL, heads=1)
 CPU = torch.device("cpu")

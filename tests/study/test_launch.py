@@ -12,14 +12,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import launch
-from study.execution import Execution
-from study.launch import LaunchError, default_workers, priorities, run_plan, with_threads
-from study.lease import acquire, holder_of
-from study.plan import Sweep, children, close
-from study.run import run_id
-from study.signals import EXIT_CODE
-from study.store import Store, status
+from study.launch import local as launch
+from study.launch.local import LaunchError, default_workers, priorities, run_plan, with_threads
+from study.runs.execution import Execution
+from study.runs.plan import Sweep, children, close
+from study.runs.run import run_id
+from study.store.directory import Store, status
+from study.store.lease import acquire, holder_of
+from study.train.signals import EXIT_CODE
 
 HERE = Path(__file__).parent
 WORKER = (sys.executable, str(HERE / "made_worker.py"))

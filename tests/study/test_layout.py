@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.layout import PAD, Batch, Row, Segment, layout
+from study.language.layout import PAD, Batch, Row, Segment, layout
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from study import lease
-from study.lease import LeaseHeld, LeaseLost, acquire, holder_of, is_stale
+from study.store import lease
+from study.store.lease import LeaseHeld, LeaseLost, acquire, holder_of, is_stale
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from study.lease import LeaseHeld, LeaseLost, acquire
+from study.store.lease import LeaseHeld, LeaseLost, acquire
 try:
     with acquire(Path(sys.argv[1]), stale_after=float(sys.argv[2])) as held:
         print("got", flush=True)

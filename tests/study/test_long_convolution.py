@@ -12,17 +12,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from kernels.longconv import longconv
-from study import cost, long_convolution
-from study.adapt import adapt, table
-from study.block_diagonal import BlockDiagonal, shuffled
-from study.check import MIXERS
-from study.implicit_filter import ImplicitFilter
-from study.isolation import IsolationError, check_isolation
-from study.layout import Segment, layout
-from study.mixer_cost import filter_flops, mixer_flops
-from study.model import build
-from study.optimizers import Optimizer, role
-from study.run import AdamW, Model, Muon, PrefixLM, SpanCorruption
+from study.language import cost
+from study.language.layout import Segment, layout
+from study.language.model.adapt import adapt, table
+from study.language.model.build import build
+from study.language.model.check import MIXERS
+from study.language.model.isolation import IsolationError, check_isolation
+from study.nn import long_convolution
+from study.nn.block_diagonal import BlockDiagonal, shuffled
+from study.nn.cost import filter_flops, mixer_flops
+from study.nn.filters import ImplicitFilter
+from study.runs.run import AdamW, Model, Muon, PrefixLM, SpanCorruption
+from study.train.optimizers import Optimizer, role
 
 SMALL = Model(
     architecture="causal_decoder",

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from study import read_out
-from study.loss import linear_cross_entropy
+from study.nn import read_out
+from study.nn.loss import linear_cross_entropy
 
 
 def _reference(logits, labels, z_loss):

@@ -1,8 +1,8 @@
 """Who depends on whom: every token changed once, in every architecture with every mixer.
 
-The isolation self-test (`study.isolation`) probes a few places of large rows. This is its oracle on
-small ones: the whole table of dependencies, measured with plain forward passes and compared with
-one written down from what inputs, targets and documents mean.
+The isolation self-test (`study.language.model.isolation`) probes a few places of large rows. This
+is its oracle on small ones: the whole table of dependencies, measured with plain forward passes and
+compared with one written down from what inputs, targets and documents mean.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from study.initial_values import seeded
-from study.layout import Segment, layout
+from study.language.layout import Segment, layout
+from study.nn.initial_values import seeded
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_models import ARCHITECTURES, KINDS, VOCABULARY, small

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from study import presets
-from study.decode import encode
-from study.engine import TorchEngine
-from study.layout import Segment, layout
-from study.memory import forecast
-from study.model import build
-from study.run import (
+from study.costs.memory import forecast
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.language.recipes import presets
+from study.runs.decode import encode
+from study.runs.run import (
     Corpus,
     FullLM,
     Model,
@@ -28,6 +27,7 @@ from study.run import (
     Text,
     TrainedBPE,
 )
+from study.train.engine import TorchEngine
 
 MODEL = Model(
     architecture="causal_decoder",

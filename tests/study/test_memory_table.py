@@ -8,9 +8,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import memory_table, presets
-from study.memory import forecast
-from study.plan import Sweep, close
+from study.costs import memory_table
+from study.costs.memory import forecast
+from study.language.recipes import presets
+from study.runs.plan import Sweep, close
 
 
 def shown(capsys, *runs, every=False, as_json=False, **setting):

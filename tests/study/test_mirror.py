@@ -15,13 +15,13 @@ import pytest
 import torch
 import typer
 
-from study import mirror
-from study.events import EventLog, read_curve
-from study.mirror import Mirror
-from study.run import canonical
-from study.store import Store
-from study.watch import Records
-from study.work import execute
+from study.runs.run import canonical
+from study.store.directory import Store
+from study.store.events import EventLog, read_curve
+from study.train import mirror
+from study.train.mirror import Mirror
+from study.train.watch import Records
+from study.train.work import execute
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_runs import TEXT, execution, pretrain
@@ -170,7 +170,7 @@ import sys
 sys.path[:0] = {[str(Path(__file__).parent)]!r}
 from pathlib import Path
 from tiny_runs import pretrain
-from study.mirror import Mirror
+from study.train.mirror import Mirror
 
 mirror = Mirror(pretrain(2), mode="offline", directory=Path({str(tmp_path)!r}), warn=print)
 mirror.log("step", {{"step": 1, "loss": 1.0}})
@@ -279,7 +279,8 @@ def test_the_mirrored_config_is_the_run_where_it_holds_no_secret(tmp_path, monke
 
 def test_a_failure_is_noted_without_the_secrets_of_its_message(tmp_path, capfd):
     """In failed.json, in the run's log, and on the terminal of a command."""
-    from study import options, worker
+    from study.commands import options
+    from study.launch import worker
 
     message = f"401 for https://hub/api?token={KEY} with use_cls_token=True1234567"
 

@@ -6,8 +6,8 @@ import decimal
 import numpy as np
 import pytest
 
-from study.missing import is_blank, is_no_label, why_missing
-from study.prompts import Rendered, Skipped, Template
+from study.language.prompts.missing import is_blank, is_no_label, why_missing
+from study.language.prompts.templates import Rendered, Skipped, Template
 
 NAN = float("nan")
 CHOICES = "no ||| yes"

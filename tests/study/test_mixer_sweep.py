@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from eval import suites
-from study import cost
-from study.data.sources import Access
-from study.plan import load_sweep
-from study.run import Evaluation, Pretrain
+from study.language import cost
+from study.language.scores import tasks as suites
+from study.runs.plan import load_sweep
+from study.runs.run import Evaluation, Pretrain
+from study.sources.content import Access
 
 SWEEP = load_sweep(Path(__file__).parents[2] / "sweeps" / "mixers.py")
 RUNS = [run for run in SWEEP.declared if isinstance(run, Pretrain)]

@@ -13,16 +13,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from study import cost, stack
 from study.auto import pretrained
-from study.check import MIXERS
-from study.checkpoint import read_model, write_weights
-from study.initial_values import seeded
-from study.isolation import IsolationError, check_isolation
-from study.layout import Batch, Row, Segment, layout
-from study.model import build
-from study.run import Model
-from study.short_filter import short_filter
+from study.language import cost
+from study.language.layout import Batch, Row, Segment, layout
+from study.language.model.build import build
+from study.language.model.check import MIXERS
+from study.language.model.isolation import IsolationError, check_isolation
+from study.nn import stack
+from study.nn.initial_values import seeded
+from study.nn.short_filter import short_filter
+from study.runs.run import Model
+from study.train.checkpoint import read_model, write_weights
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 KINDS = {each: {"mixer": each, **own} for each, own in MIXERS.items()}
@@ -75,7 +76,7 @@ def test_it_is_isolated(kind, architecture, precision):
 @every_model
 def test_a_short_filter_that_leaks_is_caught(kind, architecture, monkeypatch):
     """The filter of a packed row without its documents' borders."""
-    from study import long_convolution, state_space
+    from study.nn import long_convolution, state_space
 
     def leaking(states, taps, visibility, **before):
         return short_filter(states, taps, visibility=_one_document(visibility), **before)

@@ -18,11 +18,11 @@ from transformers import (
 
 from kernels.attention import attention
 from study.auto import pretrained
-from study.checkpoint import write_weights
-from study.isolation import check_isolation
-from study.layout import Segment, layout
-from study.model import build, empty
-from study.run import Architecture, Model, Positions
+from study.language.layout import Segment, layout
+from study.language.model.build import build, empty
+from study.language.model.isolation import check_isolation
+from study.runs.run import Architecture, Model, Positions
+from study.train.checkpoint import write_weights
 
 TINY = Model(
     architecture="causal_decoder",
@@ -271,7 +271,7 @@ def test_attention_dropout_takes_whole_keys(monkeypatch):
         seen.append(value)
         return attention(query, key, value, visibility, bias=bias, scale=scale)
 
-    monkeypatch.setattr("study.mixers.attention", spy)
+    monkeypatch.setattr("study.nn.attention.attention", spy)
     built = build(TINY, dropout=0.5, seed=0)
     built.hidden(layout([(segment(0, 60),)] * 4, architecture="causal_decoder"))
     dropped = (seen[0] == 0).all(-1)
@@ -395,8 +395,8 @@ import sys
 sys.path[:0] = {[str(Path(__file__).parent)]!r}
 from pathlib import Path
 import tiny_runs
-from study.store import Store
-from study.work import execute
+from study.store.directory import Store
+from study.train.work import execute
 
 store = Store(Path({str(tmp_path)!r}))
 for run in (tiny_runs.TEXT, tiny_runs.pretrain(2)):

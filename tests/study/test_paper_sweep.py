@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from study import cost, eai, ledger, pins, t0
-from study.data.sources import Access
-from study.plan import load_sweep
-from study.prompts import load_templates
-from study.run import (
+from study.costs import ledger
+from study.language import cost
+from study.language.prompts.templates import load_templates
+from study.language.suites import eai, t0
+from study.runs.plan import load_sweep
+from study.runs.run import (
     Adapt,
     Evaluation,
     Finetune,
@@ -23,7 +24,9 @@ from study.run import (
     lineage,
     model_of,
 )
-from study.store import Store
+from study.sources import pins
+from study.sources.content import Access
+from study.store.directory import Store
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = ROOT / "sweeps"

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from study import pins, ready
-from study.plan import load_sweep
-from study.run import Corpus, External, Text, TrainedBPE, run_id
+from study.launch import ready
+from study.runs.plan import load_sweep
+from study.runs.run import Corpus, External, Text, TrainedBPE, run_id
+from study.sources import pins
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -25,8 +26,8 @@ SHA = "ab" * 32
 
 SWEEP = '''"""A sweep of pins."""
 from pathlib import Path
-from study import pins
-from study.run import Corpus, PretrainedTokenizer, Text, TrainedBPE
+from study.sources import pins
+from study.runs.run import Corpus, PretrainedTokenizer, Text, TrainedBPE
 PINS = pins.load(Path(__file__).with_name("pins.toml"))
 def runs():
     for name in ("made/open", "made/known"):

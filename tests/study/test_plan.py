@@ -11,9 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import cost, ledger
-from study.decode import encode
-from study.plan import (
+from study.costs import ledger
+from study.language import cost
+from study.runs.decode import encode
+from study.runs.plan import (
     SweepError,
     children,
     close,
@@ -24,8 +25,8 @@ from study.plan import (
     load_sweep,
     split_target,
 )
-from study.run import Evaluation, dependencies, run_id
-from study.store import Store
+from study.runs.run import Evaluation, dependencies, run_id
+from study.store.directory import Store
 
 HEAD = f"""\
 \"\"\"Which is better, one

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from study.positions import (
+from study.nn.positions import (
     BidirectionalTable,
     CausalAndLaterTable,
     CausalTable,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study import prompts
-from study.prompts import Rendered, Skipped, Template
+from study.language.prompts import templates as prompts
+from study.language.prompts.templates import Rendered, Skipped, Template
 
 
 def template(jinja, *, answer_choices=None, id="t1"):  # noqa: A002
@@ -265,7 +265,7 @@ def test_choices_are_those_of_the_prompt():
 
 def test_choice_is_the_same_in_another_process():
     code = """
-        from study.prompts import Template
+        from study.language.prompts.templates import Template
         made = Template(name="n", id="t1", jinja="{{ words | choice }} ||| x", answer_choices=None,
                         original_task=None, choices_in_prompt=None, metrics=())
         print(made.apply({"words": [f"w{n}" for n in range(50)]}, key="k").inputs)
@@ -356,8 +356,8 @@ def test_what_is_wrong_with_a_template_names_it(old, new, match):
 def test_named_templates_in_their_order(tmp_path):
     import hashlib
 
-    from study.data.sources import Access
-    from study.run import Source
+    from study.runs.run import Source
+    from study.sources.content import Access
 
     (tmp_path / "t.yaml").write_text(YAML)
     source = Source(

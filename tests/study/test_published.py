@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from study import cli, data_sets, eai, pins, published, suite_list, t0
-from study.data import sources
-from study.data.sources import Access
-from study.decode import decode, encode
-from study.pins import Pins
-from study.row_forms import LONGEST_LITERAL, labelled, prepared, value_at
-from study.run import Evaluation, Hole, Labels, Suite, run_id
+from study import cli
+from study.language.prompts.rows import LONGEST_LITERAL, labelled, prepared, value_at
+from study.language.recipes import suite_list
+from study.language.suites import data_sets, eai, published, t0
+from study.runs.decode import decode, encode
+from study.runs.run import Evaluation, Hole, Labels, Suite, run_id
+from study.sources import content as sources
+from study.sources import pins
+from study.sources.content import Access
+from study.sources.pins import Pins
 
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
@@ -310,7 +313,7 @@ def test_the_command_shows_each_suite_and_its_holes(tmp_path):
 def test_the_command_imports_no_torch():
     code = """
         import sys
-        from study import suite_list
+        from study.language.recipes import suite_list
         suite_list.lines(mirror=None, known=None)
         assert not {"torch", "datasets", "lm_eval"} & sys.modules.keys()
     """
@@ -340,8 +343,9 @@ def test_pins_of_a_mirror_are_filled_and_its_holes_stay(tmp_path):
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import made_runs as made
-        from study import pins, published, t0
-        from study.run import Evaluation
+        from study.sources import pins
+        from study.language.suites import published, t0
+        from study.runs.run import Evaluation
         PINS = pins.load(Path(__file__).with_name("mirror.toml"))
 
         def runs():

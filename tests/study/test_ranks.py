@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from study.events import read_curve
-from study.execution import Execution, check_runs
-from study.ranks import Place, alone, place
-from study.rendezvous import RendezvousError, addresses, join
-from study.signals import EXIT_CODE
-from study.store import Store
-from study.work import execute
+from study.runs.execution import Execution, check_runs
+from study.store.directory import Store
+from study.store.events import read_curve
+from study.train.ranks import Place, alone, place
+from study.train.rendezvous import RendezvousError, addresses, join
+from study.train.signals import EXIT_CODE
+from study.train.work import execute
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

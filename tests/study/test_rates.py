@@ -14,12 +14,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import ladder, rates
-from study.plan import load_sweep
-from study.rates import RateError, Trial
-from study.ready import held, refuse
-from study.run import Trained, model_of
-from study.store import Store
+from study.language.recipes import ladder
+from study.launch.ready import held, refuse
+from study.runs.plan import load_sweep
+from study.runs.run import Trained, model_of
+from study.store.directory import Store
+from study.train import rates
+from study.train.rates import RateError, Trial
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from study.redaction import REDACTED, is_secret, redact, redacted
+from study.store.redaction import REDACTED, is_secret, redact, redacted
 
 KEY = "3f9c" * 10
 
@@ -106,7 +106,7 @@ def test_no_field_of_any_run_is_taken_for_a_secret():
     sys.path.insert(0, str(Path(__file__).parent))
     import made_runs as made
 
-    from study.run import canonical
+    from study.runs.run import canonical
 
     for run in made.tree():
         form = json.loads(json.dumps(canonical(run)))

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from study.data.corpus import open_corpus
-from study.events import read_curve, read_events
-from study.run import Corpus
-from study.signals import EXIT_CODE
-from study.store import RunDirectory, Store, corpus_path
-from study.work import execute
+from study.language.data.corpus import open_corpus
+from study.runs.run import Corpus
+from study.store.directory import RunDirectory, Store, corpus_path
+from study.store.events import read_curve, read_events
+from study.train.signals import EXIT_CODE
+from study.train.work import execute
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs
@@ -36,7 +36,9 @@ EXECUTION = tiny_runs.execution(checkpoint_seconds=0.02)
 @pytest.fixture(scope="module")
 def context():
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["study.work", "study.decoder", "study.encoder_decoder"])
+    forking.set_forkserver_preload(
+        ["study.train.work", "study.language.model.decoder", "study.language.model.encoder_decoder"]
+    )
     return forking
 
 

@@ -16,9 +16,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import run as vocabulary
-from study.plan import load_sweep
-from study.run import (
+from study.runs import run as vocabulary
+from study.runs.plan import load_sweep
+from study.runs.run import (
     Cosine,
     Source,
     canonical,

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from study import cost
-from study.model import empty
-from study.optimizers import role
-from study.run import Model
-from study.shapes import shapes
+from study.language import cost
+from study.language.model.build import empty
+from study.language.shapes import shapes
+from study.runs.run import Model
+from study.train.optimizers import role
 
 BASE = Model(
     architecture="causal_decoder",

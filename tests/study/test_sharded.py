@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.checkpoint import read_tensors
-from study.engine import NonFinite
-from study.execution import Execution
-from study.model import build
-from study.optimizer_shards import read_whole
-from study.ranks import Place, alone
-from study.rendezvous import join
-from study.sharded import ShardedEngine
+from study.language.model.build import build
+from study.runs.execution import Execution
+from study.train.checkpoint import read_tensors
+from study.train.engine import NonFinite
+from study.train.optimizer_shards import read_whole
+from study.train.ranks import Place, alone
+from study.train.rendezvous import join
+from study.train.sharded import ShardedEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from study.signals import STOPPING, Interrupted, listening
+from study.train.signals import STOPPING, Interrupted, listening
 
 DIES = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
 

@@ -10,12 +10,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from study import cost
-from study.adapt import adapt
-from study.layout import Segment, layout
-from study.model import build
-from study.optimizers import role
-from study.run import Model, PrefixLM, SpanCorruption
+from study.language import cost
+from study.language.layout import Segment, layout
+from study.language.model.adapt import adapt
+from study.language.model.build import build
+from study.runs.run import Model, PrefixLM, SpanCorruption
+from study.train.optimizers import role
 
 SMALL = Model(
     architecture="causal_decoder",

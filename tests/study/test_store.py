@@ -17,11 +17,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import publish
-from study.lease import acquire, holder_of
-from study.publish import CorruptError, publish_directory, publish_file, remove_leftovers, verify
-from study.run import run_id
-from study.store import Store, StoreError, directory_name, status
+from study.runs.run import run_id
+from study.store import publish
+from study.store.directory import Store, StoreError, directory_name, status
+from study.store.lease import acquire, holder_of
+from study.store.publish import (
+    CorruptError,
+    publish_directory,
+    publish_file,
+    remove_leftovers,
+    verify,
+)
 
 
 def _write(folder, *, weights=b"w" * 100):
@@ -196,7 +202,7 @@ def test_replacing_a_directory_leaves_the_new_one_only(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from study.publish import publish_directory
+from study.store.publish import publish_directory
 def write(folder):
     (folder / "half").write_bytes(b"x" * 1000)
     os.kill(os.getpid(), signal.SIGKILL)

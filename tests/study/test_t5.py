@@ -9,12 +9,12 @@ from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from study.adapt import adapt
 from study.auto import pretrained
-from study.layout import Segment, layout
-from study.model import build, empty
-from study.run import Model
-from study.t5 import export_t5, import_t5, model_from_config
+from study.language.huggingface.t5 import export_t5, import_t5, model_from_config
+from study.language.layout import Segment, layout
+from study.language.model.adapt import adapt
+from study.language.model.build import build, empty
+from study.runs.run import Model
 
 SHAPE = Model(
     architecture="encoder_decoder",

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
 
-from study import cli, times, timing
-from study.run import PrefixLM, canonical
+from study import cli
+from study.language.model import timing
+from study.runs.run import PrefixLM, canonical
+from study.store import times
 
 LENGTHS = (16, 32, 64)
 SWEEP = f"""\

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from study import checkpoint
-from study.checkpoint import Progress
-from study.engine import NonFinite, TorchEngine, Update
-from study.layout import Segment, layout
-from study.model import build
-from study.run import Adafactor, AdamW, Constant, Muon
-from study.signals import Interrupted, Stop
-from study.train import Plan, train, validation_steps
+from study.language.layout import Segment, layout
+from study.language.model.build import build
+from study.runs.run import Adafactor, AdamW, Constant, Muon
+from study.train import checkpoint
+from study.train.checkpoint import Progress
+from study.train.engine import NonFinite, TorchEngine, Update
+from study.train.loop import Plan, train, validation_steps
+from study.train.signals import Interrupted, Stop
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs
@@ -461,7 +461,7 @@ def test_a_checkpoint_falls_due_by_time(monkeypatch):
     watch, clock = Watch(), [0.0]
     real = watch.step
     watch.step = lambda event: clock.__setitem__(0, float(event["step"])) or real(event)
-    monkeypatch.setattr("study.train.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("study.train.loop.time.monotonic", lambda: clock[0])
     _run(tiny_runs.training(8), watch=watch, checkpoint_seconds=3.0, keep=frozenset({4}))
     assert watch.saves == [3, 4, 7]
 

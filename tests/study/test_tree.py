@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from study import microworld
-from study.run import Adapt, Evaluation, Finetune, Pretrain, lineage, root, row_length, run_id
-from study.tree import Study
+from study.language.recipes import microworld
+from study.language.recipes.tree import Study
+from study.runs.run import Adapt, Evaluation, Finetune, Pretrain, lineage, root, row_length, run_id
 
 ANY = defaultdict(lambda: 1e-3)
 

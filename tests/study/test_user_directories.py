@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from study import execution, user_directories
-from study.cluster import profile
-from study.execution import default_cache
-from study.user_directories import cache_home, config_home, furnish
+from study.launch.cluster import profile
+from study.runs import execution, user_directories
+from study.runs.execution import default_cache
+from study.runs.user_directories import cache_home, config_home, furnish
 
-ROOT = Path(execution.__file__).resolve().parents[1]
+ROOT = Path(execution.__file__).resolve().parents[2]
 NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 LIBRARIES = tuple(user_directories._libraries())
 
@@ -131,7 +131,8 @@ def nobody(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = nobody
 from typer.testing import CliRunner
-from study import cli, user_directories
+from study import cli
+from study.runs import user_directories
 user_directories.furnish()
 store = sys.argv[1]
 demo = "sweeps/demo.py"
@@ -195,7 +196,7 @@ def runs():
     return (tiny_runs.TEXT,)
 """
 COMPILED = """
-from study.user_directories import furnish
+from study.runs.user_directories import furnish
 furnish()
 import torch
 print(torch.compile(lambda x: x.sin() * 2)(torch.zeros(8)).sum().item())

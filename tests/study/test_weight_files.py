@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from study.weight_files import (
+from study.sources.weight_files import (
     check_finite,
     read_config,
     stored_tensors,

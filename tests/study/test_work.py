@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from study import checkpoint, lease, watch, work
-from study.check import MIXERS
-from study.data.corpus import open_corpus
-from study.engine import NonFinite
-from study.events import read_curve, read_events
-from study.feed import feed, tokens_read_before
-from study.lease import LeaseHeld, LeaseLost, acquire
-from study.publish import sha256
-from study.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
-from study.signals import Interrupted
-from study.store import Store, StoreError, corpus_path
-from study.work import execute, schedule_before
+from study.language.data.corpus import open_corpus
+from study.language.learner import feed, tokens_read_before
+from study.language.model.check import MIXERS
+from study.runs.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
+from study.store import lease
+from study.store.directory import Store, StoreError, corpus_path
+from study.store.events import read_curve, read_events
+from study.store.lease import LeaseHeld, LeaseLost, acquire
+from study.store.publish import sha256
+from study.train import checkpoint, watch, work
+from study.train.engine import NonFinite
+from study.train.signals import Interrupted
+from study.train.work import execute, schedule_before
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_runs
@@ -92,7 +93,7 @@ def test_a_tree_from_pretraining_to_finetuning(store):
 
 
 def test_a_full_language_model_sees_the_tokens_the_ledger_says(store):
-    from study import cost
+    from study.language import cost
 
     run = pretrain(3)
     execute(run, store=store, execution=execution())
@@ -374,8 +375,8 @@ def test_inherited_state_across_architectures_is_refused(store):
 
 def test_a_leaking_model_does_not_train(store, monkeypatch):
     from kernels.visibility import full
-    from study.decoder import Decoder
-    from study.isolation import IsolationError
+    from study.language.model.decoder import Decoder
+    from study.language.model.isolation import IsolationError
 
     real = Decoder.hidden
 
@@ -527,7 +528,7 @@ def test_examples_too_long_for_a_row_are_left_out_and_counted(store):
 
 
 def test_an_evaluation_is_not_trained(store):
-    from study.run import External, Source
+    from study.runs.run import External, Source
 
     source = Source(uri="hf://a/b", digest="commit:1", text_field="", where=(), part=None)
     external = External(slug="x", source=source, architecture="causal_decoder")

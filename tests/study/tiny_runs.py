@@ -12,9 +12,9 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from study.execution import Execution
-from study.presets import small_training, world, world_task
-from study.run import (
+from study.language.recipes.presets import small_training, world, world_task
+from study.runs.execution import Execution
+from study.runs.run import (
     Adapt,
     Constant,
     Corpus,
@@ -29,8 +29,8 @@ from study.run import (
     Text,
     TrainedBPE,
 )
-from study.signals import EXIT_CODE, Interrupted
-from study.store import Store
+from study.store.directory import Store
+from study.train.signals import EXIT_CODE, Interrupted
 
 PROBES = 3
 VOCABULARY = 320
@@ -124,7 +124,7 @@ def child(run, root, execution, at, number, stale):
     """
     import torch
 
-    from study.work import execute
+    from study.train.work import execute
 
     # the server that children are forked from has its own environment
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(root).parent / "inductor")

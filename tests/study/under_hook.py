@@ -11,14 +11,14 @@ with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
     import numpy as np
     import torch
 
-    from eval.score import Request, Subject, score
     from study.auto import pretrained
-    from study.check import MIXERS
-    from study.isolation import check_isolation
-    from study.layout import Segment, layout
-    from study.loss import linear_cross_entropy
-    from study.model import build
-    from study.run import Model, Scoring
+    from study.language.layout import Segment, layout
+    from study.language.model.build import build
+    from study.language.model.check import MIXERS
+    from study.language.model.isolation import check_isolation
+    from study.language.scores.score import Request, Subject, score
+    from study.nn.loss import linear_cross_entropy
+    from study.runs.run import Model, Scoring
 
 VOCABULARY = 40
 ROWS = [

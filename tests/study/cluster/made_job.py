@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from made_worker import execute
 
-from study.cluster.job import execute_directory
+from study.launch.cluster.job import execute_directory
 
 if __name__ == "__main__":
     directory, execution, *rest = sys.argv[1:]

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import made_runs as made
 from fake_slurm import FakeSlurm, queue_line
 
-from study.cluster import records
-from study.cluster.records import Array, Task
-from study.plan import load_sweep
-from study.run import dependencies, run_id
-from study.store import Store
+from study.launch.cluster import records
+from study.launch.cluster.records import Array, Task
+from study.runs.plan import load_sweep
+from study.runs.run import dependencies, run_id
+from study.store.directory import Store
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -13,13 +13,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import made_runs as made
 
-from study.cluster import job, scripts
-from study.execution import Execution
-from study.lease import acquire
-from study.store import Store, status
+from study.launch.cluster import job, scripts
+from study.runs.execution import Execution
+from study.store.directory import Store, status
+from study.store.lease import acquire
 
 HERE = Path(__file__).parent
-HOME = Path(job.__file__).resolve().parent.parent.parent
+HOME = Path(job.__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import made_runs as made
 
-from study.cluster import profile, scripts
-from study.cluster.arrays import divide
+from study.launch.cluster import profile, scripts
+from study.launch.cluster.arrays import divide
 
-SLURM = Path(scripts.__file__).resolve().parent.parent.parent / "slurm"
+SLURM = Path(scripts.__file__).resolve().parents[3] / "slurm"
 PROFILE = 'time = "1:00:00"\nsignal_seconds = 60\n'
 
 # The run does what its file says: `arguments`, then `begins`, `ends CODE`, `waits SECONDS`, or

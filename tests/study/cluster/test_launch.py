@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import made_runs as made
 from made_slurm import Controller
 
-from study.cluster import launch as launches
-from study.cluster import profile, records, slurm, snapshot, submit
-from study.cluster.launch import Order, launch, rehearse
-from study.cluster.slurm import Refused, Slurm, Unanswered
-from study.lease import LeaseHeld, acquire
-from study.plan import Sweep, close
-from study.run import Adafactor, dependencies, run_id
-from study.store import Store, StoreError
+from study.launch.cluster import launch as launches
+from study.launch.cluster import profile, records, slurm, snapshot, submit
+from study.launch.cluster.launch import Order, launch, rehearse
+from study.launch.cluster.slurm import Refused, Slurm, Unanswered
+from study.runs.plan import Sweep, close
+from study.runs.run import Adafactor, dependencies, run_id
+from study.store.directory import Store, StoreError
+from study.store.lease import LeaseHeld, acquire
 
 QUICK = Slurm(seconds=20.0, attempts=2, pause=0.01)
 PROFILE = 'memory = "2G"\ntime = "1:00:00"\narray_cap = 100\nthrottle = 7\n'

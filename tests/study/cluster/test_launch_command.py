@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from made_slurm import Controller
 
-from study.cluster import records
-from study.lease import acquire
+from study.launch.cluster import records
+from study.store.lease import acquire
 
 HERE = Path(__file__).parent
 HOME = HERE.parent.parent.parent

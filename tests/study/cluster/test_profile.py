@@ -9,12 +9,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import made_runs as made
 
-from study.cluster import profile, scripts
-from study.cluster.arrays import divide
-from study.plan import close
-from study.run import KINDS, run_id
+from study.launch.cluster import profile, scripts
+from study.launch.cluster.arrays import divide
+from study.runs.plan import close
+from study.runs.run import KINDS, run_id
 
-SHIPPED = Path(profile.__file__).resolve().parent.parent.parent / "slurm" / "profiles"
+SHIPPED = Path(profile.__file__).resolve().parents[3] / "slurm" / "profiles"
 FULL = """\
 partition = "gpu"
 nodes = 2

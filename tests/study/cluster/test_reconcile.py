@@ -1,4 +1,4 @@
-"""Every row of the truth table of `study.cluster.reconcile`, and the words of its reasons."""
+"""Every row of the truth table of `launch.cluster.reconcile`, and the words of its reasons."""
 
 import sys
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from study.cluster.reconcile import Files, Parent, Silent, reconcile
-from study.cluster.records import Array, Placed, Task
-from study.cluster.slurm import Job
-from study.lease import Holder
+from study.launch.cluster.reconcile import Files, Parent, Silent, reconcile
+from study.launch.cluster.records import Array, Placed, Task
+from study.launch.cluster.slurm import Job
+from study.store.lease import Holder
 
 SILENT = Silent(why="squeue: Unable to contact slurm controller")
 FRESH = Holder(host="n1", pid=7, token="t", age=2.0)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from study.cluster import records
-from study.cluster.records import Array, Task
-from study.publish import CorruptError
+from study.launch.cluster import records
+from study.launch.cluster.records import Array, Task
+from study.store.publish import CorruptError
 
 
 def _array(token, *runs, job_id=None, **changes):

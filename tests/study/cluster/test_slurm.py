@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_slurm import DOWN, FakeSlurm, queue_line, recorded
 
-from study.cluster.slurm import Job, Refused, Slurm, Unanswered
+from study.launch.cluster.slurm import Job, Refused, Slurm, Unanswered
 
 OPTIONS = ("--job-name=archstudy-000001-aaaaaa", "--hold", "--array=0-3%2")
 SCRIPT = Path("/store/array.sh")

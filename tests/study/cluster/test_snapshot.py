@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from study import provenance
-from study.cluster import snapshot
-from study.cluster.snapshot import code_path, take
+from study.launch.cluster import snapshot
+from study.launch.cluster.snapshot import code_path, take
+from study.store import provenance
 
 
 @pytest.fixture

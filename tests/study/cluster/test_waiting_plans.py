@@ -8,12 +8,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from made_slurm import Controller
 
-from study.cluster import launch as launches
-from study.cluster import profile, slurm, snapshot
-from study.cluster.slurm import Slurm
-from study.plan import load_sweep
-from study.run import Evaluation
-from study.store import Store
+from study.launch.cluster import launch as launches
+from study.launch.cluster import profile, slurm, snapshot
+from study.launch.cluster.slurm import Slurm
+from study.runs.plan import load_sweep
+from study.runs.run import Evaluation
+from study.store.directory import Store
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 TEXT = 'memory = "2G"\ntime = "1:00:00"\narray_cap = 100\nthrottle = 7\n'

@@ -13,12 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.data.batches import GROWTH, Recipe, prompted_batches, text_batches, validation_batches
-from study.data.mixture import ExampleShards
-from study.data.shards import TokenShards, write_shards
-from study.layout import END_OF_SEQUENCE, PAD, Batch
-from study.objectives import sentinel_ids
-from study.run import FullLM, Packing, PrefixLM, Prompted, SpanCorruption, objective_short
+from study.language.data.batches import (
+    GROWTH,
+    Recipe,
+    prompted_batches,
+    text_batches,
+    validation_batches,
+)
+from study.language.data.mixture import ExampleShards
+from study.language.data.shards import TokenShards, write_shards
+from study.language.layout import END_OF_SEQUENCE, PAD, Batch
+from study.language.objectives import sentinel_ids
+from study.runs.run import FullLM, Packing, PrefixLM, Prompted, SpanCorruption, objective_short
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "batch_digests.json"
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")

@@ -8,9 +8,10 @@ import zipfile
 
 import pytest
 
-from study.data import hub, pypi, sources
-from study.data.sources import Access
-from study.run import Source
+from study.runs.run import Source
+from study.sources import content as sources
+from study.sources import hub, pypi
+from study.sources.content import Access
 
 CONTENT = b"text,label\ngood,1\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

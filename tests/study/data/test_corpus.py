@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from study.data import corpus as corpora
-from study.data import tokenizer as tokenizers
-from study.data.shards import TokenShards
-from study.data.sources import Access
-from study.run import Corpus, PretrainedTokenizer, Source, Text, TrainedBPE
+from study.language.data import corpus as corpora
+from study.language.data import tokenizer as tokenizers
+from study.language.data.shards import TokenShards
+from study.runs.run import Corpus, PretrainedTokenizer, Source, Text, TrainedBPE
+from study.sources.content import Access
 
 TEXTS = [f"document {n}: naïve 🙂 text about {n * 7}" for n in range(300)]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.data import tokenizer as tokenizers
-from study.data.corpus import build_corpus, open_corpus, said
-from study.data.sources import Access
-from study.run import Corpus, Mixture, PretrainedTokenizer, PromptedTask, Source, Text
+from study.language.data import tokenizer as tokenizers
+from study.language.data.corpus import build_corpus, open_corpus, said
+from study.runs.run import Corpus, Mixture, PretrainedTokenizer, PromptedTask, Source, Text
+from study.sources.content import Access
 
 sys.path.insert(0, str(Path(__file__).parent))
 import foreign_tokenizers as foreign

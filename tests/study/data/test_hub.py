@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.data import hub
-from study.data.typed_rows import row_key
-from study.run import Source
+from study.runs.run import Source
+from study.sources import hub
+from study.sources.typed_rows import row_key
 
 MANY = 1000
 COMES = {

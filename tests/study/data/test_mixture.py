@@ -9,14 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study import prompts
-from study.data import corpus as corpora
-from study.data import mixture, sources
-from study.data import tokenizer as tokenizers
-from study.data.examples import ExampleShards
-from study.data.mixture import template_rows
-from study.data.sources import Access
-from study.run import Corpus, Mixture, Part, PromptedTask, Source, TrainedBPE
+from study.language.data import corpus as corpora
+from study.language.data import mixture
+from study.language.data import tokenizer as tokenizers
+from study.language.data.examples import ExampleShards
+from study.language.data.mixture import template_rows
+from study.language.prompts import templates as prompts
+from study.runs.run import Corpus, Mixture, Part, PromptedTask, Source, TrainedBPE
+from study.sources import content as sources
+from study.sources.content import Access
 
 TEMPLATES = """
 dataset: films

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from study.data import ngrams
-from study.data.ngrams import Search
+from study.language.scores import ngrams
+from study.language.scores.ngrams import Search
 
 LONG = "the quick brown fox jumps over the lazy dog and then it goes home to sleep"  # 16 words
 

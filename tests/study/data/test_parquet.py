@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.data import parquet
-from study.data.typed_rows import Foreign, dumps, loads, row_key
+from study.sources import parquet
+from study.sources.typed_rows import Foreign, dumps, loads, row_key
 
 
 def not_utf8():

@@ -6,8 +6,8 @@ import zipfile
 
 import pytest
 
-from study.data import pypi
-from study.data.pypi import Release
+from study.sources import pypi
+from study.sources.pypi import Release
 
 CONTENT = b"text,label\ngood,1\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.data import readers
+from study.sources import formats as readers
 
 
 def written(tmp_path, name, text):

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 from scipy import stats
 
-from study import prompts
-from study.data import tokenizer, world
-from study.data.world import recall
+from study.language import world
+from study.language.data import tokenizer
+from study.language.prompts import templates as prompts
+from study.language.world import recall
 
 GOLDEN = {
     "text": "83ab66d00812b3e9",

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.data import shards
-from study.data.shards import TokenShards, write_shards
+from study.language.data import shards
+from study.language.data.shards import TokenShards, write_shards
 
 DOCUMENTS = [[5, 6, 7], [], [8], [9, 10, 11, 12]]
 

@@ -6,9 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.data import overlap, sources, world
-from study.data.sources import Access
-from study.run import Part, Source, identity
+from study.language import world
+from study.language.scores import overlap
+from study.runs.run import Part, Source, identity
+from study.sources import content as sources
+from study.sources.content import Access
 
 ROWS = [{"text": f"number {n}", "kind": "even" if n % 2 == 0 else "odd"} for n in range(200)]
 

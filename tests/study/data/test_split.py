@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from study.data import split, world
-from study.data.split import read_key, said, share, split_key
-from study.run import Source
+from study.language import world
+from study.runs.run import Source
+from study.sources import split
+from study.sources.split import read_key, said, share, split_key
 
 TEXT = "A good film, all in all."
 SOURCE = Source(uri="hf://o/n/train", digest="commit:a", text_field="", where=(), part=None)

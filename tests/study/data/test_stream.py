@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.data.shards import write_shards
-from study.data.stream import TextStream
-from study.layout import END_OF_SEQUENCE
-from study.run import Packing
+from study.language.data.shards import write_shards
+from study.language.data.stream import TextStream
+from study.language.layout import END_OF_SEQUENCE
+from study.runs.run import Packing
 
 
 class InMemory:

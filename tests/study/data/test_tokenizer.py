@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Fast
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-from study.data import tokenizer as tokenizers
-from study.data.tokenizer import Tokenizer
+from study.language.data import tokenizer as tokenizers
+from study.language.data.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the cat", "naïve 🙂 the mat"] * 20
 

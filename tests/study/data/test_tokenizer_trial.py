@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from study.data import tokenizer as tokenizers
-from study.data.tokenizer import Lost, Tokenizer
+from study.language.data import tokenizer as tokenizers
+from study.language.data.tokenizer import Lost, Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import foreign_tokenizers as foreign

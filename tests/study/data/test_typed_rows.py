@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 import pytest
 
-from study.data.typed_rows import Foreign, dumps, loads, row_key
+from study.sources.typed_rows import Foreign, dumps, loads, row_key
 
 MOMENT = datetime.datetime(2024, 11, 3, 1, 30, 0, 5)
 VALUES = {

@@ -6,10 +6,10 @@ import unicodedata
 
 import pytest
 
-from study.data import overlap
-from study.data.sources import Access
-from study.data.words import words
-from study.run import Source
+from study.language.scores import overlap
+from study.language.scores.words import words
+from study.runs.run import Source
+from study.sources.content import Access
 
 FRENCH = "Le élève a reçu à Noël une pièce où l'été était très élevé"
 

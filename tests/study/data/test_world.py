@@ -8,9 +8,17 @@ import sys
 import pytest
 import yaml
 
-from study import prompts
-from study.data import tokenizer, world
-from study.data.world.lexicon import ACTIONS, EFFECTS, MATERIALS, OBJECTS, WITHHELD, withheld_for
+from study.language import world
+from study.language.data import tokenizer
+from study.language.prompts import templates as prompts
+from study.language.world.lexicon import (
+    ACTIONS,
+    EFFECTS,
+    MATERIALS,
+    OBJECTS,
+    WITHHELD,
+    withheld_for,
+)
 
 GOLDEN = {
     "text": "9884a839d662d228",

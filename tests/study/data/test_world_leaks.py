@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from study import prompts
-from study.data import world
-from study.data.world.families import FAMILIES, _twins
-from study.data.world.lexicon import (
+from study.language import world
+from study.language.prompts import templates as prompts
+from study.language.world.families import FAMILIES, _twins
+from study.language.world.lexicon import (
     ACTIONS,
     EFFECTS,
     MATERIAL_OF,
@@ -21,7 +21,7 @@ from study.data.world.lexicon import (
     WITHHELD,
     effect,
 )
-from study.data.world.templates import TEMPLATES
+from study.language.world.templates import TEMPLATES
 
 TRAINING = [each.name for each in FAMILIES.values() if each.split == "training"]
 HELD_OUT = [each.name for each in FAMILIES.values() if each.split == "held-out"]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.layout import Segment
-from study.objectives import prompted
-from study.run import Prompted
+from study.language.layout import Segment
+from study.language.objectives import prompted
+from study.runs.run import Prompted
 
 LIMITS = Prompted(inputs=20, targets=6)
 

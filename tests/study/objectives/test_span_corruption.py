@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from study import plan
-from study.layout import END_OF_SEQUENCE
-from study.objectives import sentinel_ids, span_corruption
-from study.run import SpanCorruption, TrainedBPE
+from study.language.layout import END_OF_SEQUENCE
+from study.language.objectives import sentinel_ids, span_corruption
+from study.runs import plan
+from study.runs.run import SpanCorruption, TrainedBPE
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_runs
 
-SWEEPS = Path(plan.__file__).resolve().parents[1] / "sweeps"
+SWEEPS = Path(plan.__file__).resolve().parents[2] / "sweeps"
 PAPER = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)
 VOCABULARY = 32_128
 SENTINELS = sentinel_ids(vocab_size=VOCABULARY, sentinels=100)

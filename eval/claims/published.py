@@ -1,0 +1,68 @@
+"""`study claims` without a sweep: a claims file with its paper's numbers, and what these decide.
+
+Owns that table. No torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from eval.claims import files as claim_files
+from eval.claims.as_published import AsPublished
+from eval.claims.compared import Compared, compared, effect, paper_number
+from eval.evidence.claims import digest
+from eval.evidence.verdicts import ClaimVerdict, decide
+from study.show import terminal as display
+
+
+def show(name: str | Path, *, every: bool, as_json: bool) -> None:
+    """Print the claims of a file. every: each contrast instead of the count."""
+    file = claim_files.read(name)
+    claims = claim_files.bind(file, {})
+    found = decide(claims, AsPublished(file=file))
+    if as_json:
+        print(json.dumps([_as_json(each) for each in found], indent=1))
+        return
+    if every:
+        for each in found:
+            print(f"{each.claim.id}  {each.claim.text}  [{each.claim.kind}: {_as_published(each)}]")
+            for one in _contrasts(each):
+                told = paper_number(one) or "no number"
+                print(f"    {one.name}: {told}; {effect(one) or one.note}; {one.verdict}")
+    else:
+        head = ("claim", "kind", "contrasts", "the paper's numbers", "as published", "")
+        display.table(head, [_line(each) for each in found])
+    print(f"\n{file.source}: {len(claims)} claims, digest {digest(claims)[:16]}")
+    if any(each.item_error for each in file.suites):
+        print("as published: by the published table alone, with the error of its items")
+
+
+def _contrasts(found: ClaimVerdict) -> list[Compared]:
+    return [compared(each, alpha=found.alpha) for each in found.components]
+
+
+def _as_published(found: ClaimVerdict) -> str:
+    return found.verdict if found.p is None else f"{found.verdict}, p {found.p:.2g}"
+
+
+def _line(found: ClaimVerdict) -> tuple[str, ...]:
+    numbers = [paper_number(each) for each in _contrasts(found)]
+    told = [each for each in numbers if each]
+    short = "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+    number = str(len(found.claim.deciding))
+    claim = found.claim
+    return (claim.id, claim.kind, number, short, _as_published(found), claim.text)
+
+
+def _as_json(found: ClaimVerdict) -> dict:
+    return asdict(found.claim) | {
+        "digest": digest((found.claim,)),
+        "as_published": {
+            "verdict": found.verdict,
+            "p": found.p,
+            "reason": found.reason if found.verdict == "not run" else "",
+            "components": [asdict(each) for each in _contrasts(found)],
+        },
+    }

@@ -1,0 +1,1 @@
+"""Panels of scores, tables, intervals, differences, calibration, budgets."""

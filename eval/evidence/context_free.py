@@ -1,0 +1,133 @@
+"""What each prompt scores when the question is left away.
+
+Owns the comparison of a prompt's accuracy with the accuracy of the same answers ranked after an
+empty context, which no reading of the question can explain: it comes from the answers' wording
+alone. Pairs of twins give exactly one half there.
+
+Axes: C cells, S seeds, K templates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.evidence.panel import Panel
+from eval.evidence.statistics import wilson
+from eval.evidence.table import Stage, stage_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRow:
+    """One template of one task under one cell, seeds averaged.
+
+    score, context_free: accuracies. low, high: Wilson's 95% interval of context_free over items,
+    which is the most that they can be worth. spread: score of the task's best template minus that
+    of its worst, under this cell; None with one template.
+    """
+
+    suite: str
+    size: str
+    cell: str
+    stage: Stage
+    tokens: int
+    task: str
+    template: str
+    chance: float
+    seeds: int
+    items: int
+    score: float
+    context_free: float
+    low: float
+    high: float
+    spread: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSummary:
+    """One template over all cells of a stage: means, and the extremes of the context-free one."""
+
+    suite: str
+    size: str
+    stage: Stage
+    task: str
+    template: str
+    chance: float
+    cells: int
+    score: float
+    context_free: float
+    lowest: float
+    highest: float
+    spread: float | None
+
+
+def rows(panel: Panel) -> tuple[PromptRow, ...]:
+    """Cell by cell, task by task, template by template; nothing where nobody asked."""
+    found: list[PromptRow] = []
+    for task in panel.tasks:
+        without = task.without_context()
+        if without is None or not np.isfinite(without).any():
+            continue
+        scores = task.by_template()
+        for cell, key in enumerate(panel.cells):
+            means = {
+                place: float(np.nanmean(scores[cell, :, place]))
+                for place in range(len(task.templates))
+                if np.isfinite(scores[cell, :, place]).any()
+                and np.isfinite(without[cell, :, place]).any()
+            }
+            spread = max(means.values()) - min(means.values()) if len(means) > 1 else None
+            for place, score in means.items():
+                items = int(np.isfinite(task.correct[cell, :, place]).any(axis=0).sum())
+                alone = float(np.nanmean(without[cell, :, place]))
+                low, high = wilson(alone, items)
+                found.append(
+                    PromptRow(
+                        suite=panel.suite,
+                        size=panel.size,
+                        cell=key.label,
+                        stage=stage_of(key),
+                        tokens=key.tokens,
+                        task=task.task.name,
+                        template=task.templates[place],
+                        chance=task.task.chance,
+                        seeds=int(np.isfinite(scores[cell, :, place]).sum()),
+                        items=items,
+                        score=score,
+                        context_free=alone,
+                        low=low,
+                        high=high,
+                        spread=spread,
+                    )
+                )
+    return tuple(found)
+
+
+def summaries(found: tuple[PromptRow, ...]) -> tuple[PromptSummary, ...]:
+    """One row a stage, task and template: what a page has room for."""
+    groups: dict[tuple[str, str, Stage, str, str], list[PromptRow]] = {}
+    for each in found:
+        place = (each.suite, each.size, each.stage, each.task, each.template)
+        groups.setdefault(place, []).append(each)
+    return tuple(
+        PromptSummary(
+            suite=suite,
+            size=size,
+            stage=stage,
+            task=task,
+            template=template,
+            chance=own[0].chance,
+            cells=len(own),
+            score=float(np.mean([each.score for each in own])),
+            context_free=float(np.mean([each.context_free for each in own])),
+            lowest=min(each.context_free for each in own),
+            highest=max(each.context_free for each in own),
+            spread=_mean([each.spread for each in own if each.spread is not None]),
+        )
+        for (suite, size, stage, task, template), own in groups.items()
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,98 @@
+"""Held-out losses of finished runs as arrays, by the tokens that each run had seen.
+
+Owns reading them and saying which may stand side by side: two curves answer one question only where
+held-out text, objective, packing and rows a batch are the same, since these say which tokens were
+predicted. A run that has not ended is left out: its curve would read as one that stays above.
+No torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from eval.evidence import curves
+from eval.evidence.claims import Cell
+from study.language import cost
+from study.runs.cells import Naming, taken_steps
+from study.runs.run import Adapt, Pretrain, Run, root, run_id
+from study.store.directory import Store
+
+Unit = Literal["tokens", "flops"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """The curve of one run's own stage.
+
+    tokens: (V,) of this stage, ascending, as the ledger counts them; losses: (V,) nats per loss
+    token. before: (tokens, training FLOPs) of the stages before it. flops: of one own token.
+    question: what was predicted, by which two curves may be compared; told: the same in words.
+    """
+
+    cell: Cell
+    size: str
+    seed: int
+    tokens: np.ndarray
+    losses: np.ndarray
+    before: tuple[int, int]
+    flops: float
+    question: str
+    told: str
+
+    def spent(self, unit: Unit) -> np.ndarray:
+        """(V,) of this stage alone."""
+        return self.tokens * (1.0 if unit == "tokens" else self.flops)
+
+    def spent_before(self, unit: Unit) -> int:
+        return self.before[0 if unit == "tokens" else 1]
+
+
+def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
+    """The curve of every finished pretraining and adaptation that validated."""
+    runs = tuple(runs)
+    naming = Naming(runs)
+    states = store.statuses(runs)
+    found = []
+    for run in runs:
+        if not isinstance(run, (Pretrain, Adapt)) or states[run_id(run)] != "done":
+            continue
+        points = curves.validations(run, store=store)
+        if points:
+            found.append(_curve(run, points, naming=naming))
+    return found
+
+
+def _curve(run: Pretrain | Adapt, points: Iterable[dict], *, naming: Naming) -> HeldOut:
+    steps = np.array([each["step"] for each in points])
+    earlier = taken_steps(run, run.training.steps)[:-1]
+    return HeldOut(
+        cell=naming.key(run, run.training.steps).name,
+        size=naming.size(run),
+        seed=root(run).seed,
+        tokens=cost.tokens(run) * steps / run.training.steps,
+        losses=np.array([each["loss"] for each in points]),
+        before=(
+            sum(cost.tokens(stage) * taken // stage.training.steps for stage, taken in earlier),
+            sum(cost.flops(stage) * taken // stage.training.steps for stage, taken in earlier),
+        ),
+        flops=cost.flops(run) / cost.tokens(run),
+        question=_question(run),
+        told=f"{type(run.objective).__name__} of {run.corpus.slug}",
+    )
+
+
+def _question(run: Pretrain | Adapt) -> str:
+    form = [
+        run_id(run.corpus),
+        type(run.objective).__name__,
+        asdict(run.objective),
+        asdict(run.packing),
+        run.training.batch_size,
+    ]
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,111 @@
+"""Panels made of other panels: a suite without some tasks, and one suite's prompts less another's.
+
+Owns which tasks, cells and seeds they keep; an estimator of panels then serves them too. Where two
+suites ask the same rows, both are resampled alike, since a task's bootstrap follows from how many
+rows there are and how they are grouped; where these differ the two are drawn apart, and the error
+is the larger for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eval.evidence.claims import Contrast
+from eval.evidence.panel import End, Panel, TaskScores
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PromptDifference(TaskScores):
+    """A task's score in its suite less the mean of `others`: its single prompts in another suite,
+    with the same cells and seeds.
+    """
+
+    others: tuple[TaskScores, ...]
+
+    def scores(self, *, end: End = "own") -> np.ndarray:
+        return super().scores(end=end) - np.mean([x.scores(end=end) for x in self.others], axis=0)
+
+    def bootstrap(self, *, end: End = "own") -> np.ndarray:
+        mean = np.mean([each.bootstrap(end=end) for each in self.others], axis=0)
+        return super().bootstrap(end=end) - mean
+
+
+def asked(contrast: Contrast, panels: Mapping[str, Panel]) -> Panel | str:
+    """The panel that a contrast of scores is about, or in words why there is none.
+
+    panels: of one model size, by suite.
+    """
+    wanted = [each for each in (contrast.suite, contrast.against, contrast.outside) if each]
+    if not_scored := [name for name in wanted if name not in panels or not panels[name].cells]:
+        return f"no scores on {' and '.join(dict.fromkeys(not_scored))}"
+    panel = panels[contrast.suite]
+    if contrast.against == contrast.suite:
+        return f"two prompt sets are compared; {contrast.suite} is one"
+    if contrast.against:
+        panel = against(panel, panels[contrast.against])
+        if not panel.headline:
+            return f"{contrast.suite} and {contrast.against} share no scored task"
+    left_out = set(contrast.without)
+    if contrast.outside:
+        left_out |= {each.task.name for each in panels[contrast.outside].tasks}
+    if left_out:
+        panel = without(panel, left_out)
+        if not panel.headline:
+            return f"no task of {contrast.suite} is left"
+    return panel
+
+
+def without(panel: Panel, names: Collection[str]) -> Panel:
+    """The suite as if it did not have these tasks."""
+    return replace(panel, tasks=tuple(x for x in panel.tasks if x.task.name not in names))
+
+
+def against(panel: Panel, other: Panel) -> Panel:
+    """Every task that both suites score: its score here less its mean prompt there. Chance is 0."""
+    cells = tuple(key for key in panel.cells if key in other.cells)
+    seeds = tuple(seed for seed in panel.seeds if seed in other.seeds)
+    theirs = {each.task.name: each for each in other.headline}
+    tasks = []
+    for each in panel.headline:
+        if each.task.name not in theirs:
+            continue
+        own = _part(each, panel, cells=cells, seeds=seeds)
+        their = _part(theirs[each.task.name], other, cells=cells, seeds=seeds)
+        tasks.append(
+            PromptDifference(
+                task=replace(own.task, chance=0.0),
+                templates=own.templates,
+                correct=own.correct,
+                other=own.other,
+                nats=own.nats,
+                groups=own.groups,
+                twins=own.twins,
+                rolled=None,
+                others=_prompts(their),
+            )
+        )
+    return replace(panel, cells=cells, seeds=seeds, tasks=tuple(tasks))
+
+
+def _part(task: TaskScores, panel: Panel, *, cells: tuple, seeds: tuple) -> TaskScores:
+    place = np.ix_([panel.cells.index(x) for x in cells], [panel.seeds.index(x) for x in seeds])
+    return replace(
+        task, correct=task.correct[place], other=task.other[place], nats=task.nats[place]
+    )
+
+
+def _prompts(task: TaskScores) -> tuple[TaskScores, ...]:
+    """The task under each prompt alone."""
+    return tuple(
+        replace(
+            task,
+            templates=(name,),
+            correct=task.correct[:, :, [at]],
+            other=task.other[:, :, [at]],
+            nats=task.nats[:, :, [at]],
+        )
+        for at, name in enumerate(task.templates)
+    )

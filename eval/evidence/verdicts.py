@@ -1,0 +1,291 @@
+"""From estimates to verdicts: which claims are replicated, contradicted or underpowered.
+
+Owns the decision rules and both multiplicity corrections; knows neither runs nor items. An
+`Estimator` gives each contrast its value and error, so published tables and our own runs are
+decided by one rule.
+
+Rules, from the interval (low, high) of a contrast at its Holm level, with margin d:
+
+    greater      replicated low > 0            contradicted high < d and not replicated
+    positive     replicated low > 0            contradicted high < 0
+    equivalent   replicated inside +-d         contradicted outside +-d
+    not_greater  replicated high < d           contradicted low > 0
+
+A claim is replicated when every contrast is (its p is their maximum), and contradicted when one
+is, by Holm inside the claim. Holm runs over the claims that ran, one-sided at 0.025, each claim
+entering with the smaller of its two p-values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import special
+
+from eval.evidence.claims import Claim, Contrast
+
+ALPHA = 0.025
+LEAST_SEEDS = 3
+
+Decision = Literal["replicated", "contradicted", "underpowered"]
+Basis = Literal["seeds and items", "seeds only", "items only", "published, items only"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A contrast's value and error.
+
+    degrees: of the t distribution; infinite where only items vary.
+    seeds: complete seeds behind it. note: what a reader must know (unequal budgets, say).
+    floor: every cell of it is at chance, so that a difference could not have shown.
+    minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
+    over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
+    item_variance: the part of the squared error that more items would lessen, if known.
+    remedy: what would decide it where neither seeds nor items would, in words.
+    """
+
+    value: float
+    standard_error: float
+    degrees: float
+    seeds: int
+    basis: Basis
+    note: str = ""
+    floor: bool = False
+    minimum_effect: float | None = None
+    over_tasks: tuple[float, float] | None = None
+    item_variance: float | None = None
+    remedy: str = ""
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Two one-sided bounds at `alpha` each."""
+        if not self.standard_error > 0:
+            return (self.value, self.value)
+        half = _quantile(1 - alpha, self.degrees) * self.standard_error
+        return (self.value - half, self.value + half)
+
+    def above(self, bound: float) -> float:
+        """One-sided p-value against a true value of at most `bound`."""
+        return self._tail(self.value - bound)
+
+    def below(self, bound: float) -> float:
+        """One-sided p-value against a true value of at least `bound`."""
+        return self._tail(bound - self.value)
+
+    def _tail(self, distance: float) -> float:
+        if not self.standard_error > 0:
+            return 0.0 if distance > 0 else 1.0
+        ratio = distance / self.standard_error
+        if math.isinf(self.degrees):
+            return float(special.ndtr(-ratio))
+        return float(special.stdtr(self.degrees, -ratio))
+
+
+Estimator = Callable[[Contrast], "Estimate | str"]
+"""The estimate of a contrast, or in words why there is none (a missing cell, unequal budgets)."""
+
+Pairs = Sequence[tuple[Contrast, Estimate]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentVerdict:
+    """One contrast. `low` and `high` are at the claim's Holm level; None where nothing ran."""
+
+    contrast: Contrast
+    estimate: Estimate | None
+    low: float | None
+    high: float | None
+    verdict: str
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimVerdict:
+    """verdict: `replicated`, `contradicted`, `underpowered`, `underpowered (N seeds)` or `not run`.
+
+    p: the smaller of the two one-sided p-values, adjusted over the claims that ran. alpha: its
+    level.
+    """
+
+    claim: Claim
+    verdict: str
+    qualifier: str
+    p: float | None
+    alpha: float
+    components: tuple[ComponentVerdict, ...]
+
+    @property
+    def deciding(self) -> tuple[ComponentVerdict, ...]:
+        return tuple(each for each in self.components if each.contrast.part == "deciding")
+
+    @property
+    def reason(self) -> str:
+        """Why nothing ran."""
+        missing = dict.fromkeys(each.missing for each in self.deciding if each.missing)
+        return self.claim.reason or "; ".join(missing)
+
+
+def decide(claims: Sequence[Claim], estimate: Estimator) -> tuple[ClaimVerdict, ...]:
+    """The verdict of every claim, in order."""
+    found = {
+        claim.id: tuple(estimate(contrast) for contrast in claim.components) for claim in claims
+    }
+    ran = {claim.id: _deciding(claim, found[claim.id]) for claim in claims}
+    p_values = {
+        name: min(_p_replicated(pairs), _p_contradicted(pairs))
+        for name, pairs in ran.items()
+        if pairs and all(enough(one) for _, one in pairs)
+    }
+    levels, adjusted = _holm_levels(p_values)
+    return tuple(
+        _decide_one(
+            claim,
+            found[claim.id],
+            alpha=levels.get(claim.id, ALPHA),
+            p=adjusted.get(claim.id),
+            pairs=ran[claim.id],
+        )
+        for claim in claims
+    )
+
+
+def _deciding(claim: Claim, found: tuple[Estimate | str, ...]) -> Pairs:
+    """The contrasts that decide, with their estimates; none where one of them has none."""
+    pairs = [
+        (contrast, one)
+        for contrast, one in zip(claim.components, found, strict=True)
+        if contrast.part == "deciding"
+    ]
+    whole = [(contrast, one) for contrast, one in pairs if isinstance(one, Estimate)]
+    return whole if len(whole) == len(pairs) else []
+
+
+def enough(estimate: Estimate) -> bool:
+    """Whether so many seeds may decide; a published table has none to ask for."""
+    return estimate.basis == "published, items only" or estimate.seeds >= LEAST_SEEDS
+
+
+def p_values(contrast: Contrast, estimate: Estimate) -> tuple[float, float]:
+    """One-sided (replicated, contradicted) p-values of a contrast."""
+    margin = contrast.margin
+    match contrast.kind:
+        case "greater":
+            return estimate.above(0.0), estimate.below(margin)
+        case "positive":
+            return estimate.above(0.0), estimate.below(0.0)
+        case "equivalent":
+            inside = max(estimate.above(-margin), estimate.below(margin))
+            return inside, min(estimate.above(margin), estimate.below(-margin))
+        case "not_greater":
+            return estimate.below(margin), estimate.above(0.0)
+
+
+def decision(contrast: Contrast, estimate: Estimate, alpha: float) -> Decision:
+    """The rule table at one level. `greater` with a small certain effect counts as replicated."""
+    if contrast.kind == "not_greater" and p_values(contrast, estimate)[1] < alpha:
+        return "contradicted"
+    if p_values(contrast, estimate)[0] < alpha:
+        return "replicated"
+    return "contradicted" if _contradicting(contrast, estimate) < alpha else "underpowered"
+
+
+def _quantile(probability: float, degrees: float) -> float:
+    if math.isinf(degrees):
+        return float(special.ndtri(probability))
+    return float(special.stdtrit(degrees, probability))
+
+
+def _p_replicated(pairs: Pairs) -> float:
+    return max(p_values(contrast, one)[0] for contrast, one in pairs)
+
+
+def _p_contradicted(pairs: Pairs) -> float:
+    """Holm inside the claim: the smallest p times the number of contrasts."""
+    smallest = min(_contradicting(contrast, one) for contrast, one in pairs)
+    return min(1.0, smallest * len(pairs))
+
+
+def _contradicting(contrast: Contrast, estimate: Estimate) -> float:
+    """A `greater` contrast that is surely above zero is negligible at most, never contradicted."""
+    replicated, contradicted = p_values(contrast, estimate)
+    return 1.0 if contrast.kind == "greater" and replicated < ALPHA else contradicted
+
+
+def _holm_levels(p_values: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Each claim's level in Holm's step-down, and its adjusted p. Claims after the first that is
+    not decided share its level.
+    """
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    levels: dict[str, float] = {}
+    adjusted: dict[str, float] = {}
+    stopped: float | None = None
+    running = 0.0
+    for place, name in enumerate(ordered):
+        level = ALPHA / (len(ordered) - place)
+        running = max(running, min(1.0, p_values[name] * (len(ordered) - place)))
+        adjusted[name] = running
+        levels[name] = stopped if stopped is not None else level
+        if stopped is None and p_values[name] >= level:
+            stopped = level
+    return levels, adjusted
+
+
+def _decide_one(
+    claim: Claim,
+    found: tuple[Estimate | str, ...],
+    *,
+    alpha: float,
+    p: float | None,
+    pairs: Pairs,
+) -> ClaimVerdict:
+    components = tuple(
+        _component(contrast, one, alpha)
+        for contrast, one in zip(claim.components, found, strict=True)
+    )
+    verdict, qualifier = "not run", ""
+    if pairs and all(enough(one) for _, one in pairs):
+        verdict, qualifier = _conjunction(pairs, alpha)
+    elif pairs:
+        verdict = few(min(one.seeds for _, one in pairs))
+    return ClaimVerdict(
+        claim=claim, verdict=verdict, qualifier=qualifier, p=p, alpha=alpha, components=components
+    )
+
+
+def few(seeds: int) -> str:
+    """The verdict of too few seeds."""
+    return f"underpowered ({seeds} seed{'s' if seeds != 1 else ''})"
+
+
+def _conjunction(pairs: Pairs, alpha: float) -> tuple[Decision, str]:
+    if all(decision(contrast, one, alpha) == "replicated" for contrast, one in pairs):
+        small = [
+            contrast.kind == "greater" and one.interval(alpha)[1] < contrast.margin
+            for contrast, one in pairs
+        ]
+        return "replicated", "negligible" if any(small) else ""
+    if _p_contradicted(pairs) < alpha:
+        reversed_ones = [
+            contrast.kind in ("greater", "positive") and one.below(0.0) * len(pairs) < alpha
+            for contrast, one in pairs
+        ]
+        if any(reversed_ones):
+            return "contradicted", "reversed"
+        floor = any(
+            one.floor and _contradicting(contrast, one) * len(pairs) < alpha
+            for contrast, one in pairs
+        )
+        return "contradicted", "at floor: its cells are at chance" if floor else ""
+    return "underpowered", ""
+
+
+def _component(contrast: Contrast, found: Estimate | str, alpha: float) -> ComponentVerdict:
+    if isinstance(found, str):
+        return ComponentVerdict(
+            contrast=contrast, estimate=None, low=None, high=None, verdict="not run", missing=found
+        )
+    low, high = found.interval(alpha)
+    verdict = decision(contrast, found, alpha) if enough(found) else few(found.seeds)
+    return ComponentVerdict(contrast=contrast, estimate=found, low=low, high=high, verdict=verdict)

@@ -1,0 +1,1 @@
+"""One page, LaTeX, Markdown and figures out of evidence and claims."""

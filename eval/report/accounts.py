@@ -1,0 +1,295 @@
+"""What a report says beside the scores: costs, curves, adaptation, scoring counts, provenance.
+
+Owns reading them from the store; every number is a formula of `study.language.cost` or stands in a
+run's own files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.evidence import curves
+from eval.evidence.panel import Panel
+from eval.report.figures.scores import CurvePoint, LearningCurve
+from study.language import cost
+from study.runs.cells import CellKey, Naming, taken_steps
+from study.runs.run import (
+    Adapt,
+    Evaluation,
+    External,
+    Run,
+    Trained,
+    cell,
+    model_of,
+    objective_short,
+    root,
+    run_id,
+)
+from study.store.directory import RunDirectory, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """A scored lineage from its first step on.
+
+    tokens: the budget, rows times their length. content: what was in the rows and not padding, as
+    counted in training: masked span corruption gives each document its own sentinels, and packed
+    prompts leave gaps. content, loss_tokens: None where a stage is not done. relative: FLOPs over
+    those of the cheapest lineage of its size with as many tokens.
+    """
+
+    size: str
+    cell: str
+    architecture: str
+    parameters: int
+    tokens: int
+    content: int | None
+    loss_tokens: int | None
+    flops: int
+    relative: float = 1.0
+
+
+def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
+    """One row a lineage and budget (seeds cost the same)."""
+    runs = tuple(runs)
+    naming = Naming(runs)
+    found: dict[tuple[str, CellKey], Cost] = {}
+    for run in runs:
+        if not isinstance(run, Evaluation) or isinstance(run.run, External):
+            continue
+        taken = taken_steps(run.run, run.step)
+        tokens = sum(cost.tokens(stage) * at // stage.training.steps for stage, at in taken)
+        model = model_of(run.run)
+        size = naming.size(run.run)
+        named = naming.key(run.run, run.step, tokens=tokens)
+        key = (size, named)
+        if key in found and found[key].loss_tokens is not None:
+            continue
+        found[key] = Cost(
+            size=size,
+            cell=named.label,
+            architecture=model.architecture,
+            parameters=cost.parameters(model),
+            tokens=tokens,
+            content=_counted("tokens", taken, store=store),
+            loss_tokens=_counted("loss_tokens", taken, store=store),
+            flops=sum(cost.flops(stage) * at // stage.training.steps for stage, at in taken),
+        )
+    least: dict[tuple[str, int], int] = {}
+    for each in found.values():
+        among = (each.size, each.tokens)
+        least[among] = min(each.flops, least.get(among, each.flops))
+    return [
+        Cost(**{**vars(each), "relative": each.flops / least[each.size, each.tokens]})
+        for each in found.values()
+    ]
+
+
+def _counted(name: str, taken: Iterable[tuple[Trained, int]], *, store: Store) -> int | None:
+    """A count of `done.json` over the stages of a lineage, up to the steps taken of each."""
+    total = 0
+    for stage, steps in taken:
+        done = RunDirectory(store.directory(stage)).done()
+        if done is None:
+            return None
+        total += done[name] * steps // stage.training.steps
+    return total
+
+
+def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]:
+    """Every trained run's validation losses, by the tokens and the training FLOPs of its whole
+    lineage.
+    """
+    runs = tuple(runs)
+    naming = Naming(runs)
+    found = []
+    for run in runs:
+        if not isinstance(run, Trained):
+            continue
+        earlier = taken_steps(run, run.training.steps)[:-1]
+        tokens = sum(cost.tokens(stage) * n // stage.training.steps for stage, n in earlier)
+        flops = sum(cost.flops(stage) * n // stage.training.steps for stage, n in earlier)
+        points = tuple(
+            CurvePoint(
+                tokens=tokens + cost.tokens(run) * event["step"] // run.training.steps,
+                flops=flops + cost.flops(run) * event["step"] // run.training.steps,
+                loss=event["loss"],
+            )
+            for event in curves.validations(run, store=store)
+        )
+        if points:
+            found.append(
+                LearningCurve(
+                    objective=objective_short(run.objective),
+                    label=naming.key(run, run.training.steps).label,
+                    seed=root(run).seed,
+                    points=points,
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """What became of a parent's tensors, and where the loss went."""
+
+    cell: str
+    seed: int
+    actions: str
+    optimizer_state: str
+    schedule: str
+    first_loss: float | None
+    last_loss: float | None
+
+
+def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
+    runs = tuple(runs)
+    naming = Naming(runs)
+    found = []
+    for run in runs:
+        if not isinstance(run, Adapt):
+            continue
+        directory = RunDirectory(store.directory(run))
+        losses = [event["loss"] for event in curves.validations(run, store=store)]
+        found.append(
+            Adaptation(
+                cell=naming.key(run, run.training.steps).label,
+                seed=root(run).seed,
+                actions=_actions(directory),
+                optimizer_state=run.optimizer_state,
+                schedule=run.schedule_start,
+                first_loss=losses[0] if len(losses) > 1 else None,
+                last_loss=losses[-1] if losses else None,
+            )
+        )
+    return found
+
+
+def _actions(directory: RunDirectory) -> str:
+    try:
+        entries = json.loads((directory.path / "adapt.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "not run"
+    counts = Counter(entry["action"] for entry in entries)
+    return ", ".join(f"{count} {action}" for action, count in counts.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """One task under one template, as every cell was asked it. counts are of one cell. unknown:
+    items with letters that the tokenizer has no token for. altered: items that its tokens spell
+    otherwise.
+    """
+
+    suite: str
+    task: str
+    template: str
+    items: int
+    twins: bool
+    skipped: str
+    truncated: str
+    ties: str
+    unknown: str
+    altered: str
+    declared_chance: float
+    chance_of_choices: float
+
+
+def questions(panels: Sequence[Panel]) -> list[Questions]:
+    """From the first scored cell; what a tokenizer and a length make of it, and ties, as the range
+    over cells.
+    """
+    found = []
+    for panel in panels:
+        if not panel.runs:
+            continue
+        chances = {each.task.name: each.task.chance for each in panel.tasks}
+        for name, entry in (panel.runs[0].results or {})["tasks"].items():
+            all_cells = [(each.results or {})["tasks"][name] for each in panel.runs]
+            found.append(
+                Questions(
+                    suite=panel.suite,
+                    task=entry["task"],
+                    template=entry["template"],
+                    items=entry["items"],
+                    twins=entry["twins"],
+                    skipped=", ".join(f"{n} {why}" for why, n in entry["skipped"].items()) or "0",
+                    truncated=_range(each["truncated"] for each in all_cells),
+                    ties=_range(each["ties"] for each in all_cells),
+                    # scores of before there was such a count
+                    unknown=_range(each.get("unknown", 0) for each in all_cells),
+                    altered=_range(each.get("altered", 0) for each in all_cells),
+                    declared_chance=chances[entry["task"]],
+                    chance_of_choices=entry["chance_of_choices"],
+                )
+            )
+    return found
+
+
+def _range(numbers: Iterable[int]) -> str:
+    values = sorted(numbers)
+    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """A run of the plan and what made it."""
+
+    slug: str
+    kind: str
+    cell: str
+    id: str
+    state: str
+    directory: str
+    digest: str
+    commits: str
+
+
+def provenance(runs: Sequence[Run], *, store: Store) -> tuple[list[Provenance], dict[str, str]]:
+    """(every run, package versions that were at work, joined where they differ)."""
+    states = store.statuses(runs)
+    rows: list[Provenance] = []
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        directory = RunDirectory(store.directory(run))
+        starts = directory.provenance()
+        done = directory.done() or {}
+        for start in starts:
+            versions.setdefault("python", set()).add(start["python"])
+            for name, version in start["packages"].items():
+                versions.setdefault(name, set()).add(version)
+        rows.append(
+            Provenance(
+                slug=run.slug,
+                kind=type(run).__name__,
+                cell=_cell(run),
+                id=run_id(run)[:12],
+                state=states[run_id(run)],
+                directory=directory.path.name,
+                digest=_digest(done),
+                commits=", ".join(dict.fromkeys(_commit(start) for start in starts)),
+            )
+        )
+    return rows, {name: ", ".join(sorted(found)) for name, found in sorted(versions.items())}
+
+
+def _cell(run: Run) -> str:
+    subject = run.run if isinstance(run, Evaluation) else run
+    return cell(subject) if isinstance(subject, Trained) else ""
+
+
+def _digest(done: dict[str, Any]) -> str:
+    """The scores' key, or the weights' or corpus's digest."""
+    for name in ("scores", "weights", "digest"):
+        if isinstance(done.get(name), str):
+            return f"{name} {done[name][:12]}"
+    return ""
+
+
+def _commit(start: dict[str, Any]) -> str:
+    commit = start.get("commit")
+    return (commit[:10] if commit else "no commit") + (" (changed)" if start.get("dirty") else "")

@@ -1,0 +1,135 @@
+"""From a matplotlib figure to a `Drawing`: one picture as SVG and as PDF, in the same bytes
+whenever it is drawn.
+
+Owns the style and the colours that all figures share: one colour an architecture (Okabe and Ito's,
+told apart without red-green vision), one marker an objective. Text stays text, so a page is read
+aloud, searched and scaled. In the page, colours follow its light or dark scheme (`inline`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import matplotlib as mpl
+from markupsafe import escape
+from matplotlib.figure import Figure
+
+from study.show.table import Drawing
+
+COLOURS = {"CD": "#0072b2", "ND": "#d55e00", "ED": "#009e73"}
+OTHER = "#555555"
+INK = "#1b1b1b"
+GRID = "#e3e3e3"
+PAPER = "#ffffff"
+POSITIVE = "#2166ac"
+NEGATIVE = "#b2182b"
+Layout = Literal["wide", "narrow"]
+NARROW = 3.75
+"""Inches: a telephone's 360 pixels."""
+
+VARIABLES = {
+    INK: "--ink",
+    OTHER: "--soft",
+    GRID: "--grid",
+    PAPER: "--paper",
+    POSITIVE: "--positive",
+    NEGATIVE: "--negative",
+    COLOURS["CD"]: "--cd",
+    COLOURS["ND"]: "--nd",
+    COLOURS["ED"]: "--ed",
+}
+"""The page's variable for each of the figures' colours (`eval/report/page.css`)."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "archstudy",
+    "pdf.fonttype": 42,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    # its stubs list the legal keys one by one
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def finish(
+    figure: Figure, *, name: str, title: str, description: str, narrow: Figure | None = None
+) -> Drawing:
+    """The figure in every form. name: of its files, and unique in a report: two figures of one page
+    must not share ids.
+    """
+    figure.set_layout_engine("constrained")
+    pdf = io.BytesIO()
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None})
+    return Drawing(
+        name=name,
+        title=title,
+        description=description,
+        svg=_svg(figure, name=name, title=title, description=description),
+        pdf=pdf.getvalue(),
+        narrow=_svg(narrow, name=f"{name}-narrow", title=title, description=description)
+        if narrow is not None
+        else "",
+    )
+
+
+def _svg(figure: Figure, *, name: str, title: str, description: str) -> str:
+    figure.set_layout_engine("constrained")
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    opened = (
+        f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
+        f"{_attributes(text)}>"
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>'
+    )
+    return opened + text[text.index(">") + 1 :]
+
+
+def _attributes(svg: str) -> str:
+    return svg[len("<svg") : svg.index(">")]
+
+
+def inline(svg: str) -> str:
+    """A figure for a page: its colours are the page's, its white ground is gone."""
+    text = re.sub(
+        r'(<g id="[^"]*patch_1">\s*<path [^>]*style="fill: )#ffffff', r"\1none", svg, count=1
+    )
+    for colour, variable in VARIABLES.items():
+        text = re.sub(
+            rf"(fill|stroke): {colour}\b", rf"\1: var({variable})", text, flags=re.IGNORECASE
+        )
+    return text
+
+
+def slug(*parts: str) -> str:
+    """A name for files and ids of lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-") or "figure"

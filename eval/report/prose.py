@@ -1,0 +1,299 @@
+"""The report's sentences: what the numbers are, and what they do not show.
+
+Owns every word that depends on a result; fixed captions stand in `eval.report.sections`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.evidence.claims import Claim
+from eval.evidence.estimates import layouts
+from eval.evidence.panel import Panel
+from eval.evidence.table import Row, Table
+from eval.evidence.verdicts import LEAST_SEEDS, ClaimVerdict
+from eval.report import grids
+from eval.report.accounts import Provenance
+from study.costs.ledger import Sharing
+from study.show.table import Cell, Details, Grid, Line, Text
+
+if TYPE_CHECKING:
+    from eval.claims.decided import Block
+
+TASK_NOTE = (
+    "Every test against guessing is two-sided; p is adjusted by Holm over all cells and tasks of "
+    "one stage, at 0.05. Below chance is reported as interference: something learned (in "
+    "finetuning, say) "
+    "that answers these prompts wrongly. Twins are two prompts with the same choices and opposite "
+    "answers, so a model that ignores its prompt scores exactly one half; their test flips the "
+    "signs of whole pairs. Seeds are averaged first, so a test is about the models that were "
+    "trained, and not about another seed."
+)
+
+
+def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) -> list[str]:
+    """The page in a few lines, before any figure."""
+    lines = []
+    for panel in panels:
+        whole = len(panel.runs) + len(panel.holes)
+        seeds = len(panel.seeds)
+        lines.append(
+            f"{panel.suite}, {panel.size}: {len(panel.runs)} of {whole} planned scores, "
+            f"{len(panel.cells)} cells, {seeds} seed{'s' if seeds != 1 else ''}, "
+            f"{headline_tasks(panel)}."
+        )
+        lines += findings(
+            [row for row in scores.rows if row.suite == panel.suite and row.size == panel.size]
+        )
+    for block in blocks:
+        counts: dict[str, int] = {}
+        for each in block.verdicts:
+            final = block.resolved(each)
+            at_floor = "at floor" in final.qualifier
+            name = f"{final.verdict} at floor" if at_floor else final.verdict
+            counts[name] = counts.get(name, 0) + 1
+        told = ", ".join(f"{number} {name}" for name, number in counts.items())
+        lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {told}.")
+    if any(len(panel.seeds) < LEAST_SEEDS for panel in panels if panel.runs):
+        lines.append(
+            f"With fewer than {LEAST_SEEDS} seeds nothing here separates a cell from a lucky seed; "
+            "intervals and tests cover items only."
+        )
+    return lines
+
+
+_NAMED = 12
+"""Cells of one stage that a sentence names; more are counted."""
+
+
+def findings(rows: Sequence[Row]) -> list[str]:
+    """Which cells are told from guessing, and on which tasks: the finetuned ones, or in a plan
+    without finetuning those before it.
+    """
+    finetuned = any(row.stage == "after finetuning" for row in rows)
+    stage = "after finetuning" if finetuned or not rows else "before finetuning"
+    own = [row for row in rows if row.stage == stage]
+    lines = []
+    for finding, name in (
+        ("above chance", f"Above chance {stage}"),
+        ("below chance: interference", f"Below chance {stage} (interference)"),
+    ):
+        told = _told([row for row in own if row.finding == finding], among=own)
+        if told or finding == "above chance":
+            lines.append(f"{name}, two-sided, p (Holm) < 0.05: {told or 'no cell on any task'}.")
+    return lines
+
+
+def _told(found: Sequence[Row], *, among: Sequence[Row]) -> str:
+    """Each cell with its tasks; of many cells, each task with how many of its cells."""
+    cells: dict[tuple[str, int], list[str]] = {}
+    for row in found:
+        cells.setdefault((row.cell, row.tokens), []).append(row.task)
+    if len({(row.cell, row.tokens) for row in among}) <= _NAMED:
+        return "; ".join(f"{cell} on {', '.join(tasks)}" for (cell, _), tasks in cells.items())
+    tested = Counter(row.task for row in among)
+    counts = Counter(row.task for row in found)
+    return "; ".join(f"{task} in {n} of {tested[task]} cells" for task, n in counts.items())
+
+
+def headline_tasks(panel: Panel) -> str:
+    """How many tasks count."""
+    number = len(panel.headline)
+    return f"{number} headline task{'s' if number != 1 else ''}"
+
+
+def methods(rows: Sequence[Row]) -> str:
+    """Which test each task had."""
+    tasks: dict[str, list[str]] = {}
+    for row in rows:
+        if row.method and row.task not in tasks.setdefault(row.method, []):
+            tasks[row.method].append(row.task)
+    told = "; ".join(f"{method}: {', '.join(names)}" for method, names in tasks.items())
+    return f"Tests against guessing: {told}." if told else ""
+
+
+def bars(rows: Sequence[Row]) -> str:
+    kinds = {row.interval for row in rows if row.interval in ("seeds and items", "items only")}
+    if kinds == {"seeds and items"}:
+        return "95% intervals over seeds and items together (Student's t)"
+    if kinds == {"items only"}:
+        return (
+            "95% intervals over items only (Wilson, at the number of independent items); "
+            "they say nothing about another seed"
+        )
+    return (
+        "95% intervals over seeds and items where a cell has three seeds, over items only elsewhere"
+    )
+
+
+def claims_note(claims: tuple[Claim, ...], digest: str) -> str:
+    if not claims:
+        return "No claims are declared."
+    return (
+        f"Claims are data, declared with the sweep (digest {digest[:16]}). A claim is replicated "
+        "when every contrast is, contradicted when one contrast is (Holm inside the claim), else "
+        "underpowered; Holm runs over the claims that ran, one-sided at 0.025. Errors join the "
+        "residual variance of the cell x seed layout with a paired bootstrap over items. A "
+        "contradicted claim whose cells all sit at chance is marked: equal scores then say that "
+        "nothing was learned. Verdicts are of the token-matched view. Beside it stands the view "
+        "at equal training FLOPs, where cells have the budgets to be read between; a verdict whose "
+        "sign it turns reads view-dependent, one that the other end-of-sequence option overturns "
+        "scorer-dependent. Parameters and loss tokens are not matched: their ratios stand beside "
+        "each comparison. A claim reads post hoc if it was not recorded in the store before what "
+        "decides it was there."
+    )
+
+
+def spread(panels: dict[str, Panel]) -> str:
+    """The residual standard deviation of each layout, and whether cells differ in it."""
+    parts = []
+    for panel in panels.values():
+        if not panel.headline:
+            continue
+        for layout in layouts(panel, np.arange(len(panel.seeds))):
+            found = layout.residual
+            if not found.degrees:
+                continue
+            stage = "after" if layout.finetuned else "before"
+            p = "–" if found.unequal_p is None else f"{found.unequal_p:.2f}"
+            parts.append(
+                f"{panel.suite} {stage} finetuning: residual SD {100 * found.variance**0.5:.2f} "
+                f"points over {len(layout.cells)} cells x {len(panel.seeds)} seeds "
+                f"({found.degrees} degrees of freedom; Brown–Forsythe p {p})"
+            )
+    return "; ".join(parts)
+
+
+def claim_grid(block: Block) -> Grid:
+    """One claim a line; its contrasts unfold under it."""
+    return Grid(
+        caption=f"Claims{f': {block.name}' if block.name else ''}",
+        head=(
+            ("claim", "w"),
+            ("what the paper says", "c"),
+            ("verdict here", "w"),
+            ("note", ""),
+            ("at equal FLOPs", ""),
+            ("p (Holm)", "n"),
+        ),
+        rows=tuple(_claim(each, block) for each in block.verdicts),
+    )
+
+
+def _claim(found: ClaimVerdict, block: Block) -> Line:
+    final = block.resolved(found)
+    verdict = final.verdict
+    ran = sum(each.estimate is not None for each in found.components)
+    number = len(found.components)
+    style = verdict.split(" ")[0] if verdict != "not run" else "notrun"
+    note = final.qualifier or (found.reason if found.verdict == "not run" else "")
+    whole = {"Note": note, "At equal FLOPs": final.equal_flops}
+    more = Details(
+        summary=f"{found.claim.id}: {ran} of {number} contrast{'s' if number != 1 else ''} ran",
+        blocks=(
+            Grid(
+                caption=f"Contrasts of {found.claim.id}",
+                head=grids.COMPONENT_HEAD,
+                rows=tuple(grids.component(each, alpha=found.alpha) for each in found.components),
+            ),
+            *(
+                Text(text=f"{name}: {text}", style="caption")
+                for name, text in whole.items()
+                if text != _brief(text)
+            ),
+        ),
+    )
+    return Line(
+        cells=(
+            Cell(text=found.claim.id),
+            Cell(text=found.claim.text),
+            Cell(text=verdict, style=f"tag {style}"),
+            Cell(text=_brief(note)),
+            Cell(text=_brief(final.equal_flops)),
+            Cell(text=grids.p_value(found.p)),
+        ),
+        more=more if found.components else None,
+    )
+
+
+def _brief(text: str) -> str:
+    """The first of several long reasons; all of them unfold below the claim."""
+    if len(text) <= 60:
+        return text
+    first, *rest = text.split("; ")
+    return f"{first}; and {len(rest)} more" if rest else text
+
+
+def sharing(found: Sharing) -> str:
+    saved = 1 - found.flops / found.alone_flops if found.alone_flops else 0.0
+    return (
+        f"{found.paths} paths from scratch would take {found.alone_tokens:,} tokens and "
+        f"{grids.scientific(found.alone_flops)} training FLOPs; sharing their stages takes "
+        f"{found.tokens:,} and {grids.scientific(found.flops)}: {saved:.0%} of the FLOPs saved."
+    )
+
+
+def scoring(panels: Sequence[Panel]) -> list[str]:
+    """The options of the one rule, as the scores record them."""
+    lines = [
+        "One rule for every architecture: the summed log-likelihood of each answer after its "
+        "prompt, through the layout that training uses; answers are ranked without length "
+        "normalisation, ties share the point, and an answer that cannot be scored never wins."
+    ]
+    for panel in panels:
+        results = [each.results for each in panel.runs if each.results]
+        if not results:
+            continue
+        options = results[0]["scoring"]
+        lengths = sorted({each["max_length"] for each in results})
+        lines.append(
+            f"{panel.suite}: {_convention(results[0])}; the end of sequence "
+            f"{'counts' if options['end_of_sequence'] else 'does not count'}; contexts beyond "
+            f"{' or '.join(map(str, lengths))} tokens (the longest row of the lineage's training) "
+            f"are cut on the {options['truncation']}, and counted below; {_precision(results)}"
+            f"scorer version {results[0]['scorer_version']}, aggregated by lm-eval "
+            f"{results[0]['lm_eval']}."
+        )
+    lines.append("Both answers to the end-of-sequence option come from the same forward passes:")
+    return lines
+
+
+def _precision(results: Sequence[Mapping[str, Any]]) -> str:
+    """In what was computed, and where weights are stored in something else; older scores do not
+    say.
+    """
+    computed = sorted({each["precision"] for each in results if "precision" in each})
+    stored = sorted({name for each in results for name in each.get("stored", ())} - {*computed})
+    also = f" (of weights stored in {', '.join(stored)} too)" if stored else ""
+    return f"computed in {', '.join(computed)}{also}; " if computed else ""
+
+
+_CONVENTIONS = {
+    "study": "this project's convention",
+    "lm_eval": "lm-eval's convention",
+    "paper": "the paper's convention",
+}
+
+
+def _convention(results: Mapping[str, Any]) -> str:
+    """Whose convention the options are, or the options themselves."""
+    own = ", ".join(f"{name} {value}" for name, value in results["scoring"].items())
+    return _CONVENTIONS.get(str(results.get("convention")), f"options of its own ({own})")
+
+
+def provenance(runs: Sequence[Provenance], versions: dict[str, str]) -> list[str]:
+    commits = ", ".join(dict.fromkeys(each.commits for each in runs if each.commits)) or "none yet"
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    done = sum(each.state == "done" for each in runs)
+    digests = "scores/<digest>/items.parquet in an evaluation's directory holds every answer"
+    return [
+        f"{done} of {len(runs)} runs done.",
+        f"Code: {commits}.",
+        f"Versions: {packages or 'none recorded'}.",
+        f"A run's directory is its name and id in the store; {digests}, keyed by the digests of "
+        "weights, tokenizer, questions, options and scorer.",
+    ]

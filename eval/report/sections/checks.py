@@ -1,0 +1,234 @@
+"""Evaluation rows in the training text, leaked data sets, and what guessing scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eval.evidence import clean_scores, views
+from eval.evidence.clean_scores import Contamination
+from eval.evidence.panel import Panel
+from eval.evidence.views import Seen
+from eval.report.grids import between, over_chance, percent
+from eval.report.material import Material
+from study.language.scores.ngrams import LONGEST, SHORTEST
+from study.language.suites import baselines
+from study.show.table import (
+    Block,
+    Details,
+    Grid,
+    Heading,
+    Hole,
+    Line,
+    Lines,
+    Section,
+    Text,
+    blocks,
+    line,
+)
+
+CAPTION = (
+    f"A row is a hit when {LONGEST} words of its own text in a row (its fields in order, without "
+    "any template's words; lower case, letters and digits alone) stand in a training document of "
+    f"the lineage, pretraining or finetuning. Rows of {SHORTEST} to {LONGEST - 1} words must stand "
+    "there whole; shorter ones say nothing. Without the hits: the same score over the other items, "
+    "twins leaving together. A difference between the two is also one between kinds of items."
+)
+MICROWORLD = (
+    "The microworld's texts are made from a few dozen sentence patterns, so that long rows share "
+    "n-grams with the training text by construction. Overlap there is no leak; that the withheld "
+    "pairs never occur in training is tested by itself."
+)
+
+
+def section(material: Material) -> Section | None:
+    parts: list[Block] = []
+    for panel in material.panels:
+        own = [*_overlap(material, panel), *_views(material, panel)]
+        if own and len(material.panels) > 1:
+            parts.append(Heading(text=material.name(panel)))
+        parts += own
+    if not parts:
+        return None
+    names = {panel.suite for panel in material.panels}
+    table = _baselines(names)
+    return Section(
+        anchor="leakage",
+        title="Contamination, leaked tasks and chance",
+        name="Leakage",
+        blocks=(
+            Text(text=CAPTION, style="caption"),
+            *parts,
+            *((Heading(text="What guessing scores"), *table) if table else ()),
+        ),
+    )
+
+
+def _overlap(material: Material, panel: Panel) -> Iterator[Block]:
+    found = clean_scores.contamination(panel, store=material.store)
+    where = material.name(panel)
+    if any(each.task.rows.uri.startswith("world://") for each in panel.headline):
+        yield Text(text=MICROWORLD, style="note")
+    yield from (Hole(text=each) for each in found.holes)
+    yield from blocks(_corpora(found, where))
+    if not found.rows:
+        return
+    if not any(row.hits for row in found.rows):
+        yield Text(text=f"No item of {where} is a hit: scores without them are the scores.")
+        return
+    suite = [row for row in found.rows if row.task == clean_scores.SUITE]
+    if found.left_out:
+        yield Text(
+            text=f"No item of {', '.join(found.left_out)} is left without the hits; the suite's "
+            "scores here, with and without, are over the other tasks.",
+            style="note",
+        )
+    if suite:
+        yield _clean(suite, caption=f"The suite with and without the hits: {where}")
+    yield Details(
+        summary=f"Every task of {where} with and without the hits",
+        blocks=blocks(
+            _clean(
+                [row for row in found.rows if row.task != clean_scores.SUITE],
+                caption=f"With and without the hits, task by task: {where}",
+            )
+        ),
+    )
+
+
+def _corpora(found: Contamination, where: str) -> Grid:
+    return Grid(
+        caption=f"Rows found in training text: {where}",
+        head=(
+            ("task", "w"),
+            ("corpus", "w"),
+            ("rows", "n"),
+            ("hits", "n"),
+            ("of the rows long enough, %", "n"),
+            ("too short to say", "n"),
+            ("n-grams found, %", "n"),
+        ),
+        rows=tuple(
+            line(
+                each.task,
+                each.corpus,
+                f"{each.rows:,}",
+                f"{each.hits:,}",
+                percent(each.hits / (each.rows - each.short) if each.rows > each.short else None),
+                f"{each.short:,}",
+                percent(each.found / each.grams if each.grams else None),
+            )
+            for each in found.overlaps
+        ),
+    )
+
+
+def _clean(rows: list[clean_scores.CleanRow], *, caption: str) -> Grid:
+    return Grid(
+        caption=caption,
+        head=(
+            ("lineage", "w"),
+            ("finetuning", "w"),
+            ("tokens before finetuning", "n"),
+            ("task", "w"),
+            ("items", "n"),
+            ("hits", "n"),
+            ("all, %", "n"),
+            ("without the hits, %", "n"),
+            ("95% interval", "n"),
+            ("the hits alone, %", "n"),
+        ),
+        rows=tuple(
+            line(
+                row.cell,
+                row.stage,
+                f"{row.tokens:,}",
+                row.task,
+                f"{row.items:,}",
+                f"{row.hits:,}",
+                percent(row.whole),
+                percent(row.clean),
+                between(row.low, row.high),
+                percent(row.hit),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _views(material: Material, panel: Panel) -> Iterator[Block]:
+    found = views.seen(panel)
+    if not found:
+        return
+    yield Lines(items=tuple(f"{each.view.name}: {each.view.why}" for each in found))
+    yield Grid(
+        caption=f"Scores over part of the tasks: {material.name(panel)}",
+        head=(
+            ("lineage", "w"),
+            ("finetuning", "w"),
+            ("tokens before finetuning", "n"),
+            *((f"{each.view.name}, %", "n") for each in found),
+            *((f"{each.view.name}, over chance", "n") for each in found),
+        ),
+        rows=tuple(_seen_line(found, place) for place in range(len(found[0].rows))),
+    )
+
+
+def _seen_line(found: tuple[Seen, ...], place: int) -> Line:
+    rows = [each.rows[place] for each in found]
+    return line(
+        rows[0].cell,
+        rows[0].stage,
+        f"{rows[0].tokens:,}",
+        *(f"{percent(row.value)} ({between(row.low, row.high)})" for row in rows),
+        *(over_chance(row.normalised) for row in rows),
+    )
+
+
+def _baselines(suites: set[str]) -> tuple[Block, ...]:
+    """The paper's figures and the right ones, for the paper's own suites."""
+    found = [each for each in baselines.baselines() if each.suite in suites]
+    if not found:
+        return ()
+    means = Grid(
+        caption="Random baselines",
+        head=(
+            ("suite", "w"),
+            ("baseline", "w"),
+            ("printed", "n"),
+            ("mean of the entries, %", "n"),
+            ("entries", "n"),
+            ("why", ""),
+        ),
+        rows=tuple(
+            line(
+                each.suite,
+                each.name,
+                each.printed or "–",
+                f"{100 * each.value:.2f}",
+                str(each.entries),
+                each.why,
+            )
+            for each in found
+        ),
+    )
+    entries = Grid(
+        caption="Entries on which the baselines differ",
+        head=(
+            ("task", "w"),
+            ("plotting script", "n"),
+            ("the paper's Table 5", "n"),
+            ("corrected", "n"),
+            ("why", ""),
+        ),
+        rows=tuple(
+            line(
+                each.task,
+                percent(each.script),
+                percent(each.table_5),
+                percent(each.corrected),
+                each.why,
+            )
+            for each in baselines.disputed()
+        ),
+    )
+    return (means, entries) if "eai" in suites else (means,)

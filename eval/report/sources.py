@@ -1,0 +1,159 @@
+"""Which runs stand behind a number: every score down to its directory and digests.
+
+Owns the anchor by which a table's number names its sources, and the links to run directories, which
+are relative where the store lies beside the report and absent elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from urllib.parse import quote
+
+from eval.evidence.panel import Panel
+from eval.evidence.table import Row, stage_of
+from eval.report.figures.drawing import slug
+from study.runs.run import run_id
+from study.show.table import Cell, Grid, Line
+from study.store.directory import RunDirectory, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One published score. trained, trained_id: the run whose weights it is of; scores, weights,
+    tasks: digests; link: the evaluation's directory relative to the report, or empty.
+    """
+
+    suite: str
+    size: str
+    cell: str
+    stage: str
+    tokens: int
+    seed: int
+    run: str
+    id: str
+    trained: str
+    trained_id: str
+    directory: str
+    scores: str
+    weights: str
+    tasks: str
+    scorer_version: str
+    link: str = ""
+
+    @property
+    def anchor(self) -> str:
+        return anchor(self.suite, self.size, self.cell, self.tokens)
+
+
+def anchor(suite: str, size: str, cell: str, tokens: int) -> str:
+    """The id in the page of the sources of one cell's scores on one suite."""
+    # Slugs drop what tells `CD:FLM` from `CD FLM`; arrows and colons are said, the rest is lost.
+    named = cell.replace("→", " to ").replace(":", "-")
+    return f"from-{slug(suite, size, named, str(tokens))}"
+
+
+def of_row(row: Row) -> str:
+    """The link of a number of this row."""
+    return f"#{anchor(row.suite, row.size, row.cell, row.tokens)}"
+
+
+def sources(panels: Sequence[Panel], *, store: Store, out_dir: Path) -> list[Source]:
+    """In the order of the table."""
+    found = []
+    for panel in panels:
+        for key in panel.cells:
+            for scored in panel.runs:
+                if scored.key != key:
+                    continue
+                directory = store.directory(scored.run)
+                results = scored.results or {}
+                digests = results["digests"]
+                done = RunDirectory(directory).done() or {}
+                found.append(
+                    Source(
+                        suite=panel.suite,
+                        size=panel.size,
+                        cell=key.label,
+                        stage=stage_of(key),
+                        tokens=key.tokens,
+                        seed=scored.seed,
+                        run=scored.run.slug,
+                        id=run_id(scored.run)[:12],
+                        trained=scored.run.run.slug,
+                        trained_id=run_id(scored.run.run)[:12],
+                        directory=directory.name,
+                        scores=str(done.get("scores", "")),
+                        weights=str(digests["weights"]),
+                        tasks=str(digests["tasks"]),
+                        scorer_version=str(results["scorer_version"]),
+                        link=relative(directory, out_dir=out_dir),
+                    )
+                )
+    return found
+
+
+def relative(path: Path, *, out_dir: Path) -> str:
+    """A link from the report to this path, or empty where the store is not beside the report, that
+    is, not under the folder of the report's folder or the one above it.
+    """
+    here, there = Path(out_dir).resolve(), path.resolve()
+    if not any(
+        there.is_relative_to(each) for each in list(here.parents)[:2] if each != each.parent
+    ):
+        return ""
+    return quote(Path(os.path.relpath(there, here)).as_posix()) + "/"
+
+
+def source_csv(found: Sequence[Source]) -> str:
+    """Every source in full, one row a published score."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([each.name for each in fields(Source)])
+    writer.writerows(astuple(each) for each in found)
+    return out.getvalue()
+
+
+def source_grid(found: Sequence[Source]) -> Grid:
+    """The first line of each cell carries the anchor that its numbers link to."""
+    lines, named = [], set()
+    for each in found:
+        first = each.anchor not in named
+        named.add(each.anchor)
+        lines.append(
+            Line(
+                cells=(
+                    Cell(text=each.cell),
+                    Cell(text=each.suite),
+                    Cell(text=f"{each.tokens:,}"),
+                    Cell(text=str(each.seed)),
+                    Cell(text=each.run, href=each.link),
+                    Cell(text=each.id),
+                    Cell(text=f"{each.trained} ({each.trained_id})"),
+                    Cell(text=each.scores[:16]),
+                    Cell(text=each.weights[:12]),
+                    Cell(text=each.scorer_version),
+                ),
+                anchor=each.anchor if first else "",
+            )
+        )
+    return Grid(
+        caption="The runs behind each number of the score tables",
+        head=(
+            ("lineage", "w"),
+            ("suite", ""),
+            ("tokens before finetuning", "n"),
+            ("seed", "n"),
+            ("evaluation (its directory)", "w"),
+            ("id", "w"),
+            ("weights of run", "w"),
+            ("scores digest", "w"),
+            ("weights digest", "w"),
+            ("scorer version", "n"),
+        ),
+        rows=tuple(lines),
+    )

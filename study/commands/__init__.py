@@ -1,0 +1,1 @@
+"""What a person types; each imports what it needs when it is called."""

@@ -1,0 +1,121 @@
+"""The commands that speak to SLURM: launch, explain, retry, cancel. `study.cli` registers them.
+
+Owns what is typed; each import stands inside the command that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from study.commands.options import DEFAULT_STORE, AsJson, DataDir, StoreAt, Target, ends_clearly
+
+AllowDirty = Annotated[
+    bool, typer.Option("--allow-dirty", help="Archive uncommitted changes and record it.")
+]
+
+
+@ends_clearly
+def explain(target: Target, store: StoreAt = DEFAULT_STORE, json: AsJson = False):
+    """Show why one run is in its state: files, lease, SLURM's view, parents, logs."""
+    from study.launch.cluster import explain as explaining
+    from study.runs import plan as plans
+    from study.store.directory import Store
+
+    found = explaining.explain(plans.load(target), store=Store(store))
+    explaining.show(found, as_json=json)
+
+
+@ends_clearly
+def launch(
+    target: Target,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="A profile: its name, or a TOML file's path.")
+    ],
+    store: StoreAt = DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write all scripts and submit nothing.")
+    ] = False,
+    allow_dirty: AllowDirty = False,
+    data_dir: DataDir = None,
+    json: AsJson = False,
+):
+    """Submit what is not done to SLURM, and exit."""
+    from study.launch.cluster import launch as launches
+    from study.launch.cluster import profile, tell
+    from study.launch.cluster.slurm import Slurm
+    from study.runs import plan as plans
+    from study.store import declared
+    from study.store.directory import Store
+
+    order = launches.Order(
+        sweep=plans.load(target),
+        store=Store(store.resolve()),
+        profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
+        changes="archive" if allow_dirty else "refuse",
+    )
+    if dry_run:
+        launched = launches.rehearse(order)
+    else:
+        declared.record_claims(order.sweep, store=order.store)
+        launched = launches.launch(order, slurm=Slurm())
+    tell.show(launched, as_json=json)
+
+
+@ends_clearly
+def retry(
+    target: Target,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="A profile [default: as submitted before]")
+    ] = None,
+    store: StoreAt = DEFAULT_STORE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be submitted, and why.")
+    ] = False,
+    allow_dirty: AllowDirty = False,
+    data_dir: DataDir = None,
+):
+    """Submit what failed in SLURM again, with what SLURM cancelled for it; nothing else."""
+    from study.launch.cluster import profile, tell
+    from study.launch.cluster import retry as retrying
+    from study.launch.cluster.slurm import Slurm
+    from study.launch.cluster.view import LOOKING
+    from study.runs import plan as plans
+    from study.store.directory import Store
+
+    path, slug = plans.split_target(target)
+    sweep, at = plans.load(str(path)), Store(store.resolve())
+    chosen = retrying.choose(sweep, slug=slug, store=at, slurm=LOOKING)
+    if not chosen:
+        print("nothing to retry: no job has failed")
+        return
+    retrying.show(chosen)
+    if dry_run:
+        return
+    found = profile.find(cluster or retrying.profile_name(chosen))
+    order = retrying.Order(
+        sweep=sweep.only([each.run for each in chosen]),
+        store=at,
+        profile=profile.load(found).with_data_dirs(data_dir or ()),
+        changes="archive" if allow_dirty else "refuse",
+        failed="submit",
+    )
+    tell.show(retrying.submit(order, again=chosen, slurm=Slurm()), as_json=False)
+
+
+@ends_clearly
+def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
+    """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
+    from study.launch.cluster import cancel as cancelling
+    from study.launch.cluster.view import LOOKING
+    from study.runs import plan as plans
+    from study.store.directory import Store
+
+    path, slug = plans.split_target(target)
+    sweep = plans.load(str(path))
+    runs = cancelling.named(sweep.runs, run=sweep.run(slug) if slug else None)
+    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
+    for each in found:
+        print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
+    print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")

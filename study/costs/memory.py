@@ -1,0 +1,234 @@
+"""What one rank needs to train a run: bytes by ZeRO stage, by formula. No torch.
+
+Owns the forecast that `study plan --memory` prints. What is held for long (weights, gradients,
+optimiser state) follows from `study.language.shapes`, what comes and goes with a micro-batch from
+`study.language.activations`. A peak is the largest of a step's moments, so it is less than the sum
+of its parts:
+
+    logits    the last micro-batch's states are there, and a block of logits with its gradient
+    layer     the last layer's backward pass begins
+    gradients the backward pass has ended: activations are gone, gradients are whole
+    reduction the ranks' gradients become one, through buckets
+    update    the optimiser moves the weights
+
+Left out: the process itself, its libraries, an accelerator's context (0.3 to 0.6 GB of CUDA), the
+batch's integers, fragmentation of the allocator, and evaluation, which needs less than a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import Literal, assert_never
+
+from study.language.activations import WIDE, Device, Pass, passed
+from study.language.shapes import Role, Shape, shapes
+from study.runs.run import Adafactor, AdamW, Muon, Trained, Training, model_of
+from study.train.deepspeed_config import BUCKET
+
+Zero = Literal[0, 1, 2, 3]
+Moment = Literal["logits", "layer", "gradients", "reduction", "update"]
+
+LIVE = 1_000_000_000
+"""Numbers of weights that ZeRO 3 keeps gathered at most (its own default)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Bytes of one rank. parameters, gradients, optimizer: as sharded between passes.
+
+    activations: saved by the forward pass of one micro-batch. logits: at loss positions, with what
+    the loss makes of them. buffers: whatever else the moment of the peak needs. total: the peak.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    buffers: int
+    moment: Moment
+    total: int
+
+
+def forecast(
+    run: Trained,
+    *,
+    zero: Zero | None,
+    ranks: int,
+    micro_batch: int | None,
+    activation_checkpointing: Literal["off", "on"],
+    device: Device = "cuda",
+) -> Forecast:
+    """Bytes of the fullest rank in a step of `run`.
+
+    zero: None is plain torch in one process. micro_batch: rows of one pass on one rank; None takes
+    the rank's share of the batch at once. Raises ValueError for mixers whose activations are not
+    known, and for a division of the batch that leaves a rank without rows.
+    """
+    model, training = model_of(run), run.training
+    if zero is None and ranks != 1:
+        raise ValueError(f"{ranks} ranks without ZeRO; legal: 1, or zero of 0 to 3")
+    share = ceil(training.batch_size / ranks)
+    if ranks > training.batch_size:
+        raise ValueError(f"{ranks} ranks for {training.batch_size} rows; legal: at most as many")
+    rows = min(share, micro_batch or share)
+    shards = ranks if zero else 1
+    tensors = shapes(model)
+    numbers = sum(each.numel for each in tensors)
+    held = _Held(
+        parameters=WIDE * numbers // (shards if zero == 3 else 1),
+        gradients=WIDE * numbers // (shards if zero in (2, 3) else 1),
+        # From ZeRO 1 on each rank holds its part of the weights once more, as the flat master copy.
+        optimizer=(_state(tensors, training) + (WIDE * numbers if zero else 0)) // shards,
+        accumulates=share > rows,
+        shards=shards,
+    )
+    pass_ = passed(run, rows=rows, activation_checkpointing=activation_checkpointing, device=device)
+    return _peak(held, pass_, tensors=tensors, run=run, zero=zero)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """accumulates: gradients of an earlier micro-batch are there in the forward pass. shards: ranks
+    among which anything is divided.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    accumulates: bool
+    shards: int
+
+
+def _state(tensors: tuple[Shape, ...], training: Training) -> int:
+    """Bytes of the optimiser's state: two moments a number (AdamW), the sums over rows and over
+    columns of a matrix and all squares of a vector (Adafactor), one momentum a number of a hidden
+    matrix and AdamW for the rest (Muon).
+    """
+    recipe = training.optimizer
+    match recipe:
+        case AdamW():
+            return sum(2 * WIDE * each.numel for each in tensors)
+        case Adafactor():
+            return sum(WIDE * each.count * _factored(each.shape) for each in tensors)
+        case Muon():
+            return sum((1 if each.role == "matrix" else 2) * WIDE * each.numel for each in tensors)
+        case _:
+            assert_never(recipe)
+
+
+def _factored(shape: tuple[int, ...]) -> int:
+    if len(shape) < 2:
+        return prod(shape)
+    rows, columns = shape[-2:]
+    return prod(shape[:-2]) * (rows + columns)
+
+
+def _update(tensors: tuple[Shape, ...], training: Training) -> int:
+    """Bytes that the update itself needs.
+
+    torch's Adafactor writes out the updates of all matrices of a group at once (`foreach`), and its
+    groups are what decays and what does not. Muon takes one matrix at a time: its interpolated
+    gradient in float32, two 16-bit copies and two small products. Fused AdamW needs nothing.
+    """
+    match training.optimizer:
+        case Adafactor():
+            decayed: tuple[Role, ...] = ("matrix", "head")
+            groups = [0, 0]
+            for each in tensors:
+                if len(each.shape) > 1:
+                    groups[each.role in decayed] += WIDE * each.numel
+            return max(groups)
+        case Muon():
+            matrices = (each.shape for each in tensors if each.role == "matrix")
+            return max(
+                8 * rows * columns + 6 * min(rows, columns) ** 2 for rows, columns in matrices
+            )
+        case _:
+            return 0
+
+
+def _peak(
+    held: _Held, pass_: Pass, *, tensors: tuple[Shape, ...], run: Trained, zero: Zero | None
+) -> Forecast:
+    """The largest moment. A tied embedding's gradients arrive from the head, at once, and from the
+    look-up, at the end, and are added out of place: three of its size are there (measured).
+    """
+    model = model_of(run)
+    embedding = WIDE * model.vocab_size * model.d_model
+    copies = embedding * ((2 if model.tied else 0) + (1 if held.accumulates else 0))
+    numbers = sum(each.numel for each in tensors)
+    sharing = _sharing(held, numbers=numbers, zero=zero)
+    gathered = WIDE * min(LIVE, numbers) if zero == 3 else 0
+    before = held.gradients if held.accumulates or zero == 3 else 0
+    # Bytes beside weights and state: those of gradients, of the pass, and of buffers.
+    moments: dict[Moment, tuple[int, int, int]] = {
+        "logits": (before, pass_.saved + pass_.logits, pass_.casts + gathered),
+        "layer": (before, pass_.saved, pass_.casts + gathered + pass_.working),
+        "gradients": (sharing.whole, 0, copies),
+        "reduction": (sharing.reduced, 0, sharing.buckets + (embedding if zero == 3 else 0)),
+        "update": (sharing.whole, 0, sharing.flat + _update(tensors, run.training)),
+    }
+    if zero == 2:
+        # Gradients go into the bucket as they come, and a rank's own share is left of them.
+        moments["gradients"] = (before, 0, sharing.bucket + copies)
+        moments["update"] = (held.gradients, 0, sharing.flat)
+    moment = max(moments, key=lambda name: sum(moments[name]))
+    return Forecast(
+        parameters=held.parameters,
+        gradients=held.gradients,
+        optimizer=held.optimizer,
+        activations=pass_.saved,
+        logits=pass_.logits,
+        buffers=moments[moment][2] + sharing.standing,
+        moment=moment,
+        total=held.parameters + held.optimizer + sharing.standing + sum(moments[moment]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sharing:
+    """What DeepSpeed holds to make the ranks' gradients one.
+
+    whole: gradients after a backward pass. reduced: those beside the buckets of a reduction.
+    buckets: their bytes at its peak. flat: the copy of a rank's gradients that the update reads.
+    standing: bytes that are never given back. bucket: one of them.
+    """
+
+    whole: int
+    reduced: int
+    buckets: int
+    flat: int
+    standing: int
+    bucket: int
+
+
+def _sharing(held: _Held, *, numbers: int, zero: Zero | None) -> _Sharing:
+    """Measured on DeepSpeed 0.19.8, buckets of all numbers at once:
+
+    ZeRO 0 and 1 reduce whole gradients through one bucket. ZeRO 2 empties a bucket through a copy
+    of it, and a rank's own gradients follow. ZeRO 3 keeps its bucket, and the weights that it
+    gathered last, while a copy of the bucket is scattered.
+    """
+    bucket = WIDE * min(BUCKET, numbers)
+    whole, reduced, buckets, flat, standing = held.gradients, held.gradients, 0, 0, 0
+    match zero:
+        case None:
+            bucket = 0
+        case 0:
+            buckets = bucket
+        case 1:
+            buckets, flat = bucket, WIDE * numbers // held.shards
+        case 2:
+            reduced = held.gradients if held.accumulates else 0
+            if WIDE * numbers > bucket:
+                reduced = held.gradients
+            buckets, flat = 2 * bucket, held.gradients
+        case 3:
+            standing = bucket
+            buckets = bucket + WIDE * min(LIVE, numbers)
+            flat = held.gradients
+    return _Sharing(
+        whole=whole, reduced=reduced, buckets=buckets, flat=flat, standing=standing, bucket=bucket
+    )

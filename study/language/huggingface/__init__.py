@@ -1,0 +1,1 @@
+"""Language models as transformers knows them, and what is read from and written for it."""

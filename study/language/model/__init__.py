@@ -1,0 +1,1 @@
+"""Language models over `study.nn`, and what they are tried on before training."""

@@ -1,0 +1,1 @@
+"""Prompt templates, and the rows that they read."""

@@ -1,0 +1,1 @@
+"""Functions that fill in whole runs and trees of them."""

@@ -1,0 +1,1 @@
+"""Language models' scores: one rule, lm-eval's tasks, items."""

@@ -1,0 +1,1 @@
+"""The suites of the paper, their data sets, and published baselines."""

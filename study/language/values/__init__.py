@@ -1,0 +1,1 @@
+"""Language's values that runs hold."""

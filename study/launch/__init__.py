@@ -1,0 +1,1 @@
+"""A plan onto this machine or onto SLURM."""

@@ -1,0 +1,94 @@
+"""What a launch submits of a sweep, and why it leaves the rest.
+
+Owns that choice, from the reconciled states. Changes nothing. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from study.launch.cluster.reconcile import Reconciled, from_outside
+from study.launch.cluster.slurm import Job
+from study.runs.plan import children, descendants
+from study.runs.run import Run, dependencies, run_id
+
+Failed = Literal["leave", "submit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """A run that is not submitted though it is not done."""
+
+    run: Run
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """submit: parents before children. waiting: queued or at work already. failed: with what
+    depends on them. held: a process that is no job of ours works on it, with what depends on it.
+    """
+
+    submit: tuple[Run, ...] = ()
+    waiting: tuple[Left, ...] = ()
+    failed: tuple[Left, ...] = ()
+    held: tuple[Left, ...] = ()
+
+
+def choose(
+    todo: Sequence[Run],
+    *,
+    found: Mapping[str, Reconciled],
+    ended: Mapping[str, Job],
+    alive: Mapping[str, str],
+    failed: Failed,
+) -> Choice:
+    """Divide what is to do (parents first). found, ended: by run id. alive: run id -> its queued or
+    running job. failed: whether failed runs are left, with their descendants, or submitted. A run
+    whose job was stopped from outside (a node that failed, the time limit) goes on in any case.
+    """
+    below = children(todo)
+    waiting: list[Left] = []
+    lost: dict[str, tuple[Literal["failed", "held"], str]] = {}
+    submit: list[Run] = []
+    for run in todo:
+        name, state = run_id(run), found[run_id(run)]
+        if name in lost:
+            continue
+        if name in alive:
+            waiting.append(Left(run=run, why=f"{state.state}, job {alive[name]}"))
+        elif state.state == "running":
+            lost[name] = ("held", state.reason)
+        elif state.state == "failed" and failed == "leave" and not _stopped(ended.get(name)):
+            lost[name] = ("failed", state.reason)
+        elif state.state == "unknown" and not state.free:
+            lost[name] = ("held", state.reason)
+        else:
+            submit.append(run)
+        if name in lost:
+            kind, _ = lost[name]
+            word = "failed" if kind == "failed" else "is at work elsewhere"
+            for child in descendants(run, below=below):
+                lost.setdefault(run_id(child), (kind, f"{run.slug} {word}"))
+    by_kind: dict[str, list[Left]] = {"failed": [], "held": []}
+    for run in todo:
+        if run_id(run) in lost and run_id(run) not in alive:
+            kind, why = lost[run_id(run)]
+            by_kind[kind].append(Left(run=run, why=why))
+    return Choice(
+        submit=tuple(run for run in submit if run_id(run) not in lost),
+        waiting=tuple(waiting),
+        failed=tuple(by_kind["failed"]),
+        held=tuple(by_kind["held"]),
+    )
+
+
+def _stopped(job: Job | None) -> bool:
+    return job is not None and from_outside(job)
+
+
+def waits_for(run: Run, *, unfinished: Set[str]) -> tuple[str, ...]:
+    """Ids of the dependencies that this run must wait for."""
+    return tuple(run_id(each) for each in dependencies(run) if run_id(each) in unfinished)

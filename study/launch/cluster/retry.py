@@ -1,0 +1,109 @@
+"""Submitting again what failed, and what SLURM cancelled for its sake; nothing else of a sweep.
+
+Owns the choice and the end of the failure notes; submitting is `study.launch.cluster.launch`. No
+torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.launch.cluster.cancel import named
+from study.launch.cluster.launch import Launched, Order, launch
+from study.launch.cluster.slurm import Slurm, Unanswered
+from study.launch.cluster.view import View, look
+from study.runs.plan import Sweep
+from study.runs.run import Run, dependencies, run_id
+from study.show import terminal as display
+from study.store.directory import Store
+
+__all__ = ["Again", "Order", "choose", "failed", "profile_name", "show", "submit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """A run to submit again. state, why: as reconciled. profile: under which it was submitted."""
+
+    run: Run
+    state: str
+    why: str
+    profile: str | None
+
+
+def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Again]:
+    """What of the sweep, or of one run and what needs it, is submitted again; parents first.
+
+    Raises Unanswered where SLURM is silent: nothing is known to have failed then.
+    """
+    view = look(sweep.runs, store=store, slurm=slurm)
+    if view.silent is not None:
+        raise Unanswered(f"nothing was submitted: {view.silent}")
+    mine = {run_id(run) for run in named(sweep.runs, run=sweep.run(slug) if slug else None)}
+    return [again for again in failed(sweep.runs, view=view) if run_id(again.run) in mine]
+
+
+def failed(runs: Sequence[Run], *, view: View) -> list[Again]:
+    """Failed runs, and their descendants whose jobs ended with them, in the order of the plan.
+
+    A run that a person cancelled stays out with what needs it, and so does what was never
+    submitted, is queued, at work or unknown.
+    """
+    wanted: set[str] = set()
+    for run in runs:
+        found = view.found[run_id(run)]
+        lacking = [
+            run_id(each)
+            for each in dependencies(run)
+            if view.found[run_id(each)].state not in ("done", "queued", "running")
+        ]
+        own = found.state == "failed" and found.free and run_id(run) in view.placed
+        with_parents = found.cancelled_by == "slurm" and lacking and wanted.issuperset(lacking)
+        if own or with_parents:
+            wanted.add(run_id(run))
+    return [_again(run, view) for run in runs if run_id(run) in wanted]
+
+
+def profile_name(again: Sequence[Again]) -> str:
+    """The one profile under which these runs were submitted."""
+    names = sorted({each.profile for each in again if each.profile is not None})
+    if len(names) != 1:
+        raise ValueError(
+            f"what failed was submitted under {len(names)} profiles: {', '.join(names)}; "
+            "legal: --cluster NAME"
+        )
+    return names[0]
+
+
+def submit(order: Order, *, again: Sequence[Again], slurm: Slurm) -> Launched:
+    """Submit the order, which holds what is to be retried, and remove the notes of its failures."""
+    notes = [order.store.directory(each.run) / "failed.json" for each in again]
+    before = {path: _stamp(path) for path in notes}
+    launched = launch(order, slurm=slurm)
+    # Only now: had SLURM fallen silent, the notes would have been all that is known. A job that
+    # has started meanwhile has removed its note itself, and what is there then is a newer one.
+    for path, stamp in before.items():
+        if stamp is not None and _stamp(path) == stamp:
+            path.unlink(missing_ok=True)
+    return launched
+
+
+def show(again: Sequence[Again]) -> None:
+    """A line for each run that is submitted again."""
+    lines = [(each.run.slug, each.state, next(iter(each.why.splitlines()), "")) for each in again]
+    display.table(("slug", "was", "why"), lines)
+
+
+def _again(run: Run, view: View) -> Again:
+    found, place = view.found[run_id(run)], view.placed.get(run_id(run))
+    profile = place.array.profile if place else None
+    return Again(run=run, state=found.state, why=found.reason, profile=profile)
+
+
+def _stamp(path: os.PathLike[str]) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

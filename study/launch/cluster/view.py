@@ -1,0 +1,108 @@
+"""What is known of a sweep's runs at this moment: their files, their newest jobs, SLURM's answer.
+
+Owns gathering; what follows from it is `study.launch.cluster.reconcile`. Changes nothing, here or
+in SLURM. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from study.launch.cluster.reconcile import Files, Parent, Reconciled, Silent, reconcile
+from study.launch.cluster.records import Array, Placed, load_all, newest
+from study.launch.cluster.slurm import Job, Slurm, Unanswered
+from study.runs.run import Run, dependencies, run_id
+from study.store.directory import RunDirectory, State, Store
+from study.store.lease import holder_of
+
+LOOKING = Slurm(seconds=20.0, attempts=2, pause=1.0)
+"""For commands that only look: silence is an answer, so that patience would only cost time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """By run id. silent: why SLURM does not answer, or None. placed: only runs with a job."""
+
+    found: dict[str, Reconciled]
+    placed: dict[str, Placed]
+    jobs: dict[str, Job]
+    silent: str | None
+
+
+def look(
+    runs: Sequence[Run],
+    *,
+    store: Store,
+    slurm: Slurm = LOOKING,
+    sealed: Literal["skip", "ask"] = "skip",
+) -> View:
+    """Every run's state. runs: parents first, as a plan has them.
+
+    sealed: whether SLURM is asked for the jobs of sealed runs too, which may be computing a
+    checkpoint again. Their state does not depend on it, and a large finished study has many.
+    """
+    mine = {run_id(run) for run in runs}
+    placed = {name: place for name, place in newest(load_all(store.root)).items() if name in mine}
+    before = store.statuses(runs) if sealed == "skip" else {}
+    asked = {name: place for name, place in placed.items() if before.get(name) != "done"}
+    jobs, silent = _jobs(asked, slurm=slurm)
+    # Files are read after SLURM has answered: a job that ended before has sealed its run by now.
+    states = store.statuses(runs)
+    files = {run_id(run): read_files(run, state=states[run_id(run)], store=store) for run in runs}
+    found: dict[str, Reconciled] = {}
+    for run in runs:
+        name = run_id(run)
+        parents = tuple(_parent(each, found[run_id(each)]) for each in dependencies(run))
+        seen = Silent(why=silent) if silent is not None else jobs.get(name)
+        place = placed.get(name)
+        found[name] = reconcile(files[name], placed=place, seen=seen, parents=parents)
+    return View(found=found, placed=placed, jobs=jobs, silent=silent)
+
+
+def _parent(run: Run, found: Reconciled) -> Parent:
+    because = found.reason if found.cancelled_by == "slurm" else None
+    return Parent(slug=run.slug, state=found.state, because=because)
+
+
+def has_records(store: Store) -> bool:
+    """Whether anything of this store was ever submitted."""
+    return bool(load_all(store.root))
+
+
+def read_files(run: Run, *, state: State, store: Store) -> Files:
+    """What the run's directory says beside its state."""
+    if state in ("planned", "done"):
+        return Files(state=state)
+    directory = RunDirectory(store.directory(run))
+    return Files(
+        state=state,
+        failure=directory.failure(),
+        holder=holder_of(directory.path),
+        step=max(directory.steps(), default=0),
+    )
+
+
+def _jobs(placed: dict[str, Placed], *, slurm: Slurm) -> tuple[dict[str, Job], str | None]:
+    """(run id -> its newest job where SLURM knows it, why SLURM is silent)."""
+    arrays = {place.array.token: place.array for place in placed.values()}
+    try:
+        ids = {token: _id(array, slurm=slurm) for token, array in arrays.items()}
+        since = min((array.submitted for array in arrays.values()), default=None)
+        jobs = slurm.jobs((found for found in ids.values() if found), since=since)
+    except Unanswered as error:
+        return {}, str(error)
+    found: dict[str, Job] = {}
+    for name, place in placed.items():
+        array = replace(place.array, job_id=ids[place.array.token])
+        job = jobs.get(replace(place, array=array).job or "")
+        # SLURM counts from the beginning after an installation: the name tells whose job it is
+        if job is not None and job.name == array.name:
+            found[name] = job
+    return found, None
+
+
+def _id(array: Array, *, slurm: Slurm) -> str | None:
+    """The array's job id, looked for by its name where the answer of sbatch was lost."""
+    return array.job_id or slurm.find(array.name)

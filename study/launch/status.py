@@ -1,0 +1,176 @@
+"""How far each run of a sweep is: the rows of `study status`, as a table or as JSON.
+
+Owns the rows. A state comes from the run's files, reconciled with SLURM where runs of the store
+were submitted (`study.launch.cluster`). The live view of the same rows is `study.launch.live`. No
+torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from study.costs.ledger import STAGES
+from study.launch.cluster.reconcile import CLUSTER_STATES, ClusterState, Reconciled
+from study.launch.cluster.view import has_records, look
+from study.runs.plan import Sweep
+from study.runs.run import Run, Trained, run_id
+from study.show.terminal import table
+from study.store.directory import STATES, RunDirectory, Store, loud
+from study.store.lease import holder_of
+
+TAIL_BYTES = 1 << 16
+QUIET = ("planned", "done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far one run is. step, loss: of its last event; tokens_per_second: of that step.
+
+    note: why it is in this state, or who holds it. job: SLURM's name of its newest job.
+    """
+
+    id: str
+    slug: str
+    kind: str
+    state: ClusterState
+    step: int | None
+    steps: int | None
+    loss: float | None
+    validation_loss: float | None
+    note: str | None
+    job: str | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standings:
+    """rows: one a run, in the order of the plan. silent: why SLURM does not answer, or None.
+
+    submitted: whether runs of this store were ever submitted, so that SLURM has a say.
+    """
+
+    rows: tuple[Standing, ...]
+    silent: str | None
+    submitted: bool
+
+
+def standings(sweep: Sweep, *, store: Store) -> Standings:
+    """The rows of a sweep at this moment."""
+    if not has_records(store):
+        states = store.statuses(sweep.runs)
+        rows = tuple(_from_files(run, states[run_id(run)], store=store) for run in sweep.runs)
+        return Standings(rows=rows, silent=None, submitted=False)
+    view = look(sweep.runs, store=store)
+    rows = tuple(_row(run, view.found[run_id(run)], store=store) for run in sweep.runs)
+    return Standings(rows=rows, silent=view.silent, submitted=True)
+
+
+def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
+    found = standings(sweep, store=store)
+    if found.silent is not None:
+        loud(silence(found.silent))
+    if as_json:
+        print(json.dumps([asdict(each) for each in found.rows], indent=1))
+        return
+    table(*_totals(found))
+    shown = [each for each in found.rows if every or each.state not in QUIET]
+    if shown:
+        print()
+        columns = ("slug", "kind", "state", "step", "loss", "validation", "note")
+        table(columns, [_cells(each) for each in shown])
+
+
+def silence(why: str) -> str:
+    """What a reader must know of a SLURM that does not answer."""
+    return f"SLURM does not answer, so what is not sealed or at work is unknown: {why}"
+
+
+def _totals(found: Standings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    states = CLUSTER_STATES if found.submitted else STATES
+    counts = Counter((each.kind, each.state) for each in found.rows)
+    kinds = [kind for kind in STAGES if any(key[0] == kind for key in counts)]
+    lines = [(kind, *(str(counts[kind, state] or "") for state in states)) for kind in kinds]
+    return ("stage", *states), lines
+
+
+def _cells(each: Standing) -> tuple[str, ...]:
+    step = "" if each.step is None else f"{each.step}/{each.steps}"
+    loss = "" if each.loss is None else f"{each.loss:.3f}"
+    validation = "" if each.validation_loss is None else f"{each.validation_loss:.3f}"
+    return each.slug, each.kind, each.state, step, loss, validation, first_line(each.note)
+
+
+def first_line(note: str | None) -> str:
+    return next(iter((note or "").splitlines()), "")
+
+
+def _from_files(run: Run, state: ClusterState, *, store: Store) -> Standing:
+    note = None
+    directory = RunDirectory(store.directory(run))
+    if state == "failed":
+        note = directory.failure()
+    if state in ("running", "interrupted"):
+        holder = holder_of(directory.path)
+        note = None if holder is None else str(holder)
+    return _row(run, Reconciled(state=state, reason=note or ""), store=store)
+
+
+def _row(run: Run, found: Reconciled, *, store: Store) -> Standing:
+    last = LastEvents()
+    if found.state != "planned":
+        last = last_events(RunDirectory(store.directory(run)).events)
+    return Standing(
+        id=run_id(run),
+        slug=run.slug,
+        kind=type(run).__name__,
+        state=found.state,
+        step=last.step,
+        steps=run.training.steps if isinstance(run, Trained) else None,
+        loss=last.loss,
+        validation_loss=last.validation_loss,
+        note=found.reason or None,
+        job=found.job,
+        tokens_per_second=last.tokens_per_second,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastEvents:
+    """The end of a run's events; None where there is none."""
+
+    step: int | None = None
+    loss: float | None = None
+    validation_loss: float | None = None
+    tokens_per_second: float | None = None
+
+
+def last_events(path: Path) -> LastEvents:
+    """From the tail of the file: a table of thousands can't read it all."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return LastEvents()
+    step: dict[str, Any] = {}
+    validation: dict[str, Any] = {}
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # the first may be cut by the tail, the last by its writer
+            continue
+        if event.get("event") == "step":
+            step = event
+        if event.get("event") == "validation":
+            validation = event
+    return LastEvents(
+        step=step.get("step"),
+        loss=step.get("loss"),
+        validation_loss=validation.get("loss"),
+        tokens_per_second=step.get("tokens_per_second"),
+    )

@@ -1,0 +1,1 @@
+"""Layers over the kernels, and each layer's cost by formula."""

@@ -1,0 +1,1 @@
+"""How a table, a number and an error look in a terminal and on a page."""

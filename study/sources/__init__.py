@@ -1,0 +1,1 @@
+"""What a run reads, by content: hub, files, packages; pins."""

@@ -1,0 +1,1 @@
+"""Where a run lies: directories, publishing, leases, events, items."""

@@ -3,8 +3,8 @@ recall at two lengths, matched in parameters and in training FLOPs.
 
 Every mixer stands beside attention twice: once with as many parameters (to 3 %), once with as many
 training FLOPs a token at this row length. Width, depth and embeddings are equal; the inner width of
-the MLP makes up the difference (checked in tests/study/test_mixer_sweep.py). The corpus is the
-microworld's text with documents of recall among it, in which look-up forms within a few million
+the MLP makes up the difference (tests/study/language/recipes/test_mixer_sweep.py). The corpus is
+the microworld's text with documents of recall among it, in which look-up forms within a few million
 tokens. How fast it forms depends on the learning rate; there is one here, for all, unsearched.
 Rate, shares and budget were fixed on other seeds and items (100, 101, 111), until attention looked
 up in CD and ED; the long length was then doubled, since attention and ssd both filled 16 pairs.

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from study.runs.decode import decode_file, validate
+from study.runs.moved import moved
 from study.runs.run import (
     KINDS,
     Evaluation,
@@ -193,7 +194,7 @@ def _own_line(path: Path, error: BaseException) -> str:
     own = [frame for frame in frames if Path(frame.filename) == path]
     line = own[-1].lineno if own else 1
     code = f" (in: {own[-1].line})" if own and own[-1].line else ""
-    return f"{path}:{line}: {kind}: {error}{code}"
+    return f"{path}:{line}: {kind}: {error}{code}{moved(error)}"
 
 
 def close(declared: Iterable[Run], *, known: Iterable[Run] = ()) -> tuple[Run, ...]:

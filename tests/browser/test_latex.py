@@ -1,13 +1,8 @@
 """The report's LaTeX through a real pdflatex, with every table, figure and a hostile title."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
-
 import test_report as made
 from test_report_faults import HOSTILE
 

@@ -3,16 +3,12 @@
 The jobs are shell lines, so that only SLURM and `study.launch.cluster`'s view of it are tried.
 """
 
-import sys
 import time
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 import made_runs as made
+import pytest
 
 from study.launch.cluster import records
 from study.launch.cluster.records import Array, Task

@@ -9,10 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 import made_runs as made
+import pytest
 
 from study.runs.plan import load_sweep
 from study.runs.run import run_id

@@ -3,7 +3,7 @@
 A changed id orphans every result that somebody has. If a change is meant (a sweep was edited, a
 `SEMANTICS` raised), write the golden file anew and let a reviewer see the diff:
 
-    python tests/study/runs/test_run.py
+    PYTHONPATH=tests/made python tests/study/runs/test_run.py
 """
 
 import json
@@ -49,7 +49,7 @@ def test_ids_of_every_sweep_are_golden(path):
     known = _golden()["sweeps"].get(path.name)
     assert _ids(load_sweep(path).runs) == known, (
         f"the runs of {path.name} are not those of {GOLDEN.name}; if that is meant, run "
-        "python tests/study/runs/test_run.py and read the diff"
+        "PYTHONPATH=tests/made python tests/study/runs/test_run.py and read the diff"
     )
 
 

@@ -506,7 +506,7 @@ def test_every_optimiser_learns_one_batch(optimizer, architecture):
 @pytest.mark.parametrize("architecture", ["causal_decoder", "prefix_decoder", "encoder_decoder"])
 def test_golden_loss_curve(architecture):
     """Goes red when a run of the same identity computes something else: then raise SEMANTICS and
-    write the file again (`python tests/study/train/test_loop.py`).
+    write the file again (`PYTHONPATH=tests/made python tests/study/train/test_loop.py`).
     """
     assert _golden_curve(architecture) == pytest.approx(
         json.loads(GOLDEN.read_text())[architecture], rel=1e-5

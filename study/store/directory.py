@@ -33,7 +33,6 @@ from study.store.publish import (
     MANIFEST,
     CorruptError,
     aside_name,
-    is_aside,
     patiently,
     publish_directory,
     publish_file,
@@ -322,14 +321,6 @@ class RunDirectory:
         except CorruptError as error:
             return str(error)
         return None
-
-    def published_scores(self) -> list[str]:
-        """Digests under which scores were published."""
-        try:
-            names = os.listdir(self.path / "scores")
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in names if not is_aside(Path(name)))
 
     def provenance(self) -> list[dict[str, Any]]:
         """Every distinct provenance that has worked on this run, oldest first."""

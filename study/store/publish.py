@@ -161,11 +161,6 @@ def process_exists(pid: int) -> bool:
     return True
 
 
-def is_aside(path: Path) -> bool:
-    """Whether a name is one that a writer has not finished with."""
-    return _ASIDE in path.name
-
-
 def aside_name(path: Path) -> Path:
     """A name beside `path` that says who writes it and that no reader looks at."""
     writer = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

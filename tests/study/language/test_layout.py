@@ -220,3 +220,10 @@ def test_a_row_that_is_too_long_is_refused():
         layout(rows, architecture="encoder_decoder", length=4, source_length=2)
     with pytest.raises(ValueError, match="source_length is 4 for a causal_decoder"):
         layout(rows, architecture="causal_decoder", source_length=4)
+
+
+def test_a_side_without_a_token_is_one_pad_wide():
+    batch = layout([(segment([], [5]),)], architecture="encoder_decoder")
+    assert batch.source is not None
+    assert batch.source.tokens.tolist() == [[PAD]]
+    assert batch.labels.shape == (1, 1)

@@ -7,7 +7,7 @@ import tiny_runs
 from study.language.data.corpus import OpenCorpus
 from study.language.data.examples import ExampleShards
 from study.language.data.shards import write_shards
-from study.language.learner import VALIDATION_BATCHES, feed
+from study.language.learner import feed
 from study.runs.run import FullLM, Prompted
 
 
@@ -51,7 +51,7 @@ def test_a_mixture_trains_on_its_train_part_and_is_validated_on_what_was_held_ou
     fed = feed(tuned, corpus=_corpus(train, held_out))
     assert _tokens([fed.batches.batch(step) for step in range(8)]) == {1, 100, 101, 103, 104}
     assert _tokens(fed.validation) == {1, 201, 202}, "all that fits, and nothing else"
-    assert len(fed.validation) == VALIDATION_BATCHES
+    assert len(fed.validation) == 16
     assert fed.left_out == {
         "train": {"kept": 4, "inputs_too_long": 1, "targets_too_long": 0},
         "held_out": {"kept": 2, "inputs_too_long": 1, "targets_too_long": 0},

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -591,3 +592,23 @@ def test_a_root_without_room_is_refused_and_keeps_no_probe(tmp_path, monkeypatch
     with pytest.raises(StoreError, match=f"nothing can be written to .*{os.strerror(call)}"):
         store.check_writable()
     assert list(store.root.iterdir()) == []
+
+
+def test_publishing_leaves_no_file_open(tmp_path):
+    def write(aside):
+        (aside / "deep").mkdir()
+        (aside / "deep" / "a").write_text("x")
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        publish.publish_directory(tmp_path / "final", write)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_writer_s_own_error_is_told_though_nothing_is_left_of_it(tmp_path):
+    def write(aside):
+        shutil.rmtree(aside)
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        publish.publish_directory(tmp_path / "final", write)

@@ -117,6 +117,21 @@ def test_state_comes_back_with_its_generators(tmp_path):
     assert torch.rand(3).equal(expected)
 
 
+def test_generators_of_every_card_come_back(tmp_path, monkeypatch):
+    """Of those that are here: a run may go on with fewer."""
+    states = [torch.arange(16, dtype=torch.uint8) + n for n in range(3)]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: states)
+    checkpoint.write_state(tmp_path, run="a" * 64, progress=Progress())
+    found = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda new, at: found.update({at: new}))
+    checkpoint.read_state(tmp_path, run="a" * 64)
+    assert list(found) == ["cuda:0", "cuda:1"]
+    assert all(found[f"cuda:{n}"].equal(states[n]) for n in range(2))
+
+
 def test_another_runs_state_is_refused(tmp_path):
     checkpoint.write_state(tmp_path, run="a" * 64, progress=Progress())
     with pytest.raises(ValueError, match="belongs to run aaaaaaaaaaaa; legal: bbbbbbbbbbbb"):

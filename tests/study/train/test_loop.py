@@ -5,6 +5,8 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from study.runs.run import Adafactor, AdamW, Constant, Muon
 from study.train import checkpoint
 from study.train.checkpoint import Progress
 from study.train.engine import NonFinite, TorchEngine, Update
-from study.train.loop import Plan, train, validation_steps
+from study.train.loop import Plan, _own_parts, train, validation_steps
 from study.train.signals import Interrupted, Stop
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "loss_curve.json"
@@ -299,6 +301,32 @@ def test_dropout_differs_from_row_to_row_however_they_are_passed():
 
     assert len(set(losses(0.3))) == 4, "two rows of two steps"
     assert losses(0.0) == pytest.approx([losses(0.0)[0]] * 4, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("world", "rows", "expected"),
+    [
+        (1, None, [[(0, 5)]]),
+        (1, 8, [[(0, 5)]]),
+        (1, 2, [[(0, 2), (2, 2), (4, 1)]]),
+        (2, None, [[(0, 3)], [(3, 2)]]),
+        (2, 1, [[(0, 1), (2, 1), (4, 1)], [(1, 1), (3, 1), (0, 0)]]),
+        (2, 2, [[(0, 2), (4, 1)], [(2, 2), (0, 0)]]),
+        (2, 8, [[(0, 5)], [(0, 0)]]),
+        (3, 2, [[(0, 2)], [(2, 2)], [(4, 1)]]),
+    ],
+)
+def test_each_row_is_one_rank_s_and_ranks_have_equally_many_parts(world, rows, expected):
+    """(first row, rows with a loss) of each part, by rank; (0, 0) is one that only keeps step."""
+    batch = Batches().batch(0)
+    for rank, parts in enumerate(expected):
+        ranks: Any = SimpleNamespace(world=world, rank=rank)
+        found = list(_own_parts(batch, rows=rows, ranks=ranks))
+        for (low, part), (first, size) in zip(found, parts, strict=True):
+            assert part.loss_mask.any(1).sum() == size
+            assert low == first or not size
+            if size:
+                assert part.tokens.equal(batch.tokens[first : first + size])
 
 
 def test_what_a_run_has_seen_adds_up_over_its_sessions():

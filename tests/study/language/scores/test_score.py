@@ -2,7 +2,10 @@
 
 import math
 import random
+from dataclasses import replace
+from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +13,17 @@ from kernels.visibility import Visibility
 from study.language.layout import Batch, SourceSide
 from study.language.model.build import build
 from study.language.model.check import MIXERS
-from study.language.scores.score import Request, Scored, Subject, score
+from study.language.scores.passes import Found, Piece
+from study.language.scores.score import (
+    Ids,
+    Request,
+    Scored,
+    Subject,
+    _Cut,
+    _scored,
+    begin,
+    score,
+)
 from study.runs.run import Model, Scoring
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
@@ -232,7 +245,40 @@ def test_watch_is_called_and_can_stop():
         score(one, requests(), scoring=LEFT)
 
 
+def test_progress_is_how_many_were_scored():
+    told = []
+    one = replace(subject("causal_decoder", batch_tokens=30), watch=lambda *each: told.append(each))
+    score(one, requests(), scoring=LEFT)
+    assert told == sorted(told)
+    assert len({asked for _, asked in told}) == 1
+    assert all(0 <= done < asked for done, asked in told)
+
+
 @pytest.mark.parametrize(("name", "value"), [("max_length", 1), ("batch_tokens", 0)])
 def test_limits_are_refused(name, value):
+    assert vars(subject("causal_decoder", **{name: value + 1}))[name] == value + 1
     with pytest.raises(ValueError, match=name):
         subject("causal_decoder", **{name: value})
+
+
+@pytest.mark.parametrize("likeliest", list(product((False, True), repeat=3)))
+def test_a_target_and_its_end_are_greedy_each_for_itself(likeliest):
+    """Two tokens of a target, then the end of sequence, which a piece may lack."""
+    piece = Piece((3,), (4, 5, 1))
+    cut = _Cut(piece=piece, tokens=2, truncated=0)
+    whole = Found(np.array([-1.0, -2.0, -4.0]), np.array(likeliest))
+    found = _scored(cut, {piece: whole})
+    assert (found.greedy_target, found.greedy_end) == (all(likeliest[:2]), likeliest[2])
+    assert (found.target_log_likelihood, found.end_log_likelihood) == (-3.0, -4.0)
+    endless = _scored(cut, {piece: Found(*(each[:2] for each in whole))})
+    assert (endless.greedy_target, endless.greedy_end) == (all(likeliest[:2]), True)
+    assert math.isnan(endless.end_log_likelihood)
+
+
+def test_a_context_begins_once():
+    one = replace(subject("causal_decoder"), ids=Ids(start=3, prefix=7, reads_nothing=False))
+    always, empty = (replace(LEFT, start=start) for start in ("always", "empty"))
+    for context, begun in [((5, 6), (3, 5, 6)), ((3, 5), (3, 5)), ((3,), (3,)), ((), (7,))]:
+        assert begin(one, context, scoring=always) == begun
+    assert begin(one, (5, 6), scoring=empty) == (5, 6)
+    assert begin(one, (), scoring=empty) == (7,)

@@ -1,6 +1,8 @@
 """A context is computed once for all its targets, in bounded memory, and nothing else enters it."""
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from study.language.layout import layout
 from study.language.model.check import MIXERS
 from study.language.scores import scorer
 from study.language.scores.beginnings import beginnings
+from study.language.scores.passes import Piece, Work
 from study.language.scores.score import Request, Subject, score
 
 ASKED = [
@@ -256,3 +259,48 @@ def test_a_half_of_a_batch_is_the_whole_batchs():
     assert flushed.tokens.tolist() == [[0, 5, 6, 7, 8, 9], [0, 0, 0, 0, 0, 4]]
     assert flushed.visibility.start.tolist()[1] == [4, 4, 4, 4, 4, 4]
     assert flushed.visibility.end.tolist()[1] == [4, 4, 4, 4, 5, 6]
+
+
+def _scorer(*, most=1000, alike=False):
+    """Of a model that reads a context's tokens, and all of a target's but its last."""
+    passes: Any = SimpleNamespace(
+        limit=most, alike=alike, widths=lambda one: (len(one.context), len(one.wanted) - 1)
+    )
+    return scorer.Scorer(
+        passes=passes, batch_tokens=most, share=True, work=Work(), tell=lambda _: None
+    )
+
+
+def test_what_a_pass_computes_is_counted_with_its_padding():
+    batch = [Piece((5, 6), (7, 8)), Piece((5, 6, 7, 8), (9, 10, 11, 1))]
+    one = _scorer()
+    one._count(batch, kind="whole")
+    assert one.work == Work(whole=3 + 7, padded=2 * (4 + 3), passes=1, widest=14)
+    one._count(batch, kind="own")
+    assert one.work == Work(whole=10, own=1 + 3, padded=14 + 2 * 3, passes=2, widest=14)
+
+
+def test_contexts_are_of_one_length_where_a_model_needs_it():
+    contexts = [(4,), (5, 6), (7, 8), (9,), (1, 2, 3)]
+    assert list(_scorer()._contexts(contexts)) == [[(4,), (9,), (5, 6), (7, 8), (1, 2, 3)]]
+    alike = list(_scorer(alike=True)._contexts(contexts))
+    assert alike == [[(4,), (9,)], [(5, 6), (7, 8)], [(1, 2, 3)]]
+
+
+@pytest.mark.parametrize(
+    ("widths", "most", "expected"),
+    [
+        ([4] * 7, 12, [[4, 4, 4], [4, 4, 4], [4]]),
+        ([40], 12, [[40]]),
+        # of 160 positions at most 10 are padding, in the first pass as in those after it
+        ([5, 15], 160, [[5, 15]]),
+        ([5, 16], 160, [[5], [16]]),
+        ([1, 12, 22], 160, [[1], [12, 22]]),
+        ([1, 12, 23], 160, [[1], [12], [23]]),
+    ],
+)
+def test_a_pass_has_so_many_positions_and_so_much_padding(widths, most, expected):
+    for place in (0, 1):
+        pairs = [(size, 0) if place else (0, size) for size in widths]
+        found = list(scorer._batches(pairs, lambda one: one, most))
+        assert [[sum(one) for one in batch] for batch in found] == expected

@@ -148,9 +148,9 @@ def status(
     if live and json:
         raise ValueError("--live and --json exclude each other")
     if live:
-        from study.launch import live as views
+        from study.launch import status
 
-        views.watch(sweep, store=Store(store))
+        status.watch(sweep, store=Store(store))
         return
     from study.launch.status import show_status
 
@@ -264,7 +264,9 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
     sweep = plans.load(target)
     known = getattr(sweep.module, "PINS", None)
     if not isinstance(known, pins.Pins):
-        raise ValueError(f"{sweep.path} has no pins; legal: PINS = study.pins.load(FILE) in it")
+        raise ValueError(
+            f"{sweep.path} has no pins; legal: PINS = study.sources.pins.load(FILE) in it"
+        )
 
     def digest(name: str) -> str:
         places = [folder / name for folder in data_dir or ()]

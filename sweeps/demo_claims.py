@@ -19,7 +19,7 @@ from eval.claims import files as claim_files
 from eval.evidence.claims import Benchmark
 from study.language.recipes import microworld
 from study.language.recipes.presets import small_training, world_suite_task
-from study.language.recipes.replication import Replication, Steps
+from study.language.recipes.tree import Replication, Steps
 from study.runs.run import Scoring, Suite
 from study.train import rates
 

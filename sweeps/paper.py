@@ -34,7 +34,7 @@ from study.language.recipes.presets import (
     paper_pretraining,
     paper_span_corruption,
 )
-from study.language.recipes.replication import Replication, Steps
+from study.language.recipes.tree import Replication, Steps
 from study.language.suites import eai, t0
 from study.runs.run import Corpus, Packing, PretrainedTokenizer, Prompted, Text
 from study.sources import pins

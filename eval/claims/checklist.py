@@ -114,8 +114,7 @@ def _verdicts(
     kinds = (Evaluation, Trained)
     if not any(isinstance(run, kinds) and states[run_id(run)] == "done" for run in runs):
         return {}
-    from eval.claims.decided import by_size
-    from eval.claims.registered import post_hoc
+    from eval.claims.decided import by_size, post_hoc
     from eval.evidence.panel import panels
 
     late = post_hoc(claims, runs, store=store)

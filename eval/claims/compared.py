@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.evidence.claims import Measure
-from eval.evidence.power import more
+from eval.evidence.statistics import more
 from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict, p_values
 
 

@@ -2,21 +2,34 @@
 
 Owns which verdicts stand together (Holm runs over the claims of one size), and what another view or
 another end-of-sequence option makes of one.
+
+Owns which estimator serves which contrast, as the one that claims are decided by: scores
+(`eval.evidence.estimates`), scores at equal FLOPs (`eval.evidence.equal_flops`), parts of suites
+(`eval.evidence.subpanels`), held-out losses (`eval.evidence.speedups`). An estimate at equal tokens
+says how unequal its cells are in FLOPs, parameters and loss tokens.
+
+Owns what a claim's declaration is (the digest of its data, suites and margins included) and which
+runs it looks at, so that it is known which were declared before there was anything to decide them
+by; `study.store.declared` keeps the records. No torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from eval.claims.evidence import Evidence
-from eval.evidence import equal_flops, held_out
-from eval.evidence.claims import Claim, of_size
-from eval.evidence.panel import Panel
-from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict, decide
+from eval.evidence import equal_flops, held_out, speedups, subpanels
+from eval.evidence.claims import Claim, Contrast, digest, of_size
+from eval.evidence.equal_flops import AtEqualFlops, Spent
+from eval.evidence.estimates import OwnRuns
+from eval.evidence.held_out import HeldOut
+from eval.evidence.panel import End, Panel
+from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict, Estimate, decide
 from eval.report import prose
-from study.runs.cells import EXTERNAL
-from study.runs.run import Run
+from study.runs.cells import EXTERNAL, CellKey
+from study.runs.run import Evaluation, Run, Trained
+from study.store import declared
 from study.store.directory import Store
 
 DECIDED = ("replicated", "contradicted")
@@ -139,3 +152,79 @@ def by_size(
             )
         )
     return blocks
+
+
+View = Literal["tokens", "flops"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """An `eval.evidence.verdicts.Estimator` over everything of one model size.
+
+    panels: by suite. curves: of this size. spent: by suite, what each cell took. decided: how many
+    claims Holm runs over, for the minimum detectable effect. end: the end-of-sequence option.
+    """
+
+    panels: Mapping[str, Panel]
+    curves: Sequence[HeldOut] = ()
+    spent: Mapping[str, Mapping[CellKey, Spent]] = field(default_factory=dict)
+    decided: int = 1
+    end: End = "own"
+    view: View = "tokens"
+    _parts: dict[tuple, Panel | str] = field(default_factory=dict)
+
+    def __call__(self, contrast: Contrast) -> Estimate | str:
+        if contrast.measure != "score":
+            return speedups.estimate(
+                contrast, self.curves, unit=self.view, decided=max(self.decided, 1)
+            )
+        panel = self._panel(contrast)
+        if isinstance(panel, str):
+            return panel
+        taken = self.spent.get(contrast.suite, {})
+        if self.view == "flops" or contrast.matching == "flops":
+            estimator = AtEqualFlops(
+                {contrast.suite: panel}, spent={contrast.suite: taken}, decided=self.decided
+            )
+            return self._told(estimator(contrast), contrast)
+        found = OwnRuns({contrast.suite: panel}, decided=self.decided, end=self.end)(contrast)
+        if isinstance(found, Estimate) and (unequal := equal_flops.ratios(contrast, panel, taken)):
+            note = "; ".join(part for part in (found.note, unequal.told) if part)
+            found = replace(found, note=note)
+        return self._told(found, contrast)
+
+    def _told(self, found: Estimate | str, contrast: Contrast) -> Estimate | str:
+        """A difference of prompts is no score, so that it is small says nothing of chance."""
+        if isinstance(found, Estimate) and contrast.against:
+            return replace(found, floor=False)
+        return found
+
+    def _panel(self, contrast: Contrast) -> Panel | str:
+        """Each part of a suite is made once, since its bootstraps are kept by object."""
+        key = (contrast.suite, contrast.against, contrast.outside, contrast.without)
+        if key not in self._parts:
+            self._parts[key] = subpanels.asked(contrast, self.panels)
+        return self._parts[key]
+
+
+def post_hoc(claims: Sequence[Claim], runs: Sequence[Run], *, store: Store) -> frozenset[str]:
+    """Ids of the claims that were recorded after the first run that they look at was sealed, or
+    not at all while one is.
+    """
+    return frozenset(
+        claim.id
+        for claim in claims
+        if declared.post_hoc(digest((claim,)), _looked_at(claim, runs), store=store)
+    )
+
+
+def _looked_at(claim: Claim, runs: Iterable[Run]) -> list[Run]:
+    """Scores on the claim's suites; where it measures losses, every training run."""
+    suites = {name for each in claim.components for name in (each.suite, each.against) if name}
+    losses = any(each.measure != "score" for each in claim.components)
+    return [
+        run
+        for run in runs
+        if (isinstance(run, Evaluation) and run.suite.name in suites)
+        or (losses and isinstance(run, Trained))
+    ]

@@ -1,19 +1,21 @@
 """`study claims` without a sweep: a claims file with its paper's numbers, and what these decide.
 
-Owns that table. No torch.
+Owns that table, and the published numbers as an estimator: they have no seeds, so only the number
+of items gives an error, and cells count as independent; verdicts are labelled so. No torch.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.claims import files as claim_files
-from eval.claims.as_published import AsPublished
 from eval.claims.compared import Compared, compared, effect, paper_number
-from eval.evidence.claims import digest
-from eval.evidence.verdicts import ClaimVerdict, decide
+from eval.claims.files import File
+from eval.evidence.claims import CHANCE, Contrast, digest
+from eval.evidence.verdicts import ClaimVerdict, Estimate, decide
 from study.show import terminal as display
 
 
@@ -66,3 +68,30 @@ def _as_json(found: ClaimVerdict) -> dict:
             "components": [asdict(each) for each in _contrasts(found)],
         },
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsPublished:
+    """An `eval.evidence.verdicts.Estimator` for claims whose suites are the file's own roles."""
+
+    file: File
+
+    def __call__(self, contrast: Contrast) -> Estimate | str:
+        if contrast.measure != "score":
+            return "the paper states no error of it"
+        if not contrast.published:
+            return "the paper gives no number"
+        role = self.file.roles()[contrast.suite]
+        if role.item_error is None:
+            return f"no error of a published difference on {role.name}"
+        ((_, number),) = contrast.published
+        against_chance = any(cell == CHANCE for cell, _ in contrast.weights)
+        error = role.item_error / 100 / (math.sqrt(2) if against_chance else 1)
+        return Estimate(
+            value=number / 100,
+            standard_error=error,
+            degrees=math.inf,
+            seeds=1,
+            basis="published, items only",
+            item_variance=error**2,
+        )

@@ -2,8 +2,8 @@
 
 Owns reading them and saying which may stand side by side: two curves answer one question only where
 held-out text, objective, packing and rows a batch are the same, since these say which tokens were
-predicted. A run that has not ended is left out: its curve would read as one that stays above.
-No torch.
+predicted. A run that has not ended is left out: its curve would read as one that stays above, and
+a damaged event file is a hole, not the end of a report. No torch.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from eval.evidence import curves
 from eval.evidence.claims import Cell
 from study.language import cost
 from study.runs.cells import Naming, taken_steps
-from study.runs.run import Adapt, Pretrain, Run, root, run_id
-from study.store.directory import Store
+from study.runs.run import Adapt, Pretrain, Run, Trained, root, run_id
+from study.store.directory import RunDirectory, Store
+from study.store.events import read_curve
 
 Unit = Literal["tokens", "flops"]
 
@@ -62,7 +62,7 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
     for run in runs:
         if not isinstance(run, (Pretrain, Adapt)) or states[run_id(run)] != "done":
             continue
-        points = curves.validations(run, store=store)
+        points = validations(run, store=store)
         if points:
             found.append(_curve(run, points, naming=naming))
     return found
@@ -96,3 +96,24 @@ def _question(run: Pretrain | Adapt) -> str:
         run.training.batch_size,
     ]
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+
+
+def validations(run: Trained, *, store: Store) -> tuple[dict[str, Any], ...]:
+    """The validation events that count, none where the file is damaged (`damaged` tells)."""
+    try:
+        return read_curve(RunDirectory(store.directory(run)).events).validations
+    except ValueError:
+        return ()
+
+
+def damaged(runs: Iterable[Run], *, store: Store) -> list[tuple[str, str]]:
+    """(run, what is wrong) of every event file that cannot be read."""
+    found = []
+    for run in runs:
+        if not isinstance(run, Trained):
+            continue
+        try:
+            read_curve(RunDirectory(store.directory(run)).events)
+        except ValueError as error:
+            found.append((run.slug, str(error)))
+    return found

@@ -5,6 +5,10 @@ token budget; the seed is that of its pretraining, and several runs of one cell 
 (finetunings, say) are averaged. Scores that asked other questions, or were made by another scorer
 or tokenizer, are refused.
 
+Duplicates are refused: only finetunings that differ in nothing but their own seed are one cell's.
+Anything else under one name is two cells that a plan's names do not tell apart, and their mean
+would be of unlike things.
+
 Axes: C cells, S seeds, K templates, I items, R bootstrap replicates.
 """
 
@@ -14,21 +18,20 @@ import functools
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eval.evidence.alike import duplicates
 from eval.evidence.claims import Cell
 from eval.evidence.statistics import REPLICATES, resampling_counts
 from study.launch.local import unprecise
 from study.runs.cells import CellKey, Naming, seed_of
-from study.runs.run import Evaluation, External, Hole, SuiteTask
+from study.runs.run import Evaluation, External, Finetune, Hole, SuiteTask, run_id
 from study.store import items as columns
 from study.store.directory import CorruptError, RunDirectory, State, Store, status
 from study.store.publish import MANIFEST
@@ -407,3 +410,28 @@ def _median(values: np.ndarray, *, axis: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmedian(values, axis=axis)
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def likeness(run: Evaluation) -> str:
+    """Equal for evaluations whose scores may be averaged."""
+    trained = run.run
+    if isinstance(trained, Finetune):
+        trained = replace(trained, seed=0)
+    return f"{run_id(trained)} at {run.step}"
+
+
+def duplicates(runs: Iterable[tuple[Key, Evaluation]]) -> dict[Key, str]:
+    """What is wrong, in words, of each key (a cell and a seed) whose evaluations are not alike."""
+    found: dict[Key, dict[str, list[str]]] = {}
+    for key, run in runs:
+        found.setdefault(key, {}).setdefault(likeness(run), []).append(run.slug)
+    return {
+        key: "duplicate cell: "
+        + " and ".join(slugs[0] for slugs in kinds.values())
+        + " differ and are not averaged"
+        for key, kinds in found.items()
+        if len(kinds) > 1
+    }

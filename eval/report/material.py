@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from eval.claims import decided
 from eval.claims import files as claim_files
-from eval.claims import registered
 from eval.claims.decided import Block, by_size
 from eval.evidence import table
 from eval.evidence.claims import Claim
 from eval.evidence.panel import Panel, panels
 from eval.evidence.table import Row, Table
-from eval.report import downloads
+from eval.report import sources
 from study.runs.run import Run
 from study.store.directory import Store
 
@@ -51,7 +51,7 @@ class Material:
     @functools.cached_property
     def items(self) -> dict[str, bytes]:
         """Files of every answer, by name."""
-        return downloads.items(self.panels)
+        return sources.items(self.panels)
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -89,7 +89,7 @@ def gather(
                 claims,
                 runs=sweep.runs,
                 store=store,
-                post_hoc=registered.post_hoc(claims, sweep.runs, store=store),
+                post_hoc=decided.post_hoc(claims, sweep.runs, store=store),
             )
         ),
         out_dir=Path(out_dir),

@@ -107,15 +107,15 @@ def retry(
 @ends_clearly
 def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
     """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
-    from study.launch.cluster import cancel as cancelling
+    from study.launch.cluster import choose
     from study.launch.cluster.view import LOOKING
     from study.runs import plan as plans
     from study.store.directory import Store
 
     path, slug = plans.split_target(target)
     sweep = plans.load(str(path))
-    runs = cancelling.named(sweep.runs, run=sweep.run(slug) if slug else None)
-    found = cancelling.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
+    runs = choose.named(sweep.runs, run=sweep.run(slug) if slug else None)
+    found = choose.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
     for each in found:
         print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
     print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")

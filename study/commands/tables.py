@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from study.costs import hardware_table, ledger
+from study.costs import fit, ledger
 from study.costs.hardware import Hardware
 from study.costs.ledger import Row
 from study.launch.ready import waits
@@ -33,7 +33,7 @@ def show_plan(
     rows = ledger.rows(sweep.runs, store=store)
     if as_json:
         form = [row.as_json() for row in rows]
-        whole = form if on is None else hardware_table.as_json(sweep, form, on=on)
+        whole = form if on is None else fit.as_json(sweep, form, on=on)
         print(json.dumps(whole, indent=1))
         return
     totals = ledger.totals(rows, sweep.runs)
@@ -53,7 +53,7 @@ def show_plan(
     if sharing.paths > 1:
         print(_saved(sharing))
     if on is not None:
-        hardware_table.show(sweep, flops=sharing.flops, on=on)
+        fit.show(sweep, flops=sharing.flops, on=on)
     for reason in waits(sweep, sweep.runs):
         print(f"\n{reason}")
 
@@ -80,7 +80,7 @@ def _columns(on: Hardware | None) -> tuple[str, ...]:
 def _amounts(row: Row | ledger.Total, *, on: Hardware | None) -> tuple[str, ...]:
     numbers = (row.parameters, row.tokens, row.loss_tokens, row.flops)
     told = tuple(quantity(number) for number in numbers)
-    return told if on is None else (*told, hardware_table.hours(row.flops, on=on))
+    return told if on is None else (*told, fit.hours(row.flops, on=on))
 
 
 def _saved(sharing: ledger.Sharing) -> str:

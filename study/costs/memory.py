@@ -1,7 +1,7 @@
 """What one rank needs to train a run: bytes by ZeRO stage, by formula. No torch.
 
 Owns the forecast that `study plan --memory` prints. What is held for long (weights, gradients,
-optimiser state) follows from `study.language.shapes`, what comes and goes with a micro-batch from
+optimiser state) follows from `study.language.cost`, what comes and goes with a micro-batch from
 `study.language.activations`. A peak is the largest of a step's moments, so it is less than the sum
 of its parts:
 
@@ -22,9 +22,9 @@ from math import ceil, prod
 from typing import Literal, assert_never
 
 from study.language.activations import WIDE, Device, Pass, passed
-from study.language.shapes import Role, Shape, shapes
+from study.language.cost import Role, Shape, shapes
 from study.runs.run import Adafactor, AdamW, Muon, Trained, Training, model_of
-from study.train.deepspeed_config import BUCKET
+from study.train.sharded import BUCKET
 
 Zero = Literal[0, 1, 2, 3]
 Moment = Literal["logits", "layer", "gradients", "reduction", "update"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from study.language import cost
-from study.language.shapes import shapes
-from study.nn.read_out import rows_of_block
+from study.language.cost import shapes
+from study.nn.cost import rows_of_block
 from study.runs.run import Finetune, Model, Trained, model_of
 
 Device = Literal["cpu", "cuda"]

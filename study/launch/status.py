@@ -1,25 +1,26 @@
 """How far each run of a sweep is: the rows of `study status`, as a table or as JSON.
 
 Owns the rows. A state comes from the run's files, reconciled with SLURM where runs of the store
-were submitted (`study.launch.cluster`). The live view of the same rows is `study.launch.live`. No
-torch.
+were submitted (`study.launch.cluster`). Under
+`--live` the same rows, progress and losses are drawn again until Ctrl-C. No torch.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from study.costs.ledger import STAGES
 from study.launch.cluster.reconcile import CLUSTER_STATES, ClusterState, Reconciled
 from study.launch.cluster.view import has_records, look
 from study.runs.plan import Sweep
 from study.runs.run import Run, Trained, run_id
-from study.show.terminal import table
+from study.show.terminal import quantity, table
 from study.store.directory import STATES, RunDirectory, Store, loud
 from study.store.lease import holder_of
 
@@ -174,3 +175,79 @@ def last_events(path: Path) -> LastEvents:
         validation_loss=validation.get("loss"),
         tokens_per_second=step.get("tokens_per_second"),
     )
+
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+REFRESH_SECONDS = 5.0
+"""Each is a question to SLURM's controller, which serves everybody."""
+ROWS = 30
+COLOURS = {
+    "running": "green",
+    "failed": "bold red",
+    "cancelled": "yellow",
+    "unknown": "magenta",
+    "queued": "cyan",
+}
+FIRST = ("running", "failed", "unknown")
+
+
+def watch(sweep: Sweep, *, store: Store) -> None:
+    """Redraw until Ctrl-C, which is the way out and no error. What is there then is printed."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if not console.is_terminal:
+        raise ValueError("--live draws on a terminal; legal: study status SWEEP")
+    try:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                live.update(render(standings(sweep, store=store), title=sweep.title), refresh=True)
+                time.sleep(REFRESH_SECONDS)
+    except KeyboardInterrupt:
+        show_status(sweep, store=store, every=False, as_json=False)
+
+
+def render(found: Standings, *, title: str) -> RenderableType:
+    """The live view: totals, then what moves or needs a look, with its progress."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = Counter(each.state for each in found.rows)
+    totals = "  ".join(f"{counts[state]} {state}" for state in CLUSTER_STATES if counts[state])
+    parts: list[RenderableType] = [Text(title, style="bold"), Text(totals)]
+    if found.silent is not None:
+        parts.append(Text(silence(found.silent), style="bold red"))
+    grid = Table.grid(padding=(0, 2))
+    moving = [each for each in found.rows if each.state not in QUIET]
+    moving.sort(key=lambda each: FIRST.index(each.state) if each.state in FIRST else len(FIRST))
+    for each in moving[:ROWS]:
+        share = (each.step or 0) / each.steps if each.steps else 0.0
+        bar = ProgressBar(total=1.0, completed=share, width=20) if each.steps else Text("")
+        grid.add_row(
+            Text(each.slug),
+            Text(each.state, style=COLOURS.get(each.state, "")),
+            bar,
+            Text(_progress(each)),
+            Text(first_line(each.note), overflow="ellipsis", no_wrap=True),
+        )
+    parts += [Text(""), grid]
+    if len(moving) > ROWS:
+        parts.append(Text(f"and {len(moving) - ROWS} more"))
+    parts += [Text(""), Text("Ctrl-C ends the view, nothing else", style="dim")]
+    return Group(*parts)
+
+
+def _progress(each: Standing) -> str:
+    parts = [] if each.step is None else [f"step {each.step}/{each.steps}"]
+    if each.loss is not None:
+        parts.append(f"loss {each.loss:.3f}")
+    if each.validation_loss is not None:
+        parts.append(f"validation {each.validation_loss:.3f}")
+    if each.tokens_per_second:
+        parts.append(f"{quantity(each.tokens_per_second)}tok/s")
+    return "  ".join(parts)

@@ -2,6 +2,9 @@
 adds the rest of the model. No torch.
 
 Numbers of modules that need torch stand here again (tests compare both sides).
+
+How many logits exist at once, the rows of a block of the loss, stands here too, since what plans
+memory needs it as well as `study.nn.loss`, which computes.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ from typing import Literal, assert_never
 from study.runs.run import Model
 
 CHUNK = 64  # kernels.ssd
-STATE_TAPS = 4  # study.state_space
-GATED_TAPS = 3  # study.long_convolution
-FILTER_FEATURES = 5  # study.implicit_filter
+STATE_TAPS = 4  # study.nn.state_space
+GATED_TAPS = 3  # study.nn.long_convolution
+FILTER_FEATURES = 5  # study.nn.filters
 
 Reach = Literal["causal", "prefix", "full"]
 """What a row's queries see of later keys: nothing, those of a prefix, or all."""
@@ -101,3 +104,12 @@ def _state_space_products(model: Model) -> int:
 def _transform_flops(length: int) -> int:
     """A complex Fourier transform as long as the row: 5 L log2 L (Cooley and Tukey's count)."""
     return int(5 * length * log2(max(2, length)))
+
+
+NUMBERS = {"cpu": 2**21, "cuda": 2**27}
+"""Logits of a block: on a CPU what two cores' caches hold, on a GPU what keeps it busy."""
+
+
+def rows_of_block(vocabulary: int, *, device: str) -> int:
+    """At least one, however large the vocabulary."""
+    return max(1, NUMBERS[device] // vocabulary)

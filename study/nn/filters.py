@@ -12,7 +12,9 @@ The network is computed in float64: its sines multiply a rounded position by the
 in float32 that is ten times the rounding of all the rest of a model (2.1e-6 of a log-likelihood;
 1.3e-7 now). A filter is read once for all rows, so this costs next to nothing.
 
-Axes: L taps, D channels, F width of the network.
+A short filter has a few taps per channel, is causal, and stops at its document's beginning.
+
+Axes: L taps, D channels, F width of the network; B rows, T positions, C channels, W short taps.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from kernels.visibility import Visibility
 
 BANDS = 2
 FEATURES = 1 + 2 * BANDS
@@ -71,3 +75,34 @@ def _features(time: Float[Tensor, " L"]) -> Float[Tensor, "L 5"]:
     bands = torch.linspace(1e-4, BANDS - 1, BANDS, device=time.device, dtype=time.dtype)
     angle = 2 * math.pi * bands * time[:, None]
     return torch.cat([time[:, None], angle.cos(), -angle.sin()], -1)
+
+
+def short_filter(
+    states: Float[Tensor, "B T C"],
+    taps: Float[Tensor, "C W"],
+    visibility: Visibility,
+    *,
+    before: Float[Tensor, "B O C"] | None = None,
+) -> Float[Tensor, "B T C"]:
+    """What lies o positions before in the query's document, times taps[:, o], summed over o.
+
+    before: the W - 1 states that documents at the rows' beginnings continue from, the latest last.
+    """
+    if before is not None:
+        joined = torch.cat([before, states], 1)
+        went_on = visibility.start == 0
+        mixed = states * taps[:, 0]
+        index = torch.arange(states.shape[1], device=states.device)
+        for offset in range(1, taps.shape[1]):
+            place = before.shape[1] - offset
+            earlier = joined[:, place : place + states.shape[1]]
+            inside = ((index - offset >= visibility.start) | went_on)[..., None]
+            mixed = mixed + torch.where(inside, earlier, 0.0) * taps[:, offset]
+        return mixed
+    index = torch.arange(states.shape[1], device=states.device)
+    mixed = states * taps[:, 0]
+    for offset in range(1, min(taps.shape[1], states.shape[1])):
+        earlier = functional.pad(states, (0, 0, offset, 0))[:, :-offset]
+        inside = (index - offset >= visibility.start)[..., None]
+        mixed = mixed + torch.where(inside, earlier, 0.0) * taps[:, offset]
+    return mixed

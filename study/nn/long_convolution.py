@@ -31,8 +31,7 @@ from kernels.longconv import causal_monarch, longconv
 from kernels.visibility import Visibility
 from study.nn.attention import Mixing
 from study.nn.block_diagonal import BlockDiagonal, shuffled
-from study.nn.filters import ImplicitFilter
-from study.nn.short_filter import short_filter
+from study.nn.filters import ImplicitFilter, short_filter
 from study.runs.run import Model
 
 SHORT_TAPS = 3

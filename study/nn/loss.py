@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from study.nn.read_out import rows_of_block
+from study.nn.cost import rows_of_block
 
 
 class Loss(NamedTuple):

@@ -21,7 +21,7 @@ from kernels.ssd import ssd
 from kernels.visibility import Visibility
 from study.language.model.continuation import StatePassing
 from study.nn.attention import Mixing
-from study.nn.short_filter import short_filter
+from study.nn.filters import short_filter
 from study.runs.run import Model
 
 SHORT_TAPS = 4

@@ -12,7 +12,7 @@ from study.runs.run import External, Run, Source
 from study.sources import content as sources
 from study.sources import pins
 from study.sources.content import Access
-from study.sources.hub_checkpoint import snapshot
+from study.sources.hub import snapshot
 
 
 def sources_of(runs: Iterable[Run]) -> tuple[Source, ...]:

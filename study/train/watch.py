@@ -2,17 +2,23 @@
 
 Owns which checkpoints stay: those that somebody named, and the newest, which a crash would need. An
 older one goes only after its successor is published.
+
+Owns the machine's measured peak too, of which a model's FLOP/s are a share (MFU): a square matrix
+product in the run's own precision, once a process. A peak from a data sheet would need a table of
+machines and still not know how many threads a process has.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 from study.store.directory import RunDirectory, publish_directory
@@ -165,3 +171,23 @@ class Assistance:
                 f"not be written to {aside}: {error}",
             ) from error
         self.ranks.barrier()
+
+
+SIDE = {"cpu": 768, "cuda": 8192}
+TRIES = 4
+
+
+@functools.cache
+def peak_flops(device: str, *, dtype: torch.dtype, threads: int) -> float:
+    """Flops per second of the best of a few products. threads: part of what was measured."""
+    kind = torch.device(device).type
+    side = SIDE.get(kind, 1024)
+    left = torch.ones(side, side, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(TRIES):
+        begun = time.perf_counter()
+        torch.mm(left, left)
+        if kind == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - begun)
+    return 2.0 * side**3 / best

@@ -52,10 +52,9 @@ from study.train.compile_cache import remove_unfinished_builds
 from study.train.engine import Engine, TorchEngine
 from study.train.loop import Plan, train, validation_steps
 from study.train.mirror import Mirror
-from study.train.peak import peak_flops
 from study.train.ranks import Ranks, alone
 from study.train.signals import Stop
-from study.train.watch import Assistance, Records, Report, Watch
+from study.train.watch import Assistance, Records, Report, Watch, peak_flops
 
 
 def execute(

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from eval.evidence.lineages import Pair, pairs
-from eval.evidence.table import SUITE, Row
+from eval.evidence.table import SUITE, Pair, Row, pairs
 from eval.report.figures.drawing import (
     COLOURS,
     INK,

@@ -1,19 +1,24 @@
-"""Evaluation rows in the training text, leaked data sets, and what guessing scores."""
+"""Evaluation rows in the training text, leaked data sets, and what guessing scores.
+
+And calibration: our scores of public checkpoints beside published ones, where numbers are declared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eval.evidence import clean_scores, views
+from eval.evidence import calibration, clean_scores, subpanels
+from eval.evidence.calibration import Difference
 from eval.evidence.clean_scores import Contamination
 from eval.evidence.panel import Panel
-from eval.evidence.views import Seen
+from eval.evidence.subpanels import Seen
 from eval.report.grids import between, over_chance, percent
 from eval.report.material import Material
 from study.language.scores.ngrams import LONGEST, SHORTEST
 from study.language.suites import baselines
 from study.show.table import (
     Block,
+    Cell,
     Details,
     Grid,
     Heading,
@@ -40,7 +45,7 @@ MICROWORLD = (
 )
 
 
-def section(material: Material) -> Section | None:
+def leakage_section(material: Material) -> Section | None:
     parts: list[Block] = []
     for panel in material.panels:
         own = [*_overlap(material, panel), *_views(material, panel)]
@@ -156,7 +161,7 @@ def _clean(rows: list[clean_scores.CleanRow], *, caption: str) -> Grid:
 
 
 def _views(material: Material, panel: Panel) -> Iterator[Block]:
-    found = views.seen(panel)
+    found = subpanels.seen(panel)
     if not found:
         return
     yield Lines(items=tuple(f"{each.view.name}: {each.view.why}" for each in found))
@@ -232,3 +237,50 @@ def _baselines(suites: set[str]) -> tuple[Block, ...]:
         ),
     )
     return (means, entries) if "eai" in suites else (means,)
+
+
+def calibration_section(material: Material) -> Section | None:
+    rows = calibration.of_sweep(material.sweep, store=material.store)
+    if not rows:
+        return None
+    return Section(
+        anchor="calibration",
+        title="Calibration: public checkpoints against published numbers",
+        name="Calibration",
+        blocks=blocks(
+            Text(text=calibration.summary(rows)),
+            _grid(rows),
+            Text(
+                text="Each checkpoint is scored by the same rule as every cell of this report, and "
+                "its prompts and tasks are averaged as the source averages them. The interval is "
+                "Wilson's over items; it says nothing of another prompt or rule, which is what a "
+                "number outside it is a sign of. Published numbers are rounded as in the source. "
+                "The same rows stand in calibration.csv.",
+                style="caption",
+            ),
+            *(Text(text=f"{name}: {source}.", style="caption") for name, source in _sources(rows)),
+        ),
+    )
+
+
+def _grid(rows: tuple[Difference, ...]) -> Grid:
+    kinds = ("w", "", "w", "n", "n", "n", "n", "", "")
+    lines = []
+    for row in rows:
+        cells = [Cell(text=text) for text in calibration.cells(row)]
+        if row.hole:
+            cells[7] = Cell(text=row.hole, style="hole")
+        lines.append(Line(cells=tuple(cells)))
+    return Grid(
+        head=tuple(zip(calibration.HEAD, kinds, strict=True)),
+        rows=tuple(lines),
+        caption="Published and own scores of public checkpoints",
+    )
+
+
+def _sources(rows: tuple[Difference, ...]) -> list[tuple[str, str]]:
+    """Where the numbers of each checkpoint and suite were read, once."""
+    named = {
+        (f"{row.checkpoint} on {row.suite}", row.source.rstrip(".")) for row in rows if row.source
+    }
+    return sorted(named)

@@ -8,7 +8,7 @@ from eval.report.material import Material
 from study.show.table import Block, Heading, Section, Text
 
 
-def section(material: Material) -> Section:
+def claims_section(material: Material) -> Section:
     parts: list[Block] = [
         Text(text=prose.claims_note(material.claims, digest(material.claims)), style="caption")
     ]

@@ -1,15 +1,24 @@
-"""Which differences are real: every pair of cells of one stage and one token budget."""
+"""Which differences are real: every pair of cells of one stage and one token budget.
+
+And where the spread of a score comes from (seeds, prompts and items, each by itself), and mixers:
+quality against cost, and measured cost against length, which a plan of one mixer has not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from eval.evidence import differences
+from eval.evidence.components import Spread, spreads
 from eval.evidence.differences import Matrix
+from eval.evidence.table import SUITE
+from eval.report import mixing
 from eval.report.figures import differences as matrix_plots
+from eval.report.figures import mixers as mixer_plots
 from eval.report.grids import between, p_value, percent, points
 from eval.report.material import Material
-from study.show.table import Block, Cell, Details, Grid, Heading, Section, Text, blocks, line
+from study.show.table import Block, Cell, Details, Grid, Heading, Hole, Section, Text, blocks, line
+from study.store import times
 
 CAPTION = (
     "Row minus column, in points of the suite's score. Two questions are asked of each pair, each "
@@ -27,7 +36,7 @@ STYLES = {
 }
 
 
-def section(material: Material) -> Section | None:
+def differences_section(material: Material) -> Section | None:
     parts: list[Block] = []
     for panel in material.panels:
         margin = differences.margin_of(material.claims, panel.suite)
@@ -124,4 +133,119 @@ def _grid(matrix: Matrix) -> Grid:
             ("verdict", "w"),
         ),
         rows=tuple(rows),
+    )
+
+
+def mixers_section(material: Material) -> Section | None:
+    if not mixing.several(material.runs):
+        return None
+    cells = mixing.points(material.panels, material.scores)
+    measured = times.load(material.store.root)
+    growths = mixing.growths(material.runs, measured)
+    if not cells:
+        return None
+    quality: tuple[Block, ...] = blocks(
+        mixer_plots.quality(cells),
+        Text(
+            text="Accuracy of every cell against its training FLOPs and its parameters, both by "
+            "formula, with the intervals of the tables above. Filled: as many parameters as the "
+            "attention model of the same lineage, to 3 %, and the attention models themselves; "
+            "open: others. Two mixers are compared where they cost the same: filled points of one "
+            "colour in the right column, and in the left one those that the table calls equal in "
+            "FLOPs. Architectures are drawn slightly apart.",
+            style="caption",
+        ),
+        mixing.point_grid(cells),
+        Heading(text="Measured cost against length"),
+    )
+    if not growths:
+        hole = "Nothing was measured beside this store: study mixers --measure SWEEP."
+        return _titled((*quality, Hole(text=hole)))
+    note = (
+        "One layer of each model with its MLP (two layers in an encoder-decoder, one a side), "
+        "forward and backward, one document as long as the row: all of it to predict in a causal "
+        "decoder, else half of it read as a whole. Median of repeats on "
+        f"{mixing.where(measured)}. Lines and exponents: least squares of log seconds on log "
+        "tokens over all lengths shown; the error is that of the fit, and a curve that bends "
+        "towards its asymptote shows in it."
+    )
+    return _titled(
+        quality
+        + blocks(
+            mixer_plots.growth(growths),
+            mixing.growth_grid(growths),
+            Text(text=note, style="caption"),
+        )
+    )
+
+
+def _titled(found: tuple[Block, ...]) -> Section:
+    return Section(anchor="mixers", title="Mixers: quality and cost", name="Mixers", blocks=found)
+
+
+SPREAD_CAPTION = (
+    "Standard deviations of single answers, in points, by the method of moments (unbiased "
+    "variances, averaged over the cells of a stage; below zero they print as 0, and a dash cannot "
+    "be told). Seed: how far a cell's score moves with the pretraining seed. Prompt: how far it "
+    "moves with the template. Item: how much items differ in difficulty for a cell. Seed × prompt: "
+    "seeds that do better under one template, and so on; the rest is mostly the chance of single "
+    "answers. A mean over S seeds, K prompts and I items has the variance seed²/S + prompt²/K + "
+    "item²/I + (seed × prompt)²/SK and so on. The study holds prompts fixed: their spread is shown "
+    "and enters no error."
+)
+_SOURCES = (
+    ("seed", "seed"),
+    ("prompt", "template"),
+    ("item", "item"),
+    ("seed × prompt", "seed_template"),
+    ("seed × item", "seed_item"),
+    ("prompt × item", "template_item"),
+    ("rest", "rest"),
+)
+
+
+def variance_section(material: Material) -> Section | None:
+    parts: list[Block] = []
+    for panel in material.panels:
+        found = spreads(panel)
+        if not found:
+            continue
+        if len(material.panels) > 1:
+            parts.append(Heading(text=material.name(panel)))
+        parts.append(_spread_grid(found, caption=f"Sources of spread: {material.name(panel)}"))
+    if not parts:
+        return None
+    return Section(
+        anchor="spread",
+        title="Spread over seeds, prompts and items",
+        name="Spread",
+        blocks=(Text(text=SPREAD_CAPTION, style="caption"), *parts),
+    )
+
+
+def _spread_grid(found: tuple[Spread, ...], *, caption: str) -> Grid:
+    return Grid(
+        caption=caption,
+        head=(
+            ("finetuning", "w"),
+            ("task", "w"),
+            ("cells", "n"),
+            ("seeds", "n"),
+            ("prompts", "n"),
+            ("items", "n"),
+            *((name, "n") for name, _ in _SOURCES),
+        ),
+        rows=tuple(
+            line(
+                each.stage,
+                each.task,
+                str(each.cells),
+                f"{each.seeds:g}",
+                f"{each.templates:.3g}",
+                f"{each.items:,.0f}",
+                *(percent(each.deviation(name)) for _, name in _SOURCES),
+                style="block" if each.task == SUITE else "",
+            )
+            for each in found
+        ),
     )

@@ -1,11 +1,18 @@
-"""The ledger: what every scored lineage cost, and what sharing stages saved."""
+"""The ledger: what every scored lineage cost, and what sharing stages saved.
+
+Beside it: what adaptations did to their parents' tensors; where every number comes from (code,
+versions, runs, directories, digests); what lies beside the page, to which it links by name, so that
+the folder can be moved as a whole; and how to cite this software and the study that it re-runs
+(CITATION.cff in the repository says the same of the software, and a test holds them together).
+"""
 
 from __future__ import annotations
 
-from eval.report import account_grids, accounts, mixing, prose
+from eval.report import accounts, mixing, prose
 from eval.report.material import Material
+from eval.report.sources import source_grid, sources
 from study.costs import ledger
-from study.show.table import Details, Section, Text, blocks
+from study.show.table import Cell, Code, Details, Grid, Heading, Lines, Section, Text, blocks, line
 
 CAPTION = (
     "Cost of each scored lineage from its first step. Lineages are compared at equal tokens seen, "
@@ -22,7 +29,7 @@ UNMATCHED = (
 )
 
 
-def section(material: Material) -> Section:
+def ledger_section(material: Material) -> Section:
     mixed = mixing.several(material.runs) and any(panel.cells for panel in material.panels)
     rows = ledger.rows(material.runs, store=material.store)
     return Section(
@@ -30,13 +37,117 @@ def section(material: Material) -> Section:
         title="Ledger",
         blocks=blocks(
             Text(text=CAPTION + ("" if mixed else UNMATCHED), style="caption"),
-            account_grids.cost_grid(accounts.costs(material.runs, store=material.store)),
+            accounts.cost_grid(accounts.costs(material.runs, store=material.store)),
             Details(
                 summary="By stage and cell, and what sharing saved",
                 blocks=blocks(
-                    account_grids.total_grid(ledger.totals(rows, material.runs)),
+                    accounts.total_grid(ledger.totals(rows, material.runs)),
                     Text(text=prose.sharing(ledger.sharing(material.runs))),
                 ),
             ),
+        ),
+    )
+
+
+def adaptation_section(material: Material) -> Section | None:
+    found = accounts.adaptations(material.runs, store=material.store)
+    if not found:
+        return None
+    return Section(
+        anchor="adaptation",
+        title="Adaptation",
+        blocks=(
+            Text(
+                text="Every tensor of a parent is accounted for: copied, converted, initialised or "
+                "dropped. The losses are of the adaptation's own objective at its first and last "
+                "validation.",
+                style="caption",
+            ),
+            accounts.adaptation_grid(found),
+        ),
+    )
+
+
+TITLE = "archstudy: architecture and pretraining objective for zero-shot generalisation, as a study"
+AUTHOR = "The archstudy contributors"
+VERSION = "0.1.0"
+LICENSE = "Apache-2.0"
+
+BIBTEX = f"""@software{{archstudy,
+  title   = {{{TITLE}}},
+  author  = {{{{{AUTHOR}}}}},
+  version = {{{VERSION}}},
+  license = {{{LICENSE}}},
+}}
+
+@inproceedings{{wang2022language,
+  title     = {{What Language Model Architecture and Pretraining Objective Work Best for
+               Zero-Shot Generalization?}},
+  author    = {{Wang, Thomas and Roberts, Adam and Hesslow, Daniel and Le Scao, Teven and
+               Chung, Hyung Won and Beltagy, Iz and Launay, Julien and Raffel, Colin}},
+  booktitle = {{Proceedings of the 39th International Conference on Machine Learning}},
+  year      = {{2022}},
+  eprint    = {{2204.05832}},
+  archiveprefix = {{arXiv}},
+}}"""
+
+
+TABLES = (
+    ("report.csv", "the table behind every form of this report, one row a cell and task"),
+    ("sources.csv", "the published scores behind its numbers: runs, directories, digests"),
+    ("report.md", "this report as Markdown"),
+    ("report.tex", "this report as LaTeX (booktabs, longtable)"),
+)
+
+
+def downloads_section(material: Material) -> Section:
+    rows = [line(Cell(text=name, href=name), what, "–") for name, what in TABLES]
+    rows += [
+        line(
+            Cell(text=name, href=name),
+            "every answer: log-likelihoods of each choice, gold, credit (Parquet)",
+            f"{len(data) / 1e6:.2f}",
+        )
+        for name, data in material.items.items()
+    ]
+    return Section(
+        anchor="files",
+        title="Files and citation",
+        name="Files",
+        blocks=(
+            Text(text="They lie beside this page. Each figure names its own SVG and PDF."),
+            Grid(
+                caption="Files beside this page",
+                head=(("file", "w"), ("what it holds", "c"), ("megabytes", "n")),
+                rows=tuple(rows),
+            ),
+            Heading(text="Citation"),
+            Code(text=BIBTEX),
+        ),
+    )
+
+
+def provenance_section(material: Material) -> Section:
+    runs, versions = accounts.provenance(material.runs, store=material.store)
+    found = sources(material.panels, store=material.store, out_dir=material.out_dir)
+    grid = source_grid(found)
+    note = (
+        "Each score in the tables above links to its first line here. A cell's number is the mean "
+        "over the seeds listed."
+    )
+    if found and not any(each.link for each in found):
+        note += " The store does not lie beside this report, so directories are named, not linked."
+    return Section(
+        anchor="provenance",
+        title="Provenance",
+        blocks=blocks(
+            Lines(items=tuple(prose.provenance(runs, versions))),
+            Details(
+                summary=f"The {len(found)} published scores behind the numbers",
+                blocks=(grid, Text(text=note, style="caption")),
+            )
+            if found
+            else None,
+            Details(summary="Every run of the plan", blocks=(accounts.run_grid(runs),)),
         ),
     )

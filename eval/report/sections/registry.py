@@ -1,6 +1,6 @@
 """Which sections a report has, in the order of the page.
 
-A new section is a function of the `Material` in a module of its own and one entry here; it returns
+A new section is a function of the `Material` and one entry here; it returns
 None where a plan has nothing for it. HTML, Markdown and LaTeX render all of them alike.
 """
 
@@ -9,51 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eval.report.material import Material
-from eval.report.sections import (
-    adaptation,
-    calibration,
-    claims,
-    curves,
-    differences,
-    downloads,
-    holes,
-    measures,
-    mixers,
-    prompts,
-    provenance,
-    scores,
-    scoring,
-    tasks,
-    variance,
-)
-from eval.report.sections import (
-    checks as leakage,
-)
-from eval.report.sections import (
-    record as ledger,
-)
+from eval.report.sections import checks, claims, differences, record, scores, tasks
 from study.show.table import Section
 
 Make = Callable[[Material], Section | None]
 
 SECTIONS: tuple[Make, ...] = (
-    scores.section,
-    claims.section,
-    differences.section,
-    calibration.section,
-    tasks.section,
-    measures.section,
-    variance.section,
-    prompts.section,
-    leakage.section,
-    curves.section,
-    mixers.section,
-    ledger.section,
-    adaptation.section,
-    scoring.section,
-    holes.section,
-    provenance.section,
-    downloads.section,
+    scores.scores_section,
+    claims.claims_section,
+    differences.differences_section,
+    checks.calibration_section,
+    tasks.tasks_section,
+    scores.measures_section,
+    differences.variance_section,
+    tasks.prompts_section,
+    checks.leakage_section,
+    scores.curves_section,
+    differences.mixers_section,
+    record.ledger_section,
+    record.adaptation_section,
+    tasks.scoring_section,
+    scores.holes_section,
+    record.provenance_section,
+    record.downloads_section,
 )
 
 

@@ -2,22 +2,26 @@
 
 Owns the refusal to put unequal token budgets into one table: each budget has its own, unless the
 report was asked to label them instead.
+
+Beside it: every measure of every cell, with Wilson's interval beside the other; learning curves
+over tokens and over FLOPs; and planned scores and curves that are not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from eval.evidence.lineages import by_budget
+from eval.evidence import held_out
 from eval.evidence.panel import Panel
-from eval.evidence.table import SUITE, Row
-from eval.report import grids, prose
+from eval.evidence.table import SUITE, Row, by_budget
+from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
+from eval.report.grids import TASK_HEAD, between, percent
 from eval.report.material import Material
-from study.show.table import Block, Details, Heading, Hole, Section, Text, blocks
+from study.show.table import Block, Cell, Details, Grid, Heading, Hole, Section, Text, blocks, line
 
 
-def section(material: Material) -> Section:
+def scores_section(material: Material) -> Section:
     parts: list[Block] = []
     for panel in material.panels:
         if len(material.panels) > 1:
@@ -105,3 +109,127 @@ def _caption(panel: Panel, rows: list[Row], own: list[Row]) -> str:
         )
         if part
     )
+
+
+CAPTION = (
+    "Validation loss on held-out data of each run's own objective, over the tokens that the whole "
+    "lineage had seen (above) and over its training FLOPs by formula (below). The columns have "
+    "different objectives and so different losses: a lower curve in one says nothing against a "
+    "curve in another. Dashed: adapted lineages, which begin where their parent stopped. "
+    "One line a seed."
+)
+
+
+def curves_section(material: Material) -> Section:
+    drawn = plots.curves(accounts.learning_curves(material.runs, store=material.store))
+    found: tuple[Block, ...] = (
+        (Hole(text="No run has validated yet."),)
+        if drawn is None
+        else (drawn, Text(text=CAPTION, style="caption"))
+    )
+    return Section(anchor="curves", title="Learning curves", blocks=found)
+
+
+def holes_section(material: Material) -> Section:
+    grid = grids.hole_grid(material.scores)
+    none = Text(text="None: every planned score is in the tables above.")
+    note = Text(
+        text="Planned scores that are not in the tables above. Means are over the seeds that are "
+        "there.",
+        style="caption",
+    )
+    unread = Grid(
+        caption="Training curves that cannot be read",
+        head=(("run", "w"), ("why", "")),
+        rows=tuple(
+            line(run, Cell(text=why, style="hole"))
+            for run, why in held_out.damaged(material.runs, store=material.store)
+        ),
+    )
+    scores = (note, grid) if grid.rows else (none,)
+    return Section(anchor="holes", title="Holes", blocks=(*scores, *blocks(unread)))
+
+
+MEASURES_CAPTION = (
+    "Accuracy says little of a model that sits at chance; these move before it does. Gold answer: "
+    "its log-likelihood per byte, in nats (nearer 0 is better). Margin: log-likelihood of the gold "
+    "answer less that of the best other one, in nats (above 0 is right). Brier: squared distance "
+    "of the choices' probabilities from the gold one (0 is best). All by the estimator of "
+    "accuracy: median over prompts of the mean over items, then the mean over tasks and seeds. "
+    "Intervals are 95%: over seeds and items with three seeds or more, else over items. Wilson's "
+    "is over items alone and is there at 0 and at 1 too."
+)
+
+
+def measures_section(material: Material) -> Section | None:
+    parts: list[Block] = []
+    for panel in material.panels:
+        rows = [row for row in material.rows(panel) if row.unit == "accuracy" and not row.hole]
+        if rows and len(material.panels) > 1:
+            parts.append(Heading(text=material.name(panel)))
+        parts += _measure_part(material, panel, rows)
+    if not parts:
+        return None
+    return Section(
+        anchor="measures",
+        title="Beside accuracy",
+        name="Measures",
+        blocks=(Text(text=MEASURES_CAPTION, style="caption"), *parts),
+    )
+
+
+def _measure_part(material: Material, panel: Panel, rows: Sequence[Row]) -> Iterator[Block]:
+    where = material.name(panel)
+    suite = [row for row in rows if row.task == SUITE]
+    yield from blocks(_grid(suite, caption=f"Measures of the suite: {where}"))
+    tasks = [row for row in rows if row.task != SUITE]
+    if tasks:
+        yield Details(
+            summary=f"Every measure on every task of {where}",
+            blocks=blocks(_grid(tasks, caption=f"Measures task by task: {where}")),
+        )
+
+
+def _grid(rows: Sequence[Row], *, caption: str) -> Grid:
+    return Grid(
+        caption=caption,
+        head=(
+            *TASK_HEAD,
+            ("Wilson's, items alone", "n"),
+            ("gold answer, nats a byte", "n"),
+            ("interval", "n"),
+            ("margin, nats", "n"),
+            ("interval", "n"),
+            ("Brier", "n"),
+            ("interval", "n"),
+        ),
+        rows=tuple(
+            line(
+                row.cell,
+                row.stage,
+                f"{row.tokens:,}",
+                row.task,
+                percent(row.value),
+                between(row.low, row.high),
+                between(row.wilson_low, row.wilson_high),
+                *_three(
+                    row.gold_nats_per_byte,
+                    row.gold_nats_per_byte_low,
+                    row.gold_nats_per_byte_high,
+                ),
+                *_three(row.margin, row.margin_low, row.margin_high),
+                *_three(row.brier, row.brier_low, row.brier_high),
+                style="off" if "off-objective" in row.stage else "",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _three(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    interval = "–" if low is None or high is None else f"{_number(low)} to {_number(high)}"
+    return ("–" if value is None else _number(value)), interval
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")

@@ -1,17 +1,22 @@
 """Task by task: small multiples with the spread over prompts, tests against guessing, held-out
 prose.
+
+And every prompt's score beside what its answers score without the question; and how scores were
+made: the rule's options, what was asked, skipped and truncated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eval.evidence.context_free import PromptRow, rows, summaries
 from eval.evidence.panel import Panel
-from eval.report import grids, prose
+from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
+from eval.report.grids import between, percent
 from eval.report.material import Material
 from eval.report.sections.scores import budget_groups, budget_name
-from study.show.table import Block, Details, Grid, Heading, Section, Text, blocks
+from study.show.table import Block, Details, Grid, Heading, Lines, Section, Text, blocks, line
 
 PROSE_NOTE = (
     "Bits per byte of whole documents, lower is better; the unit is its own and enters no score. "
@@ -22,7 +27,7 @@ PROSE_NOTE = (
 )
 
 
-def section(material: Material) -> Section:
+def tasks_section(material: Material) -> Section:
     parts: list[Block] = [Text(text=prose.TASK_NOTE, style="caption")]
     for panel in material.panels:
         if len(material.panels) > 1:
@@ -64,3 +69,121 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
 
 def _note(text: str) -> Text | None:
     return Text(text=text, style="caption") if text else None
+
+
+CAPTION = (
+    "Context-free: accuracy of the same answers ranked after an empty context, which comes from "
+    "their wording alone; a prompt that scores no more than that has not been read. Means over the "
+    "cells of a stage and their seeds, with the lowest and the highest cell. Between prompts: best "
+    "less worst template of the task, per cell, then the mean. Twins score one half there by "
+    "construction; greedy answers score what an empty context happens to be continued by."
+)
+
+
+def prompts_section(material: Material) -> Section | None:
+    parts: list[Block] = []
+    for panel in material.panels:
+        found = rows(panel)
+        if not found:
+            continue
+        if len(material.panels) > 1:
+            parts.append(Heading(text=material.name(panel)))
+        parts += _prompt_part(found, where=material.name(panel))
+    if not parts:
+        return None
+    return Section(
+        anchor="prompts",
+        title="Prompts, with and without their question",
+        name="Prompts",
+        blocks=(Text(text=CAPTION, style="caption"), *parts),
+    )
+
+
+def _prompt_part(found: tuple[PromptRow, ...], *, where: str) -> Iterator[Block]:
+    yield Grid(
+        caption=f"Prompts: {where}",
+        head=(
+            ("finetuning", "w"),
+            ("task", "w"),
+            ("prompt", ""),
+            ("cells", "n"),
+            ("score, %", "n"),
+            ("context-free, %", "n"),
+            ("lowest to highest cell", "n"),
+            ("guessing", "n"),
+            ("between prompts, points", "n"),
+        ),
+        rows=tuple(
+            line(
+                each.stage,
+                each.task,
+                each.template or "–",
+                str(each.cells),
+                percent(each.score),
+                percent(each.context_free),
+                between(each.lowest, each.highest),
+                percent(each.chance),
+                percent(each.spread),
+            )
+            for each in summaries(found)
+        ),
+    )
+    yield Details(
+        summary=f"Every cell under every prompt of {where}", blocks=(_every(found, where),)
+    )
+
+
+def _every(found: tuple[PromptRow, ...], where: str) -> Grid:
+    return Grid(
+        caption=f"Prompts, cell by cell: {where}",
+        head=(
+            ("lineage", "w"),
+            ("finetuning", "w"),
+            ("tokens before finetuning", "n"),
+            ("task", "w"),
+            ("prompt", ""),
+            ("items", "n"),
+            ("score, %", "n"),
+            ("context-free, %", "n"),
+            ("its 95% interval (items)", "n"),
+        ),
+        rows=tuple(
+            line(
+                each.cell,
+                each.stage,
+                f"{each.tokens:,}",
+                each.task,
+                each.template or "–",
+                f"{each.items:,}",
+                percent(each.score),
+                percent(each.context_free),
+                between(each.low, each.high),
+            )
+            for each in found
+        ),
+    )
+
+
+SCORING_CAPTION = (
+    "Skipped rows are those that a template does not apply to, the same for every cell. Truncated: "
+    "items whose context lost tokens. Ties: items where several choices share the highest score; a "
+    "tie gives its share of a point."
+)
+
+
+def scoring_section(material: Material) -> Section:
+    questions = accounts.question_grid(accounts.questions(material.panels))
+    return Section(
+        anchor="scoring",
+        title="Scoring",
+        blocks=blocks(
+            Lines(items=tuple(prose.scoring(material.panels))),
+            grids.end_grid(material.panels),
+            Details(
+                summary="Rows asked, skipped and truncated, by task and template",
+                blocks=(questions, Text(text=SCORING_CAPTION, style="caption")),
+            )
+            if questions.rows
+            else None,
+        ),
+    )

@@ -28,9 +28,8 @@ import numpy as np
 from study.language.data import mixture
 from study.language.data import tokenizer as tokenizers
 from study.language.data.examples import ExampleShards
-from study.language.data.grouped import Item, grouped
 from study.language.data.mixture import Progress
-from study.language.data.shards import TokenShards, write_shards
+from study.language.data.shards import Item, TokenShards, grouped, write_shards
 from study.language.data.tokenizer import Tokenizer, count_lost
 from study.runs.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
 from study.sources import content as sources

@@ -8,6 +8,8 @@ Owns the files of one shard directory and nothing about where tokens come from:
 
 Raw arrays and JSON only: opening a directory never unpickles anything. Sizes are checked at every
 opening, contents by `verify`, since hashing terabytes at every start would be felt.
+
+`grouped` cuts a stream into lists that are large enough, for work that costs a call each.
 """
 
 from __future__ import annotations
@@ -15,12 +17,11 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-
-from study.language.data.grouped import grouped
 
 FORMAT = 1
 TOGETHER = 1 << 16
@@ -192,3 +193,22 @@ def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:
     if path.stat().st_size == 0:
         return np.zeros(0, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r")
+
+
+Item = TypeVar("Item")
+
+
+def grouped(
+    items: Iterable[Item], *, size: Callable[[Item], int], enough: int
+) -> Iterator[list[Item]]:
+    """As many items in a row as have a size of `enough` together; the last ones have less."""
+    group: list[Item] = []
+    total = 0
+    for item in items:
+        group.append(item)
+        total += size(item)
+        if total >= enough:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.language.recipes.presets import adamw, paper_span_corruption
-from study.language.recipes.replication import Replication, Steps
+from study.language.recipes.tree import Replication, Steps
 from study.language.suites import eai, t0
 from study.runs.run import (
     Constant,

@@ -179,7 +179,7 @@ def world_suite_task(
 
 
 def recall_suite_task(name: str, *, pairs: int, rows: int, seed: int) -> SuiteTask:
-    """Associative recall (`study.language.world.recall`): which of four values of a document with
+    """Associative recall (`study.language.world.scenes`): which of four values of a document with
     `pairs` pairs belongs to a key.
     """
     return SuiteTask(

@@ -1,14 +1,15 @@
-"""The paper's tree of runs as one function of a setting, a scale, rates and a seed (Wang et al.
-2022, figure 2).
+"""The paper's tree of runs as a function of a setting, a scale, rates and a seed (Wang et al. 2022,
+figure 2).
 
-Owns which runs belong to the study in small: six pretrainings, LM-adaptation, non-causal adaptation
-and its control, eight finetunings, and zero-shot scores of every one of them. Sweeps choose the
-data, the sizes and the budgets.
+Owns which runs there are and from which checkpoint each starts; sizes, data, recipes and budgets
+are arguments, which sweeps choose. `Study` is the study in small, with one budget: six
+pretrainings, LM-adaptation, non-causal adaptation and its control, eight finetunings, and zero-shot
+scores of every one of them. `Replication` is the whole of it, one seed at one size. No torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -30,11 +31,13 @@ from study.runs.run import (
     Suite,
     Trained,
     Training,
+    cell,
     lineage,
+    model_of,
 )
 
 TextObjective = FullLM | PrefixLM | SpanCorruption
-_Trained = TypeVar("_Trained", Pretrain, Adapt, Finetune)
+_Stage = TypeVar("_Stage", Pretrain, Adapt, Finetune)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,7 @@ class Study:
         trained = self.trained()
         return [*trained, *(self.evaluate(run) for run in trained)]
 
-    def _named(self, run: _Trained) -> _Trained:
+    def _named(self, run: _Stage) -> _Stage:
         """The run with its slug and its rate, both by lineage. Raises ValueError without a rate."""
         path = " > ".join(lineage(run))
         try:
@@ -191,3 +194,229 @@ class Study:
 def with_rate(training: Training, learning_rate: float) -> Training:
     """The same training at another learning rate."""
     return replace(training, optimizer=replace(training.optimizer, learning_rate=learning_rate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How long, in optimiser steps.
+
+    budgets: of pretraining, ascending; the last is its length. Span-corruption models are finetuned
+    at each, language models not at the `unfinetuned` smallest (1 in the paper's Table 8).
+    lm_from: where the small LM-adaptation leaves pretraining, to end at the smallest budget.
+    lm: of the large LM-adaptation. non_causal: of NC-adaptation and of its control. pruned: of the
+    encoder-decoder that goes on as a decoder.
+    """
+
+    budgets: tuple[int, ...]
+    unfinetuned: int
+    lm_from: int
+    lm: int
+    non_causal: int
+    pruned: int
+
+    def __post_init__(self) -> None:
+        if list(self.budgets) != sorted(set(self.budgets)):
+            raise ValueError(f"Steps.budgets are {self.budgets}; legal: ascending")
+        if not 0 <= self.unfinetuned < len(self.budgets):
+            raise ValueError(
+                f"Steps.unfinetuned is {self.unfinetuned}; legal: 0 to {len(self.budgets) - 1}"
+            )
+        if not 0 < self.lm_from < self.budgets[0]:
+            raise ValueError(
+                f"Steps.lm_from is {self.lm_from}; legal: 1 to {self.budgets[0] - 1}, below the "
+                "smallest budget"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replication:
+    """One seed of the study at one size.
+
+    model: every cell's shape; its architecture is replaced by the cell's. packing, span_packing: of
+    language modelling and of span corruption. pretraining, finetuning: the recipes; their steps are
+    replaced by `steps`' for text, kept for finetuning. rates: by lineage as in `study.train.rates`;
+    None keeps the recipes' own. tag: ends every slug.
+    """
+
+    corpus: Corpus
+    mixture: Corpus
+    suites: tuple[Suite, ...]
+    model: Model
+    spans: SpanCorruption
+    prompted: Prompted
+    packing: Packing
+    span_packing: Packing
+    pretraining: Training
+    finetuning: Training
+    steps: Steps
+    rates: Mapping[str, float] | None
+    seed: int
+    tag: str
+
+    def runs(self) -> Iterator[Run]:
+        """Every run, each before what depends on it, and the scores of each after it."""
+        for run, points in self.trained():
+            yield run
+            for step in points:
+                yield from self.evaluate(run, step)
+
+    def trained(self) -> Iterator[tuple[Trained, tuple[int, ...]]]:
+        """Trained runs with the own steps at which each is scored."""
+        steps = self.steps
+        pretrained = [self.pretrain(kind, goal) for kind, goal in self.cells()]
+        cells = {cell(run): run for run in pretrained}
+        for run in cells.values():
+            yield run, steps.budgets
+
+        # each budget, finetuned: C4 to C10
+        for run in cells.values():
+            skipped = 0 if isinstance(run.objective, SpanCorruption) else steps.unfinetuned
+            for step in steps.budgets[skipped:]:
+                yield _end(self.finetune(run, step))
+
+        # LM-adaptation within the smallest budget: C11
+        for run in cells.values():
+            if isinstance(run.objective, SpanCorruption):
+                goal = self.language(run.model.architecture)
+                rest = steps.budgets[0] - steps.lm_from
+                adapted = self.adapt(run, steps.lm_from, run.model.architecture, goal, rest)
+                yield _end(adapted)
+                yield _end(self.finetune(adapted, rest))
+
+        last = steps.budgets[-1]
+        causal, masked, both = cells["CD:FLM"], cells["ND:MLM"], cells["ED:MLM"]
+        plain = causal.objective
+
+        # LM-adaptation of the finished non-causal model, against CD:FLM from scratch: C12
+        yield _end(self.adapt(masked, last, "causal_decoder", plain, steps.lm))
+
+        # NC-adaptation, against ND:MLM and CD:MLM from scratch: C13; finetuned: C14
+        more = steps.non_causal
+        adapted = self.adapt(causal, last, "prefix_decoder", masked.objective, more)
+        yield _end(adapted)
+        yield _end(self.finetune(adapted, more))
+
+        # its control, equal in tokens, finetuned both ways: C14 and C15
+        control = self.adapt(causal, last, "causal_decoder", plain, more)
+        yield _end(control)
+        yield _end(self.finetune(control, more))
+        yield _end(self.finetune(control, more, architecture="prefix_decoder"))
+
+        # finetuning without dropout: C16
+        for run in cells.values():
+            yield _end(self.finetune(run, last, dropout=0.0))
+
+        # an encoder-decoder that loses its encoder; CD:FLM's own beginning is its control: C17
+        yield _end(self.adapt(both, last, "causal_decoder", plain, steps.pruned))
+
+    def cells(self) -> tuple[tuple[Architecture, TextObjective], ...]:
+        """The six cells, language modelling before span corruption in each architecture."""
+        kinds: tuple[Architecture, ...] = ("causal_decoder", "prefix_decoder", "encoder_decoder")
+        return tuple((kind, goal) for kind in kinds for goal in (self.language(kind), self.spans))
+
+    def language(self, architecture: Architecture) -> FullLM | PrefixLM:
+        """What language modelling is in an architecture; rows are as long as span corruption's."""
+        length = self.spans.input_length + self.spans.target_length
+        if architecture == "causal_decoder":
+            return FullLM(length=length)
+        return PrefixLM(length=length)
+
+    def pretrain(self, architecture: Architecture, objective: TextObjective) -> Pretrain:
+        run = Pretrain(
+            slug="",
+            corpus=self.corpus,
+            model=replace(self.model, architecture=architecture),
+            objective=objective,
+            packing=self._packing(objective),
+            training=replace(self.pretraining, steps=self.steps.budgets[-1]),
+            seed=self.seed,
+        )
+        return self._named(run)
+
+    def adapt(
+        self,
+        parent: Pretrain,
+        step: int,
+        architecture: Architecture,
+        objective: TextObjective,
+        steps: int,
+    ) -> Adapt:
+        """Go on as the paper does: the step counter continues, and so does the optimiser's state
+        where the tensors stay the same.
+        """
+        pruned = (parent.model.architecture == "encoder_decoder") != (
+            architecture == "encoder_decoder"
+        )
+        run = Adapt(
+            slug="",
+            parent=parent,
+            parent_step=step,
+            corpus=self.corpus,
+            architecture=architecture,
+            objective=objective,
+            packing=self._packing(objective),
+            training=replace(self.pretraining, steps=steps),
+            optimizer_state="fresh" if pruned else "inherited",
+            schedule_start="continued",
+            seed=self.seed,
+        )
+        return self._named(run)
+
+    def finetune(
+        self,
+        parent: Pretrain | Adapt,
+        step: int,
+        *,
+        architecture: Architecture | None = None,
+        dropout: float | None = None,
+    ) -> Finetune:
+        """Multitask prompted finetuning, under the parent's own architecture and the recipe's
+        dropout unless said otherwise.
+        """
+        run = Finetune(
+            slug="",
+            parent=parent,
+            parent_step=step,
+            corpus=self.mixture,
+            architecture=architecture or model_of(parent).architecture,
+            objective=self.prompted,
+            training=replace(
+                self.finetuning, dropout=self.finetuning.dropout if dropout is None else dropout
+            ),
+            optimizer_state="fresh",
+            schedule_start="restarted",
+            seed=self.seed,
+        )
+        return self._named(run, note="" if dropout is None else f"-dropout_{dropout:g}")
+
+    def evaluate(self, run: Trained, step: int) -> Iterator[Evaluation]:
+        for suite in self.suites:
+            slug = f"{run.slug}-at_{step}-{suite.name}"
+            yield Evaluation(slug=slug, run=run, step=step, suite=suite)
+
+    def _packing(self, objective: TextObjective) -> Packing:
+        return self.span_packing if isinstance(objective, SpanCorruption) else self.packing
+
+    def _named(self, run: _Stage, *, note: str = "") -> _Stage:
+        """The run with its slug, and its rate by lineage. Raises ValueError without a rate."""
+        cells = lineage(run)
+        own = cells[-1].lower().replace(":", "_")
+        slug = f"{own}{note}-{self.tag}"
+        if not isinstance(run, Pretrain):
+            slug = f"{run.parent.slug.removesuffix(f'-{self.tag}')}-{run.parent_step}-{slug}"
+        training = run.training
+        if self.rates is not None:
+            path = " > ".join(cells)
+            try:
+                rate = self.rates[path]
+            except KeyError:
+                raise ValueError(
+                    f"no learning rate for {path!r}; there are: {', '.join(sorted(self.rates))}"
+                ) from None
+            training = with_rate(training, rate)
+        return replace(run, slug=slug, training=training)
+
+
+def _end(run: Adapt | Finetune) -> tuple[Trained, tuple[int, ...]]:
+    """A run that is scored at its end alone."""
+    return run, (run.training.steps,)

@@ -16,17 +16,26 @@ The texts are held in memory as 64-bit hashes of their n-grams, the stream is re
 and never kept. Words that no text has become 0 and end every n-gram, so that little of a foreign
 corpus is hashed at all. Two different n-grams of one hash would count as equal: with 1e7 n-grams
 and 1e11 places that is to be expected 0.05 times.
+
+Documents that are evaluation rows in disguise are found, counted and dropped here too: two texts
+are the same where their words are, whatever the case, the spacing, the punctuation and the code
+points. Disjoint `where` and `part` filters keep evaluation rows out of pretraining; this is the
+check that they did, and the filter where they cannot.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from study.language.data.grouped import grouped
+from study.language.data.shards import grouped
 from study.language.scores.words import unspaced, words
+from study.runs.run import Source
+from study.sources import content as sources
+from study.sources.content import Access
 
 LONGEST, SHORTEST = 13, 8
 """Words of an n-gram, and of the shortest text."""
@@ -164,3 +173,43 @@ def _hashes(ids: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
 def _step(state: np.ndarray, ids: np.ndarray) -> np.ndarray:
     state = (state ^ ids) * _FACTOR
     return state ^ (state >> np.uint64(29))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """documents: how many were read. shared: how many of them equal an excluded text. excluded: how
+    many different texts are excluded.
+    """
+
+    documents: int
+    shared: int
+    excluded: int
+
+
+def excluded_texts(rows: Iterable[Source], *, access: Access) -> frozenset[bytes]:
+    """Keys of the texts of evaluation rows: the text column, or every text value where a source
+    names none. What has no word is no text.
+    """
+    keys = set()
+    for source in rows:
+        for row in sources.rows(source, access=access):
+            named = [row.get(source.text_field)] if source.text_field else row.values()
+            keys |= {_key(value) for value in named if isinstance(value, str) and words(value)}
+    return frozenset(keys)
+
+
+def without(documents: Iterable[str], excluded: frozenset[bytes]) -> Iterator[str]:
+    """The documents whose words are not those of an excluded text."""
+    return (document for document in documents if _key(document) not in excluded)
+
+
+def count(documents: Iterable[str], excluded: frozenset[bytes]) -> Overlap:
+    read = shared = 0
+    for document in documents:
+        read += 1
+        shared += _key(document) in excluded
+    return Overlap(documents=read, shared=shared, excluded=len(excluded))
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(" ".join(words(text)).encode()).digest()[:16]

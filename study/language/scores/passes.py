@@ -6,7 +6,7 @@ once for all its targets:
     encoder-decoder, every mixer        the encoder's states, as the decoder's keys and values
     decoder, attention                  keys and values of the context; a causal decoder's contexts
                                         also share those of a common beginning
-                                        (`study.language.scores.beginnings`)
+                                        (`study.language.scores.scorer`)
     decoder, ssd                        the state after the context
     decoder, monarch                    nothing: a long convolution has no incremental form, so the
                                         context is recomputed for every target

@@ -30,7 +30,7 @@ from study.runs.run import (
     row_length,
     stages,
 )
-from study.sources.hub_checkpoint import snapshot
+from study.sources.hub import snapshot
 from study.sources.weight_files import (
     PRECISION,
     read_config,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from study.language.world import families, recall, text
+from study.language.world import families, scenes, text
 from study.language.world.families import FAMILIES, Family
 from study.language.world.templates import templates_yaml
 
@@ -29,7 +29,7 @@ def documents(query: dict[str, str], *, name: str = "") -> Iterator[str]:
             return text.documents(number, seed=seed)
         case "recall":
             number, pairs, seed = _numbers(query, "documents", "pairs", "seed")
-            return recall.documents(number, pairs=pairs, seed=seed)
+            return scenes.documents(number, pairs=pairs, seed=seed)
         case _:
             raise ValueError(
                 f"world has no text {name!r}; legal: world://text, world://text/recall"
@@ -42,7 +42,7 @@ def rows(family: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
     """
     if family == "recall":
         items, pairs, seed = _numbers(query, "items", "pairs", "seed")
-        return recall.rows(items, pairs=pairs, seed=seed)
+        return scenes.rows(items, pairs=pairs, seed=seed)
     if family not in FAMILIES:
         legal = ", ".join((*FAMILIES, "recall"))
         raise ValueError(f"world has no family {family!r}; legal: {legal}")

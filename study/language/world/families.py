@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from study.language.world import scenes, text
-from study.language.world.lexicon import (
+from study.language.world.scenes import (
     ACTIONS,
     MATERIALS,
     OBJECTS_OF,

@@ -2,23 +2,76 @@
 
 Owns the simulation that pretraining text and prompted rows share. A scene is sentences and the
 state they lead to; how the state is told or asked about is the caller's.
+
+Owns the words too: people, places, things, laws, and what is withheld. They are short and carry
+almost no inflection, so that a byte-level BPE of a few hundred entries covers them whole.
+
+Associative recall has documents that list pairs of a key and a value and then ask for the values:
+
+    pairs ba eb ta ek ... find ta ek ba eb ...
+
+Multi-query associative recall (Arora et al. 2023, "Zoology", section 3.1) in the microworld's
+spelling: keys and values are drawn anew for every document, so nothing but the document says which
+value belongs to which key. Every key is asked for once, in another order. Documents have two pairs
+or more, up to a most: with short ones among them look-up forms within a few million tokens, with
+equally long ones alone it did not (LOG.md). Its words occur nowhere else in the microworld.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from study.language.world.lexicon import (
-    ACTIONS,
-    MATERIAL_OF,
-    OBJECTS,
-    PEOPLE,
-    PLACES,
-    effect,
-    may_meet,
-)
+PEOPLE = ("ann", "bob", "cal", "dan", "eve", "fay", "gus", "hal", "ida", "kim", "lou", "max")
+PLACES = ("barn", "camp", "dock", "farm", "hill", "lake", "park", "road", "shop", "yard")
+
+OBJECTS_OF: dict[str, tuple[str, ...]] = {
+    "glass": ("bowl", "cup", "dish", "jar", "lamp", "lens", "pane", "vase"),
+    "wood": ("bat", "box", "cart", "crate", "desk", "door", "log", "oar"),
+    "iron": ("bell", "coin", "fork", "hook", "key", "nail", "pan", "saw"),
+    "cloth": ("bag", "cape", "coat", "flag", "hat", "rug", "sail", "sock"),
+    "rubber": ("ball", "belt", "boot", "duck", "hose", "mask", "pad", "tire"),
+}
+MATERIALS = tuple(OBJECTS_OF)
+OBJECTS = tuple(each for objects in OBJECTS_OF.values() for each in objects)
+MATERIAL_OF = {each: material for material, objects in OBJECTS_OF.items() for each in objects}
+
+ACTIONS = ("drops", "heats", "soaks", "presses", "pulls")
+
+# Every law has an effect of its own: 25 words.
+EFFECTS: dict[str, tuple[str, ...]] = {
+    "glass": ("breaks", "melts", "shines", "cracks", "snaps"),
+    "wood": ("rolls", "burns", "swells", "creaks", "splits"),
+    "iron": ("rings", "glows", "rusts", "dents", "bends"),
+    "cloth": ("drifts", "smokes", "drips", "folds", "tears"),
+    "rubber": ("hops", "smells", "floats", "squeaks", "grows"),
+}
+
+
+def effect(material: str, action: str) -> str:
+    """What a thing of `material` does when someone does `action` to it: one of the 25 laws."""
+    return EFFECTS[material][ACTIONS.index(action)]
+
+
+# Eight objects of a material share five actions, starting at another action for each material, so
+# that every one of the 25 laws is withheld for one or two objects.
+WITHHELD: dict[str, str] = {
+    thing: ACTIONS[(place + MATERIALS.index(material)) % len(ACTIONS)]
+    for material, objects in OBJECTS_OF.items()
+    for place, thing in enumerate(objects)
+}
+
+
+def withheld_for(material: str, action: str) -> tuple[str, ...]:
+    """The objects of `material` that nobody does `action` to before evaluation."""
+    return tuple(each for each in OBJECTS_OF[material] if WITHHELD[each] == action)
+
+
+def may_meet(thing: str, action: str) -> bool:
+    """Whether `action` may be done to `thing` before evaluation."""
+    return WITHHELD[thing] != action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +152,64 @@ def meeting(rng: random.Random, *, things: Sequence[str] = OBJECTS) -> tuple[str
     thing = rng.choice(list(things))
     action = rng.choice([each for each in ACTIONS if may_meet(thing, each)])
     return thing, action, effect(MATERIAL_OF[thing], action)
+
+
+_CONSONANTS = "bdfghjklmnprstvz"
+KEYS = tuple(consonant + vowel for consonant in _CONSONANTS for vowel in "ai")
+VALUES = tuple(vowel + consonant for consonant in _CONSONANTS for vowel in "eu")
+MOST_PAIRS = len(KEYS)
+LEAST_PAIRS = 2
+CHOICES = 4
+CHANCE = 1 / CHOICES
+
+PROMPT = "{{context}} find {{key}}"
+
+
+def documents(number: int, *, pairs: int, seed: int) -> Iterator[str]:
+    """Documents of U{2..pairs} pairs and as many queries; document i is a function of (seed, i)."""
+    _check(pairs)
+    return (_document(pairs, seed=seed, index=index) for index in range(number))
+
+
+def rows(number: int, *, pairs: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Questions after one key each, every row of a document of its own, of exactly `pairs` pairs.
+
+    choices: the key's value and three other values of the same document, in drawn order, so a
+    scorer that ignores the prompt, or knows only which values were named, is right in a quarter.
+    """
+    _check(pairs)
+    return (_row(pairs, seed=seed, index=index) for index in range(number))
+
+
+def _check(pairs: int) -> None:
+    if not CHOICES <= pairs <= MOST_PAIRS:
+        raise ValueError(f"world recall: pairs={pairs}; legal: {CHOICES} to {MOST_PAIRS}")
+
+
+def _drawn(rng: random.Random, pairs: int) -> list[tuple[str, str]]:
+    return list(zip(rng.sample(KEYS, pairs), rng.sample(VALUES, pairs), strict=True))
+
+
+def _listed(pairs: list[tuple[str, str]]) -> str:
+    return " ".join(f"{key} {value}" for key, value in pairs)
+
+
+def _document(pairs: int, *, seed: int, index: int) -> str:
+    rng = random.Random(f"world recall text {pairs} {seed} {index}")
+    drawn = _drawn(rng, rng.randint(LEAST_PAIRS, pairs))
+    return f"pairs {_listed(drawn)} find {_listed(rng.sample(drawn, len(drawn)))}"
+
+
+def _row(pairs: int, *, seed: int, index: int) -> dict[str, Any]:
+    rng = random.Random(f"world recall rows {pairs} {seed} {index}")
+    drawn = _drawn(rng, pairs)
+    asked = rng.sample(drawn, CHOICES)
+    key, value = asked[0]
+    choices = [each for _, each in asked]
+    rng.shuffle(choices)
+    return {
+        "context": f"pairs {_listed(drawn)}",
+        "key": key,
+        "choices": choices,
+        "label": choices.index(value),
+    }

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from study.language.world import recall
+from study.language.world import scenes
 
 CHOICES = '{{choices | join("|||")}}'
 LISTED = '{{choices | join(" or ")}}'
@@ -118,7 +118,7 @@ TEMPLATES: dict[str, tuple[Wording, ...]] = {
         f"{{{{context}}}} choose who {{{{person}}}} thanks: {LISTED}. answer:",
     ),
     # a task of its own, asked as its documents are written
-    "recall": (Wording(name="plain", prompt=recall.PROMPT),),
+    "recall": (Wording(name="plain", prompt=scenes.PROMPT),),
 }
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from study.language.world import scenes
-from study.language.world.lexicon import (
+from study.language.world.scenes import (
     ACTIONS,
     MATERIAL_OF,
     MATERIALS,

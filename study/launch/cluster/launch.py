@@ -15,11 +15,11 @@ from typing import Literal
 
 from study.launch import ready
 from study.launch.cluster import records, scripts, snapshot, submit
-from study.launch.cluster.arrays import Group, divide
 from study.launch.cluster.choose import Choice, Failed, Left, choose
 from study.launch.cluster.profile import Profile
 from study.launch.cluster.records import Array
 from study.launch.cluster.slurm import Slurm, Unanswered
+from study.launch.cluster.submit import Group, divide
 from study.launch.cluster.view import View, look
 from study.launch.local import remaining
 from study.runs.execution import check_runs

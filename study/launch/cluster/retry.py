@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.launch.cluster.cancel import named
+from study.launch.cluster.choose import named
 from study.launch.cluster.launch import Launched, Order, launch
 from study.launch.cluster.slurm import Slurm, Unanswered
 from study.launch.cluster.view import View, look

@@ -9,7 +9,8 @@ Owns the order that makes a launch safe to kill between any two lines and to rep
 
 So a job either is in a record or can be found by the name that a record has, and nothing starts
 before all that it waits for is known. Who launches holds the lease of `<store>/cluster`. What is
-submitted is `study.launch.cluster.choose`'s choice. No torch.
+submitted is `study.launch.cluster.choose`'s choice; it is divided into one array for each layer of
+the tree and class of resources, under a cap. No torch.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.launch.cluster import records, scripts
-from study.launch.cluster.arrays import Group
 from study.launch.cluster.choose import waits_for
-from study.launch.cluster.profile import Profile
+from study.launch.cluster.profile import Profile, Resources
 from study.launch.cluster.records import Array, Task
 from study.launch.cluster.slurm import Job, Refused, Slurm
 from study.launch.cluster.snapshot import code_path
-from study.runs.run import Run, run_id
+from study.runs.execution import Execution
+from study.runs.run import Run, dependencies, run_id
 from study.store.directory import WRITERS, RunDirectory, Store
 from study.store.publish import publish_file
 
@@ -245,3 +246,33 @@ def _spans(indices: Sequence[int]) -> Iterator[str]:
     for at in range(0, len(words), 100):
         part = ",".join(words[at : at + 100])
         yield part if part.isdigit() else f"[{part}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The runs of one array. layer: how many submitted runs lie above each of them, in a line."""
+
+    layer: int
+    resources: Resources
+    execution: Execution
+    runs: tuple[Run, ...]
+
+
+def divide(runs: Iterable[Run], *, profile: Profile) -> tuple[Group, ...]:
+    """The runs (parents before children) in groups, upper layers first; no dependency lies within
+    a group.
+    """
+    depth: dict[str, int] = {}
+    alike: dict[tuple[int, Resources, Execution], list[Run]] = {}
+    for run in runs:
+        above = [depth[run_id(each)] for each in dependencies(run) if run_id(each) in depth]
+        layer = depth[run_id(run)] = max(above, default=-1) + 1
+        alike.setdefault((layer, *profile.of(run)), []).append(run)
+    cap = profile.site.array_cap
+    return tuple(
+        Group(layer=layer, resources=resources, execution=execution, runs=tuple(part))
+        for (layer, resources, execution), members in sorted(
+            alike.items(), key=lambda item: item[0][0]
+        )
+        for part in (members[at : at + cap] for at in range(0, len(members), cap))
+    )

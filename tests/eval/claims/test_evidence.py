@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from eval.claims.decided import Block, sign_differs
-from eval.claims.evidence import Evidence
+from eval.claims.decided import Block, Evidence, sign_differs
 from eval.evidence import equal_flops
 from eval.evidence.claims import Claim, Contrast
 from eval.evidence.equal_flops import AtEqualFlops, Spent

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from eval.claims import files as claim_files
-from eval.claims.as_published import AsPublished
+from eval.claims.published import AsPublished
 from eval.evidence import verdicts
 from eval.evidence.claims import CHANCE, Benchmark, Cell, Contrast, after, before
 from eval.evidence.verdicts import ALPHA, Estimate, decide

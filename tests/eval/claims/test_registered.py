@@ -9,9 +9,8 @@ import pytest
 import test_report as made
 from typer.testing import CliRunner
 
-from eval.claims.decided import by_size
+from eval.claims.decided import by_size, post_hoc
 from eval.claims.files import load, paper_claims
-from eval.claims.registered import post_hoc
 from eval.evidence.claims import digest
 from eval.evidence.panel import panels
 from study.cli import app

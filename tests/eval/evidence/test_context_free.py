@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.evidence import table, views
+from eval.evidence import subpanels, table
 from eval.evidence.context_free import rows, summaries
 
 
@@ -43,7 +43,7 @@ def test_views_leave_tasks_out_and_keep_the_estimator(panel_of, key_of):
     names = ("lambada", "sciq", "rte", "mrpc")
     answers = [made(rng, np.full((2, 3), share)) for share in (0.1, 0.9, 0.6, 0.7)]
     keys = [key_of("a"), key_of("b")]
-    found = {each.view.name: each for each in views.seen(panel_of(answers, keys, names=names))}
+    found = {each.view.name: each for each in subpanels.seen(panel_of(answers, keys, names=names))}
     assert {name: each.left for name, each in found.items()} == {
         "all tasks": names,
         "without LAMBADA": ("sciq", "rte", "mrpc"),
@@ -59,6 +59,6 @@ def test_views_leave_tasks_out_and_keep_the_estimator(panel_of, key_of):
 
 def test_a_suite_without_those_tasks_has_no_views(panel_of, key_of):
     panel = panel_of([np.ones((1, 1, 1, 5))], [key_of("a")])
-    assert views.seen(panel) == ()
+    assert subpanels.seen(panel) == ()
     two = panel_of([np.ones((1, 1, 1, 5))] * 2, [key_of("a")], names=("lambada", "rte"))
-    assert [each.view.name for each in views.seen(two)] == ["all tasks", "without LAMBADA"]
+    assert [each.view.name for each in subpanels.seen(two)] == ["all tasks", "without LAMBADA"]

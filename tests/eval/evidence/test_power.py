@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from eval.evidence.claims import Contrast
-from eval.evidence.power import More, more
+from eval.evidence.statistics import More, more
 from eval.evidence.verdicts import Estimate
 
 CELLS = 6

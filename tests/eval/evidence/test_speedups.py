@@ -8,8 +8,8 @@ import pytest
 
 from eval.evidence.claims import Claim, Contrast
 from eval.evidence.held_out import HeldOut
-from eval.evidence.power import more
 from eval.evidence.speedups import Bounded, estimate, loss_at, reached
+from eval.evidence.statistics import more
 from eval.evidence.verdicts import ALPHA, decide, decision
 
 SCRATCH, ADAPTED = ("CD:FLM",), ("ND:MLM", "CD:FLM")

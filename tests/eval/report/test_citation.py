@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from eval.report.sections import citation
+from eval.report.sections import record
 
 ROOT = Path(__file__).parents[3]
 REQUIRED = {"authors", "cff-version", "message", "title"}
@@ -26,29 +26,29 @@ def test_the_file_is_a_citation_file_and_agrees_with_the_page():
     assert REQUIRED <= set(found) <= LEGAL
     assert found["cff-version"] == "1.2.0"
     assert found["type"] == "software"
-    assert found["title"] == citation.TITLE
-    assert found["authors"] == [{"name": citation.AUTHOR}]
-    assert found["license"] == citation.LICENSE
-    assert found["version"] == citation.VERSION
-    assert f"{{{citation.TITLE}}}" in citation.BIBTEX
+    assert found["title"] == record.TITLE
+    assert found["authors"] == [{"name": record.AUTHOR}]
+    assert found["license"] == record.LICENSE
+    assert found["version"] == record.VERSION
+    assert f"{{{record.TITLE}}}" in record.BIBTEX
     (study,) = found["references"]
-    assert " ".join(study["title"].split()) in " ".join(citation.BIBTEX.split())
+    assert " ".join(study["title"].split()) in " ".join(record.BIBTEX.split())
     for author in study["authors"]:
         assert f"{author['family-names']}, {author['given-names']}" in " ".join(
-            citation.BIBTEX.split()
+            record.BIBTEX.split()
         )
-    assert study["identifiers"][0]["value"].removeprefix("arXiv:") in citation.BIBTEX
+    assert study["identifiers"][0]["value"].removeprefix("arXiv:") in record.BIBTEX
 
 
 def test_the_version_is_the_package_s():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == citation.VERSION
-    assert project["license"] == citation.LICENSE
+    assert project["version"] == record.VERSION
+    assert project["license"] == record.LICENSE
 
 
 def test_bibtex_closes_what_it_opens():
-    text = re.sub(r"[^{}]", "", citation.BIBTEX)
+    text = re.sub(r"[^{}]", "", record.BIBTEX)
     while "{}" in text:
         text = text.replace("{}", "")
     assert text == ""
-    assert len(re.findall(r"^@", citation.BIBTEX, re.MULTILINE)) == 2
+    assert len(re.findall(r"^@", record.BIBTEX, re.MULTILINE)) == 2

@@ -11,7 +11,7 @@ import pytest
 import test_report as made
 
 from eval.evidence import panel, table
-from eval.evidence.lineages import pairs
+from eval.evidence.table import pairs
 from eval.report import accounts
 from eval.report.latex import escape
 from eval.report.material import gather

@@ -9,8 +9,7 @@ import pytest
 
 from eval.evidence import table
 from eval.report.material import Material
-from eval.report.sections import checks as leakage
-from eval.report.sections import measures, prompts, registry, variance
+from eval.report.sections import checks, differences, registry, scores, tasks
 from study.show.table import Details, Grid, Heading, Text
 from study.store.directory import Store
 
@@ -47,6 +46,14 @@ def made(panel_of, key_of):
     )
 
 
+SECTIONS = (
+    scores.measures_section,
+    differences.variance_section,
+    tasks.prompts_section,
+    checks.leakage_section,
+)
+
+
 def grids(section):
     def inside(blocks):
         for each in blocks:
@@ -63,13 +70,13 @@ def cells(grid):
 
 
 def test_every_section_is_registered_once():
-    for module in (measures, variance, prompts, leakage):
-        assert registry.SECTIONS.count(module.section) == 1
+    for section_of in SECTIONS:
+        assert registry.SECTIONS.count(section_of) == 1
 
 
 def test_grids_are_whole_and_captioned(made, material_of):
-    for module in (measures, variance, prompts, leakage):
-        section = module.section(material_of(made))
+    for section_of in SECTIONS:
+        section = section_of(material_of(made))
         assert grids(section)
         for grid in grids(section):
             assert grid.caption
@@ -79,30 +86,30 @@ def test_grids_are_whole_and_captioned(made, material_of):
 
 def test_measures_print_the_table_s_own_numbers(made, material_of):
     material = material_of(made)
-    suite, tasks = grids(measures.section(material))
+    suite, by_task = grids(scores.measures_section(material))
     row = next(each for each in material.scores.rows if each.task == table.SUITE)
     shown = cells(suite)[0]
     assert shown[4] == f"{100 * row.value:.1f}"
     assert shown[6] == f"{100 * row.wilson_low:.1f} to {100 * row.wilson_high:.1f}"
     assert shown[7] == f"{row.gold_nats_per_byte:.3f}".replace("-", "−")
     assert shown[9:11] == [f"{row.margin:.3f}", f"{row.margin_low:.3f} to {row.margin_high:.3f}"]
-    assert len(tasks.rows) == 6
+    assert len(by_task.rows) == 6
 
 
 def test_spread_has_a_line_a_task_and_one_of_the_suite(made, material_of):
-    (grid,) = grids(variance.section(material_of(made)))
+    (grid,) = grids(differences.variance_section(material_of(made)))
     assert [row[1] for row in cells(grid)] == ["lambada", "sciq", "rte", "(suite)"] * 2
 
 
 def test_prompts_stand_beside_their_context_free_accuracy(made, material_of):
-    summary, every = grids(prompts.section(material_of(made)))
+    summary, every = grids(tasks.prompts_section(material_of(made)))
     assert len(summary.rows) == 2 * 3 * 2
     assert {row[5] for row in cells(summary)} == {"50.0"}
     assert len(every.rows) == 12
 
 
 def test_leakage_has_views_and_says_what_is_not_counted(made, material_of):
-    section = leakage.section(material_of(made))
+    section = checks.leakage_section(material_of(made))
     (views,) = [each for each in grids(section) if each.caption.startswith("Scores over part")]
     assert [name for name, _ in views.head[3:7]] == [
         "all tasks, %",
@@ -117,7 +124,7 @@ def test_leakage_has_views_and_says_what_is_not_counted(made, material_of):
 def test_the_paper_s_suites_bring_the_baselines(made, material_of):
     from dataclasses import replace
 
-    section = leakage.section(material_of(replace(made, suite="eai")))
+    section = checks.leakage_section(material_of(replace(made, suite="eai")))
     means, entries = grids(section)[-2:]
     assert [row[2:4] for row in cells(means)] == [
         ["32.9", "32.88"],
@@ -125,13 +132,13 @@ def test_the_paper_s_suites_bring_the_baselines(made, material_of):
         ["–", "32.82"],
     ]
     assert len(entries.rows) == 4
-    t0 = leakage.section(material_of(replace(made, suite="t0")))
+    t0 = checks.leakage_section(material_of(replace(made, suite="t0")))
     assert cells(grids(t0)[-1])[0][2:4] == ["41.7", "41.67"]
 
 
 def test_nothing_scored_is_no_section(panel_of, key_of, material_of):
-    for module in (measures, variance, prompts, leakage):
-        assert module.section(material_of()) is None
+    for section_of in SECTIONS:
+        assert section_of(material_of()) is None
     panel = panel_of([np.full((1, 1, 1, 4), np.nan)], [key_of("a")])
-    assert measures.section(material_of(panel)) is None
-    assert prompts.section(material_of(panel)) is None
+    assert scores.measures_section(material_of(panel)) is None
+    assert tasks.prompts_section(material_of(panel)) is None

@@ -253,5 +253,9 @@ def test_the_pairs_prefix_lm_packs_two_rows_into_one():
 
 
 def test_costs_need_no_torch():
-    code = "import sys, study.cost; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = """
+import sys
+import study.language.cost
+sys.exit("torch" in sys.modules or "numpy" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

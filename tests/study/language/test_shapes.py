@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from study.language import cost
+from study.language.cost import shapes
 from study.language.model.build import empty
-from study.language.shapes import shapes
 from study.runs.run import Model
 from study.train.optimizers import role
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from study.nn import read_out
+from study.nn import cost
 from study.nn.loss import linear_cross_entropy
 
 
@@ -32,7 +32,7 @@ def _both(states, weight, labels, *, z_loss, scale=1 / 7, **named):
 @pytest.mark.parametrize("z_loss", [0.0, 1e-4, 0.5])
 @pytest.mark.parametrize("numbers", [13, 4 * 13, 2**21])  # one row a block, several, all in one
 def test_values_and_gradients_equal_autograd(z_loss, numbers, monkeypatch):
-    monkeypatch.setitem(read_out.NUMBERS, "cpu", numbers)
+    monkeypatch.setitem(cost.NUMBERS, "cpu", numbers)
     ours, grads, expected, exact = _both(*_problem(), z_loss=z_loss)
     torch.testing.assert_close(ours.cross_entropy.double(), expected[0], rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(ours.z_term.double(), expected[1], rtol=1e-6, atol=1e-6)
@@ -90,7 +90,7 @@ def test_logits_that_overflow_an_exponential_are_summed():
 
 
 def test_a_wrapped_block_works_on_whole_blocks_only(monkeypatch):
-    monkeypatch.setitem(read_out.NUMBERS, "cpu", 4 * 13)
+    monkeypatch.setitem(cost.NUMBERS, "cpu", 4 * 13)
     seen = []
 
     def wrap(block):

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.language import world
-from study.language.scores import overlap
+from study.language.scores import ngrams
 from study.runs.run import Part, Source, identity
 from study.sources import content as sources
 from study.sources.content import Access
@@ -390,15 +390,15 @@ def test_one_text_is_not_filtered(tmp_path, access):
 
 
 def test_overlap_is_counted_and_dropped(tmp_path, access):
-    excluded = overlap.excluded_texts([local(tmp_path, rows=ROWS[:3])], access=access)
+    excluded = ngrams.excluded_texts([local(tmp_path, rows=ROWS[:3])], access=access)
     texts = ["Number 0!", "<br />number<br/>1", "number 7", "number 2 2"]
-    found = overlap.count(texts, excluded)
+    found = ngrams.count(texts, excluded)
     assert (found.documents, found.shared, found.excluded) == (4, 2, 3)
-    assert list(overlap.without(texts, excluded)) == ["number 7", "number 2 2"]
+    assert list(ngrams.without(texts, excluded)) == ["number 7", "number 2 2"]
 
 
 def test_overlap_without_a_text_field_looks_at_every_text(tmp_path, access):
     rows = [{"premise": "One.", "label": 1, "hypothesis": "two"}]
     source = local(tmp_path, rows=rows, text_field="")
-    excluded = overlap.excluded_texts([source], access=access)
-    assert overlap.count(["one", "TWO", "1"], excluded).shared == 2
+    excluded = ngrams.excluded_texts([source], access=access)
+    assert ngrams.count(["one", "TWO", "1"], excluded).shared == 2

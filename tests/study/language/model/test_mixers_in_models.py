@@ -20,8 +20,8 @@ from study.language.model.build import build
 from study.language.model.check import MIXERS
 from study.language.model.isolation import IsolationError, check_isolation
 from study.nn import stack
+from study.nn.filters import short_filter
 from study.nn.initial_values import seeded
-from study.nn.short_filter import short_filter
 from study.runs.run import Model
 from study.train.checkpoint import read_model, write_weights
 

@@ -11,9 +11,9 @@ from test_score import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
 from study.language.layout import layout
 from study.language.model.check import MIXERS
 from study.language.scores import scorer
-from study.language.scores.beginnings import beginnings
 from study.language.scores.passes import Piece, Work
 from study.language.scores.score import Request, Subject, score
+from study.language.scores.scorer import beginnings
 
 ASKED = [
     Request(context=[5, 6, 7, 8, 9, 10], targets=[[11, 12], [13], [14, 15, 16]]),

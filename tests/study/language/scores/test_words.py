@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from study.language.scores import overlap
+from study.language.scores import ngrams
 from study.language.scores.words import words
 from study.runs.run import Source
 from study.sources.content import Access
@@ -103,12 +103,12 @@ def test_a_row_without_a_word_excludes_nothing(tmp_path):
         uri="file://rows.jsonl", digest=f"sha256:{digest}", text_field="text", where=(), part=None
     )
     access = Access(data_dirs=(tmp_path,), cache=tmp_path / "cache", offline=True)
-    excluded = overlap.excluded_texts([rows], access=access)
-    assert list(overlap.without(["...", "one two", "😀"], excluded)) == ["...", "😀"]
+    excluded = ngrams.excluded_texts([rows], access=access)
+    assert list(ngrams.without(["...", "one two", "😀"], excluded)) == ["...", "😀"]
 
 
 def test_a_document_is_an_excluded_text_however_it_is_written():
     nfc, nfd = (unicodedata.normalize(form, FRENCH) for form in ("NFC", "NFD"))
-    excluded = frozenset({overlap._key(nfc), overlap._key("图书馆 2024")})
+    excluded = frozenset({ngrams._key(nfc), ngrams._key("图书馆 2024")})
     told = [nfd, "图 书\u200b馆\n２０２４", FRENCH.replace("é", "e")]
-    assert list(overlap.without(told, excluded)) == told[2:]
+    assert list(ngrams.without(told, excluded)) == told[2:]

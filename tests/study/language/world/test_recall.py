@@ -10,14 +10,14 @@ from scipy import stats
 from study.language import world
 from study.language.data import tokenizer
 from study.language.prompts import templates as prompts
-from study.language.world import recall
+from study.language.world import scenes
 
 GOLDEN = {
     "text": "83ab66d00812b3e9",
     "rows": "5e924bae9744fd55",
     "templates": "2b9b574e4ff661da",
 }
-PAIRS = (recall.CHOICES, recall.MOST_PAIRS)
+PAIRS = (scenes.CHOICES, scenes.MOST_PAIRS)
 
 
 def documents(number, *, pairs=32, seed=1):
@@ -59,13 +59,13 @@ def test_every_answer_follows_from_its_document():
         listed, asked = split(document)
         assert sorted(listed) == sorted(asked)
         assert len(dict(listed)) == len({value for _, value in listed}) == len(listed)
-        assert {key for key, _ in listed} <= set(recall.KEYS)
-        assert {value for _, value in listed} <= set(recall.VALUES)
+        assert {key for key, _ in listed} <= set(scenes.KEYS)
+        assert {value for _, value in listed} <= set(scenes.VALUES)
 
 
 def test_documents_have_two_pairs_up_to_the_most_and_all_numbers_occur():
     sizes = Counter(len(split(document)[0]) for document in documents(600, pairs=6))
-    assert set(sizes) == set(range(recall.LEAST_PAIRS, 7))
+    assert set(sizes) == set(range(scenes.LEAST_PAIRS, 7))
 
 
 def test_documents_are_functions_of_seed_and_index():
@@ -84,7 +84,7 @@ def test_a_question_is_answered_by_its_context_and_names_no_answer_after_it(pair
         assert len(value) == pairs
         assert told[1] == row["key"]
         assert rendered.targets == value[row["key"]] == row["choices"][row["label"]]
-        assert len(set(row["choices"])) == recall.CHOICES
+        assert len(set(row["choices"])) == scenes.CHOICES
         assert set(row["choices"]) <= set(value.values())
 
 
@@ -104,9 +104,9 @@ def test_nothing_but_the_pair_tells_the_answer(pairs):
         # of the four, the value that the key's own number points at
         known[sorted(row["choices"]).index(answer)] += 1
     for counts in (places, listed, known):
-        assert stats.chisquare([counts[place] for place in range(recall.CHOICES)]).pvalue > 1e-3
+        assert stats.chisquare([counts[place] for place in range(scenes.CHOICES)]).pvalue > 1e-3
     together = Counter((row["key"], row["choices"][row["label"]]) for row in asked)
-    table = [[together[key, value] + 0.0 for value in recall.VALUES] for key in recall.KEYS]
+    table = [[together[key, value] + 0.0 for value in scenes.VALUES] for key in scenes.KEYS]
     assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
@@ -120,7 +120,7 @@ def test_questions_are_not_among_the_training_documents():
 def test_words_of_recall_are_its_own_and_one_token_each():
     text = list(world.documents({"documents": "8000", "seed": "1"}))
     words = {word.strip(".,:?") for document in text for word in document.split()}
-    own = {*recall.KEYS, *recall.VALUES, "pairs", "find"}
+    own = {*scenes.KEYS, *scenes.VALUES, "pairs", "find"}
     assert not words & own
     trained = tokenizer.train([*text, *documents(4000)], vocab_size=720, sentinels=16)
     assert {word for word in own - {"pairs"} if len(trained.encode(f" {word}")) != 1} == set()

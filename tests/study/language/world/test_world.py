@@ -11,14 +11,7 @@ import yaml
 from study.language import world
 from study.language.data import tokenizer
 from study.language.prompts import templates as prompts
-from study.language.world.lexicon import (
-    ACTIONS,
-    EFFECTS,
-    MATERIALS,
-    OBJECTS,
-    WITHHELD,
-    withheld_for,
-)
+from study.language.world.scenes import ACTIONS, EFFECTS, MATERIALS, OBJECTS, WITHHELD, withheld_for
 
 GOLDEN = {
     "text": "9884a839d662d228",

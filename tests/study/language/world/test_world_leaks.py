@@ -10,7 +10,7 @@ import pytest
 from study.language import world
 from study.language.prompts import templates as prompts
 from study.language.world.families import FAMILIES, _twins
-from study.language.world.lexicon import (
+from study.language.world.scenes import (
     ACTIONS,
     EFFECTS,
     MATERIAL_OF,

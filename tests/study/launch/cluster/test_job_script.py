@@ -14,7 +14,7 @@ import made_runs as made
 import pytest
 
 from study.launch.cluster import profile, scripts
-from study.launch.cluster.arrays import divide
+from study.launch.cluster.submit import divide
 
 SLURM = Path(scripts.__file__).resolve().parents[3] / "slurm"
 PROFILE = 'time = "1:00:00"\nsignal_seconds = 60\n'

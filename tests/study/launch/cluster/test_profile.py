@@ -7,7 +7,7 @@ import made_runs as made
 import pytest
 
 from study.launch.cluster import profile, scripts
-from study.launch.cluster.arrays import divide
+from study.launch.cluster.submit import divide
 from study.runs.plan import close
 from study.runs.run import KINDS, run_id
 

@@ -258,6 +258,10 @@ def test_independent_items_are_groups_and_ten_are_enough():
     assert isinstance(estimated(twins), Estimate)
     threes = replace(panel, tasks=(replace(panel.tasks[0], groups=np.arange(20) // 3),))
     assert estimated(threes) == "7 independent items on s; it takes 10"
+    several = panel_of([values[..., :5], values[..., 5:10]], names)
+    assert isinstance(estimated(several), Estimate)
+    fewer = panel_of([values[..., :5], values[..., 5:9]], names)
+    assert estimated(fewer) == "9 independent items on s; it takes 10"
 
 
 def test_scores_that_never_vary_have_wilson_s_error():
@@ -317,6 +321,16 @@ def test_a_floor_is_all_cells_at_chance_and_none_far_below_it():
     assert floor("b")
     assert not floor("c")
     assert not floor("d")
+
+
+def test_a_floor_is_one_of_the_end_of_sequence_that_is_asked_for():
+    rng = np.random.default_rng(13)
+    flat, learned = (made(rng, base=base) for base in (0.5, 0.9))
+    panel = panel_of(flat, [key(name) for name in "abcdef"])
+    tasks = [replace(task, other=other) for task, other in zip(panel.tasks, learned, strict=True)]
+    panel = replace(panel, tasks=tuple(tasks))
+    found = [estimated(panel, end=end) for end in ("own", "other")]
+    assert [isinstance(each, Estimate) and each.floor for each in found] == [True, False]
 
 
 def test_a_cell_that_is_named_twice_has_both_weights():

@@ -11,8 +11,10 @@ import test_report as made
 from eval.evidence import panel as panels
 from eval.evidence.panel import BOOTSTRAP_SEED
 from eval.evidence.statistics import REPLICATES, resampling_counts
-from study.runs.run import Evaluation
+from study.runs.run import Evaluation, External, Source
 from study.store.directory import Store
+from study.store.publish import MANIFEST
+from study.store.weights import digest_of_names
 
 
 def by_hand(values, counts):
@@ -86,6 +88,7 @@ def test_a_cell_is_found_by_its_budget_within_one_percent(panel_of, key_of):
     keys = [key_of("a", 1000), key_of("a", 2021), key_of("b", 990)]
     panel = panel_of([np.ones((3, 1, 1, 4))], keys)
     assert [panel.cell(("a",), tokens) for tokens in (1000, 1010, 991, 2040)] == [0, 0, 0, 1]
+    assert panel.cell(("b",), 1000) == 2, "one percent is near enough"
     assert panel.cell(("a",), 980) is None
     assert panel.cell(("a",), 2000) is None
     assert panel.cell(("c",), 1000) is None
@@ -152,3 +155,79 @@ def test_what_was_asked_otherwise_than_most_is_a_hole(tmp_path, place):
     (hole,) = panel.holes
     assert hole.run == asked[0]
     assert hole.hole.startswith("other questions or scorer")
+
+
+def test_scores_of_other_weights_are_stale_and_a_checkpoint_that_is_gone_says_nothing(
+    tmp_path, two
+):
+    store, draw = Store(tmp_path / "runs"), np.random.default_rng(0)
+    files = {"config.json": "c" * 64, "model.safetensors": "a" * 64}
+    asked = [run for run in two if isinstance(run, Evaluation)]
+    for run in asked:
+        made.publish(run, store, 0.6, draw=draw, weights=digest_of_names(files), items=2)
+
+    def states():
+        (panel,) = panels.panels(two, store=store)
+        assert all(hole.results is None for hole in panel.holes)
+        return {run.run.slug: None for run in panel.runs} | {
+            hole.run.slug: hole.hole for hole in panel.holes
+        }
+
+    assert set(states().values()) == {None}
+    checkpoint = store.open(asked[0].run).checkpoint_path(asked[0].step)
+    checkpoint.mkdir(parents=True)
+    for digest, state in (
+        ("a" * 64, None),
+        ("b" * 64, "stale: the weights changed after they were scored"),
+    ):
+        entries = {name: {"sha256": each} for name, each in files.items()}
+        entries["model.safetensors"]["sha256"] = digest
+        (checkpoint / MANIFEST).write_text(json.dumps({"files": entries}))
+        assert states() == {asked[0].slug: state, asked[1].slug: None}
+
+
+def test_a_checkpoint_from_elsewhere_has_no_manifest_here(tmp_path):
+    source = Source(uri="file://m", digest="sha256:1", text_field="", where=(), part=None)
+    other = External(slug="m", source=source, architecture="causal_decoder")
+    (run,) = [run for run in made.study(1) if isinstance(run, Evaluation)][:1]
+    assert not panels._stale(replace(run, run=other, step=0), {}, store=Store(tmp_path))
+
+
+def test_two_runs_of_one_cell_and_seed_are_holes_without_scores(tmp_path, two):
+    store, draw = Store(tmp_path / "runs"), np.random.default_rng(0)
+    one = next(run for run in two if isinstance(run, Evaluation))
+    twin = replace(
+        one,
+        slug="twin",
+        run=replace(one.run, slug="other", training=replace(one.run.training, clip_norm=0.5)),
+    )
+    for run in (one, twin):
+        made.publish(run, store, 0.6, draw=draw, items=2)
+    (panel,) = panels.panels(made.close([one, twin]), store=store)
+    assert panel.runs == ()
+    assert [(hole.results, hole.table) for hole in panel.holes] == [(None, None)] * 2
+    assert all(hole.hole for hole in panel.holes)
+
+
+def test_a_rolled_task_has_nats_and_bytes_by_document(tmp_path, two):
+    store, draw = Store(tmp_path / "runs"), np.random.default_rng(0)
+    asked = []
+    for run in (each for each in two if isinstance(each, Evaluation)):
+        tasks = tuple(
+            replace(task, metric="rolling", templates=None, chance=0.0, role="probe")
+            for task in run.suite.tasks
+        )
+        asked.append(replace(run, suite=replace(run.suite, tasks=tasks)))
+
+    def of_item(index, template):
+        rolled = {"log_likelihoods": [-6.0 - index], "bytes": [4 + index], "metric": "rolling"}
+        return {**rolled, "template": ""}
+
+    for run in asked:
+        made.publish(run, store, 0.6, draw=draw, items=3, of_item=of_item)
+    (panel,) = panels.panels(made.close(asked), store=store)
+    task = panel.tasks[0]
+    nats, size = task.rolled
+    assert (nats / size)[1, 0].tolist() == pytest.approx([-6 / 4, -7 / 5, -8 / 6])
+    value, _ = task.bits_per_byte()
+    assert value == pytest.approx(np.full((2, 1), 21 / 15 / math.log(2)))

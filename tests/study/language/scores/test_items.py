@@ -63,6 +63,17 @@ def test_the_winner_its_margin_and_its_brier_score():
     assert collected(scores((-1.0, 0.0), (-3.0, 0.0)), gold=1)["margin"] == pytest.approx(-2.0)
 
 
+@pytest.mark.parametrize("gold", [0, 1, 2])
+def test_a_margin_is_to_the_best_of_the_others(gold):
+    found = items._decision([-1.0, -2.0, -5.0], gold)
+    assert found["margin"] == pytest.approx([1.0, -1.0, -4.0][gold])
+    assert (found["prediction"], found["tie"]) == (0, False)
+    chances = [math.exp(value) for value in (-1.0, -2.0, -5.0)]
+    shares = [each / sum(chances) for each in chances]
+    squares = [(share - (place == gold)) ** 2 for place, share in enumerate(shares)]
+    assert found["brier"] == pytest.approx(sum(squares))
+
+
 @pytest.mark.parametrize("gold", [0, 1])
 def test_equal_scores_are_a_tie_that_shares_the_point(gold):
     row = collected(scores((-2.0, 0.0), (-2.0, 0.0)), gold=gold)

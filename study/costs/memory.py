@@ -24,7 +24,7 @@ from typing import Literal, assert_never
 from study.language.activations import WIDE, Device, Pass, passed
 from study.language.cost import Role, Shape, shapes
 from study.runs.run import Adafactor, AdamW, Muon, Trained, Training, model_of
-from study.train.sharded import BUCKET
+from study.train.deepspeed_config import BUCKET
 
 Zero = Literal[0, 1, 2, 3]
 Moment = Literal["logits", "layer", "gradients", "reduction", "update"]

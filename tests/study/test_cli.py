@@ -16,7 +16,7 @@ from study.runs.plan import load_sweep
 from study.runs.run import run_id
 from study.store.directory import Store
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "made"
 ROOT = HERE.parents[1]
 STUDY = (
     sys.executable,

@@ -4,7 +4,7 @@ import pytest
 import tiny_runs
 
 from study.runs.execution import Execution
-from study.train.sharded import check, configuration
+from study.train.deepspeed_config import check, configuration
 
 
 def _config(zero, **changes):

@@ -73,7 +73,7 @@ def test_a_document_does_not_depend_on_the_corpus_size_nor_on_the_process():
     few = list(world.documents({"documents": "30", "seed": "4"}))
     assert few == list(world.documents({"documents": "60", "seed": "4"}))[:30]
     program = (
-        "from study.data import world; "
+        "from study.language import world; "
         "print('\\n'.join(world.documents({'documents': '30', 'seed': '4'})))"
     )
     for hash_seed in ("1", "2"):

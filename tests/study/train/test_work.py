@@ -13,7 +13,7 @@ from tiny_runs import MIXTURE, MODEL, SPANS, TEXT, adapt, execution, finetune, p
 from study.language.data.corpus import open_corpus
 from study.language.learner import feed, tokens_read_before
 from study.language.model.check import MIXERS
-from study.runs.run import FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
+from study.runs.run import Adafactor, FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
 from study.store import lease
 from study.store.directory import Store, StoreError, corpus_path
 from study.store.events import read_curve, read_events
@@ -531,6 +531,14 @@ def test_an_evaluation_is_not_trained(store):
     external = External(slug="x", source=source, architecture="causal_decoder")
     with pytest.raises(ValueError, match="External 'x'; legal: Corpus, Pretrain, Adapt, Finetune"):
         execute(external, store=store, execution=execution())  # type: ignore[arg-type]
+
+
+def test_an_execution_that_the_run_cannot_have_is_refused_before_anything_is_there(store):
+    slices = Adafactor(learning_rate=0.1, decay_rate=0.8, clip_threshold=1.0, weight_decay=0.0)
+    run = pretrain(2, optimizer=slices)
+    with pytest.raises(ValueError, match="'pre' trains with Adafactor, and zero is 1"):
+        execute(run, store=store, execution=execution(zero=1))
+    assert not store.directory(run).exists()
 
 
 def test_ids_do_not_depend_on_execution():

@@ -1,0 +1,41 @@
+"""Folders and files stay small enough to be read; what is larger is named, with the reason."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ENTRIES, LINES = 16, 500
+FOLDERS = {
+    "bench": "waits for one frame",
+    "eval/evidence": "claims, verdicts and published wait for the folder of claims",
+    "eval/report": "the page's four files, and tables that wait for declared columns",
+    "study/language/scores": "what foreign checkpoints and texts need beside the rule",
+}
+FILES = {
+    "study/cli.py": "its commands wait for study/commands",
+    "study/train/work.py": "its language half waits for study/language/learner",
+}
+PATHS = [
+    path
+    for name in ("study", "eval", "kernels", "bench")
+    for path in (ROOT / name, *(ROOT / name).rglob("*"))
+    if "__pycache__" not in path.parts
+]
+
+
+def _name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def _entries(folder):
+    return sum(each.name != "__pycache__" for each in folder.iterdir())
+
+
+def test_a_folder_has_few_entries():
+    large = {_name(path) for path in PATHS if path.is_dir() and _entries(path) > ENTRIES}
+    assert large == FOLDERS.keys()
+
+
+def test_a_file_is_short():
+    files = (path for path in PATHS if path.suffix == ".py")
+    long = {_name(path) for path in files if len(path.read_text().splitlines()) > LINES}
+    assert long == FILES.keys()

@@ -32,7 +32,7 @@ FIRST = 2
 
 
 @dataclass(kw_only=True, eq=False)
-class _Watch:
+class _Callbacks:
     """When each step ended, and its line in the log."""
 
     log: EventLog
@@ -65,7 +65,7 @@ class OurLoop:
         self.batches = batches
         self.model: LanguageModel = build(model_of(run), dropout=0.0, seed=0)
         self.engine = TorchEngine(self.model, training=run.training, compiled=compiled)
-        self._watch = _Watch(log=EventLog(folder / "events.jsonl"))
+        self._callbacks = _Callbacks(log=EventLog(folder / "events.jsonl"))
         self._progress = Progress()
 
     @property
@@ -75,7 +75,7 @@ class OurLoop:
     def turn(self, steps: int) -> float:
         """Content tokens a second over `steps` steps."""
         first = self._progress.step
-        self._watch.ended.clear()
+        self._callbacks.ended.clear()
         plan = Plan(
             training=self.run.training,
             seed=0,
@@ -94,9 +94,9 @@ class OurLoop:
             validation=(),
             plan=plan,
             progress=self._progress,
-            watch=self._watch,
+            callbacks=self._callbacks,
         )
-        ended = self._watch.ended
+        ended = self._callbacks.ended
         return sum(before[FIRST:]) / (ended[-1] - ended[FIRST - 1])
 
 

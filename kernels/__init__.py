@@ -3,6 +3,6 @@
 Whatever computes imports this package, so its import makes torch's first calls (`first_calls.py`).
 """
 
-from kernels.first_calls import settle
+from kernels.first_calls import make_first_calls
 
-settle()
+make_first_calls()

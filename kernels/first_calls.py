@@ -18,7 +18,7 @@ FUNCTIONS = (
 """What torch hands to MKL (its `aten/src/ATen/cpu/vml.h`), in float32 and float64."""
 
 
-def settle() -> None:
+def make_first_calls() -> None:
     """Make every first call, of one number: too few for a second thread."""
     for dtype in (torch.float32, torch.float64):
         one = torch.full((1,), 0.5, dtype=dtype, device="cpu")

@@ -39,7 +39,7 @@ LIMIT = 60.0
 DESELECTED = "not golden and not pinned and not are_what_they_were"
 MARKS = "not slow and not gpu and not cluster and not browser"
 # what a message is made of, not what is computed
-_LOGGING = {"loud", "warn", "warning", "info", "debug", "print", "logging", "progress"}
+_LOGGING = {"log_warning", "warn", "warning", "info", "debug", "print", "logging", "progress"}
 
 _LINE = "{outcome:9} {seconds:5} s  {module}:{line}  {what}  | {code}  {told}"
 

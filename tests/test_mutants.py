@@ -44,7 +44,7 @@ def test_each_place_is_changed_in_one_way(source, expected):
     [
         "x = 'a' + 'b'",
         "x = f'{a + 1}'",
-        "loud(a + 1)",
+        "log_warning(a + 1)",
         "log.info(a + 1)",
         "assert a < 1",
         "x: Literal[1, 2]",

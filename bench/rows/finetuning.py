@@ -18,7 +18,7 @@ from bench.row import Bench
 from bench.rows.training import gpt_neox
 from bench.turns import take_turns
 from study.language.layout import Batch
-from study.language.learner import feed
+from study.language.learner import open_batches
 from study.runs.run import Finetune, FullLM, Prompted
 from study.train.loop import Batches
 
@@ -85,7 +85,7 @@ def prompts(bench: Bench, *, width: int, layers: int) -> Finding:
         schedule_start="restarted",
         seed=0,
     )
-    batches = feed(run, corpus=opened(run.corpus, bench)).batches
+    batches = open_batches(run, corpus=opened(run.corpus, bench)).batches
     ours = OurLoop(run, batches, folder=bench.folder, compiled=torch.compile)
     examples = _examples(batches, (THEIR_TURN + 2) * EXAMPLES)
     theirs = TrainerLoop(

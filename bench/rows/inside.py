@@ -14,7 +14,7 @@ from bench.loops import OurLoop
 from bench.row import Bench
 from bench.rows.training import BATCH, TURN
 from bench.turns import take_turns
-from study.language.learner import Feed, feed
+from study.language.learner import RunBatches, open_batches
 from study.runs.run import FullLM, Model
 from study.store.publish import publish_directory
 from study.train import checkpoint
@@ -23,9 +23,9 @@ from study.train.checkpoint import Progress
 LENGTH = 256
 
 
-def _loop(bench: Bench, *, width: int, layers: int) -> tuple[OurLoop, Feed]:
+def _loop(bench: Bench, *, width: int, layers: int) -> tuple[OurLoop, RunBatches]:
     run = pretraining(decoder(width=width, layers=layers), FullLM(length=LENGTH), batch_size=BATCH)
-    fed = feed(run, corpus=opened(run.corpus, bench))
+    fed = open_batches(run, corpus=opened(run.corpus, bench))
     return OurLoop(run, fed.batches, folder=bench.folder, compiled=torch.compile), fed
 
 

@@ -13,7 +13,7 @@ from bench.finding import Finding
 from bench.loops import OurLoop, TrainerLoop
 from bench.row import Bench
 from bench.turns import take_turns
-from study.language.learner import feed
+from study.language.learner import open_batches
 from study.runs.run import FullLM, Model, Pretrain, SpanCorruption
 from study.train.loop import Batches
 
@@ -91,7 +91,7 @@ def t5_encoder_decoder(bench: Bench, *, width: int, layers: int) -> Finding:
 
 
 def _beside(bench: Bench, run: Pretrain, peer: Any) -> Finding:
-    fed = feed(run, corpus=opened(run.corpus, bench))
+    fed = open_batches(run, corpus=opened(run.corpus, bench))
     ours = OurLoop(run, fed.batches, folder=bench.folder, compiled=torch.compile)
     eager = OurLoop(run, fed.batches, folder=bench.folder / "eager")
     rows = rows_of(run, fed.batches, steps=TURN + 2)

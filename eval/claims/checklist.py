@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from eval.claims.compared import Compared, compared, effect, hangs_on
+from eval.claims.compared import Compared, compared, depends_on, effect
 from eval.claims.needs import Needed, needed
 from eval.evidence.claims import Claim, digest
 from study.runs.run import Evaluation, Run, Trained, run_id
@@ -126,7 +126,7 @@ def _verdicts(
         for each in block.verdicts:
             final = block.resolved(each)
             made = {one: compared(one, alpha=each.alpha) for one in each.components}
-            weakest = hangs_on(each)
+            weakest = depends_on(each)
             found[block.name, each.claim.id] = {
                 "verdict": final.verdict,
                 "qualifier": final.qualifier,

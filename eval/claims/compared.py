@@ -38,7 +38,7 @@ class Compared:
     more: str = ""
 
 
-def hangs_on(found: ClaimVerdict) -> ComponentVerdict | None:
+def depends_on(found: ClaimVerdict) -> ComponentVerdict | None:
     """The contrast that most surely contradicts a contradicted claim, else the one that is furthest
     from being replicated; None where nothing ran.
     """

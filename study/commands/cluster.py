@@ -56,7 +56,7 @@ def launch(
         changes="archive" if allow_dirty else "refuse",
     )
     if dry_run:
-        launched = launches.rehearse(order)
+        launched = launches.dry_run(order)
     else:
         declared.record_claims(order.sweep, store=order.store)
         launched = launches.launch(order, slurm=Slurm())

@@ -15,7 +15,7 @@ from study.runs.plan import Sweep
 from study.runs.run import Evaluation
 from study.show import terminal as display
 from study.sources.content import Access
-from study.store.directory import Store, loud, status
+from study.store.directory import Store, log_warning, status
 
 
 def show(sweep: Sweep, *, store: Store, access: Access, as_json: bool) -> int:
@@ -31,7 +31,7 @@ def show(sweep: Sweep, *, store: Store, access: Access, as_json: bool) -> int:
     for panel in panels(sweep.runs, store=store):
         found |= dict.fromkeys(overlaps(panel, store=store))
     for each in problems:
-        loud(each)
+        log_warning(each)
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=1))
     else:

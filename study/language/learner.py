@@ -52,7 +52,7 @@ def tokens_read_before(run: Trained) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Feed:
+class RunBatches:
     """batches: by the run's own step. validation: fixed, empty without held-out data. left_out:
     what of a mixture was too long for the objective's row, by part; nothing is ever cut.
     """
@@ -62,7 +62,7 @@ class Feed:
     left_out: dict[str, dict[str, int]]
 
 
-def feed(run: Trained, *, corpus: OpenCorpus) -> Feed:
+def open_batches(run: Trained, *, corpus: OpenCorpus) -> RunBatches:
     """All batches of a run. Raises ValueError where its corpus holds another form of data."""
     tokenizer = corpus.tokenizer
     recipe = Recipe(
@@ -81,21 +81,23 @@ def feed(run: Trained, *, corpus: OpenCorpus) -> Feed:
         case _, ExampleShards():
             form, legal = "a mixture", "Prompted"
         case _, text:
-            return _text_feed(run, text, corpus=corpus, recipe=recipe)
+            return _text_batches(run, text, corpus=corpus, recipe=recipe)
     raise ValueError(
         f"{run.slug!r} has the objective {type(run.objective).__name__}, but its corpus "
         f"{run.corpus.slug!r} holds {form}; legal: {legal}"
     )
 
 
-def _text_feed(run: Trained, text: TokenShards, *, corpus: OpenCorpus, recipe: Recipe) -> Feed:
-    assert not isinstance(run.objective, Prompted), "told apart in feed"
+def _text_batches(
+    run: Trained, text: TokenShards, *, corpus: OpenCorpus, recipe: Recipe
+) -> RunBatches:
+    assert not isinstance(run.objective, Prompted), "told apart in open_batches"
     # Up to the next whole chunk: less than one chunk is skipped where the lengths differ.
     first = -(-tokens_read_before(run) // raw_length(run.objective))
     held_out = corpus.held_out
     assert isinstance(held_out, TokenShards), "both parts of a corpus have one form"
     empty = held_out.num_tokens == 0
-    return Feed(
+    return RunBatches(
         batches=_Text(source=TextBatches(text, recipe=recipe), first_chunk=first),
         validation=[]
         if empty
@@ -111,7 +113,7 @@ def _prompted_feed(
     corpus: OpenCorpus,
     objective: Prompted,
     recipe: Recipe,
-) -> Feed:
+) -> RunBatches:
     train, counts = examples.within(objective.inputs, objective.targets)
     held_out = corpus.held_out
     assert isinstance(held_out, ExampleShards), "both parts of a corpus have one form"
@@ -119,7 +121,7 @@ def _prompted_feed(
     if held_out.num_examples:
         fitting, left_out["held_out"] = held_out.within(objective.inputs, objective.targets)
         validation = validation_batches(fitting, recipe=recipe, count=VALIDATION_BATCHES)
-    return Feed(
+    return RunBatches(
         batches=_Prompted(
             source=PromptedBatches(train, recipe=recipe), first_step=steps_before(run)
         ),

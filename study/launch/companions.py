@@ -21,7 +21,7 @@ from study.launch.worker import by_deepspeed, ended, job, last_lines, rank_log
 from study.runs.execution import Execution
 from study.runs.run import Run
 from study.store.directory import Store
-from study.train.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, alone, place
+from study.train.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, place, single_process
 from study.train.signals import EXIT_CODE
 
 COMPANION = (sys.executable, "-m", "study.cli", "rank")
@@ -36,7 +36,7 @@ def gathered(run: Run, *, store: Store, execution: Execution) -> Iterator[Ranks]
     together.
     """
     if not by_deepspeed(run, execution):
-        yield alone()
+        yield single_process()
         return
     from study.train.rendezvous import join
 

@@ -27,7 +27,7 @@ from study.launch.worker import ended, job, note_failure
 from study.runs.execution import Execution
 from study.runs.plan import Sweep, all_kept_steps, children, descendants
 from study.runs.run import Adapt, Evaluation, External, Finetune, Run, Trained, dependencies, run_id
-from study.store.directory import RunDirectory, Store, loud
+from study.store.directory import RunDirectory, Store, log_warning
 from study.train.signals import EXIT_CODE, STOPPING
 
 WORKER = (sys.executable, "-m", "study.cli", "worker")
@@ -86,7 +86,7 @@ def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
         if isinstance(run, Evaluation) and run_id(run) not in todo:
             damage = RunDirectory(store.directory(run)).damage()
             if damage is not None:
-                loud(f"{run.slug!r} is scored again: {damage}")
+                log_warning(f"{run.slug!r} is scored again: {damage}")
                 todo.add(run_id(run))
             elif unprecise(run, RunDirectory(store.directory(run))):
                 todo.add(run_id(run))

@@ -21,7 +21,7 @@ from study.launch.cluster.view import has_records, look
 from study.runs.plan import Sweep
 from study.runs.run import Run, Trained, run_id
 from study.show.terminal import quantity, table
-from study.store.directory import STATES, RunDirectory, Store, loud
+from study.store.directory import STATES, RunDirectory, Store, log_warning
 from study.store.lease import holder_of
 
 TAIL_BYTES = 1 << 16
@@ -49,7 +49,7 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standings:
+class StatusTable:
     """rows: one a run, in the order of the plan. silent: why SLURM does not answer, or None.
 
     submitted: whether runs of this store were ever submitted, so that SLURM has a say.
@@ -60,21 +60,21 @@ class Standings:
     submitted: bool
 
 
-def standings(sweep: Sweep, *, store: Store) -> Standings:
+def status_table(sweep: Sweep, *, store: Store) -> StatusTable:
     """The rows of a sweep at this moment."""
     if not has_records(store):
         states = store.statuses(sweep.runs)
         rows = tuple(_from_files(run, states[run_id(run)], store=store) for run in sweep.runs)
-        return Standings(rows=rows, silent=None, submitted=False)
+        return StatusTable(rows=rows, silent=None, submitted=False)
     view = look(sweep.runs, store=store)
     rows = tuple(_row(run, view.found[run_id(run)], store=store) for run in sweep.runs)
-    return Standings(rows=rows, silent=view.silent, submitted=True)
+    return StatusTable(rows=rows, silent=view.silent, submitted=True)
 
 
 def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
-    found = standings(sweep, store=store)
+    found = status_table(sweep, store=store)
     if found.silent is not None:
-        loud(silence(found.silent))
+        log_warning(silence(found.silent))
     if as_json:
         print(json.dumps([asdict(each) for each in found.rows], indent=1))
         return
@@ -91,7 +91,7 @@ def silence(why: str) -> str:
     return f"SLURM does not answer, so what is not sealed or at work is unknown: {why}"
 
 
-def _totals(found: Standings) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _totals(found: StatusTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     states = CLUSTER_STATES if found.submitted else STATES
     counts = Counter((each.kind, each.state) for each in found.rows)
     kinds = [kind for kind in STAGES if any(key[0] == kind for key in counts)]
@@ -204,13 +204,15 @@ def watch(sweep: Sweep, *, store: Store) -> None:
     try:
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
-                live.update(render(standings(sweep, store=store), title=sweep.title), refresh=True)
+                live.update(
+                    render(status_table(sweep, store=store), title=sweep.title), refresh=True
+                )
                 time.sleep(REFRESH_SECONDS)
     except KeyboardInterrupt:
         show_status(sweep, store=store, every=False, as_json=False)
 
 
-def render(found: Standings, *, title: str) -> RenderableType:
+def render(found: StatusTable, *, title: str) -> RenderableType:
     """The live view: totals, then what moves or needs a look, with its progress."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar

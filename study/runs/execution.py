@@ -17,7 +17,7 @@ from typing import Literal
 
 from study.runs import user_directories
 from study.runs.run import AdamW, Run, Trained
-from study.store.directory import loud
+from study.store.directory import log_warning
 
 
 def default_cache() -> Path:
@@ -34,7 +34,7 @@ def default_cache() -> Path:
 
 @functools.cache
 def _say_temporary(path: Path) -> None:
-    loud(
+    log_warning(
         f"there is no home directory that can be written, so downloads are kept in {path}; "
         "--cache DIR, `cache` in a profile's [execution] or XDG_CACHE_HOME names another place"
     )

@@ -21,7 +21,7 @@ from study.sources import hub, pypi, split
 from study.sources.split import share as share
 from study.sources.typed_rows import Foreign, Row
 from study.sources.typed_rows import row_key as row_key
-from study.store.directory import loud
+from study.store.directory import log_warning
 from study.store.publish import sha256
 
 # read when asked, where the libraries read them once at import
@@ -259,7 +259,7 @@ def _is_whole(copy: Path, source: Source, *, access: Access) -> bool:
                 f"source {source.uri!r}: {error}, and this machine is offline{reason}; remove it, "
                 "and `study fetch` brings it again"
             ) from error
-        loud(f"source {source.uri!r}: {error}; the hub is asked again")
+        log_warning(f"source {source.uri!r}: {error}; the hub is asked again")
         return False
     return True
 

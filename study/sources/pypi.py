@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from study.store.directory import loud
+from study.store.directory import log_warning
 
 if TYPE_CHECKING:
     from unearth import Link, Package, PackageFinder
@@ -82,7 +82,7 @@ def member(uri: str, digest: str, *, cache: Path, offline: bool) -> Path:
         except DamagedError as error:
             if offline:
                 raise
-            loud(f"{error}; the package index is asked")
+            log_warning(f"{error}; the package index is asked")
         if found.get(archive.name) == digest:
             return own / inside
     if not offline:
@@ -118,7 +118,9 @@ def _writable(home: Path) -> Path:
             return home
     except OSError as error:
         if home not in _scratch:
-            loud(f"the cache {home} can't be written ({error.strerror}); going on without it")
+            log_warning(
+                f"the cache {home} can't be written ({error.strerror}); going on without it"
+            )
             folder = tempfile.mkdtemp(prefix="archstudy-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             _scratch[home] = Path(folder)

@@ -31,7 +31,7 @@ from typing import Any
 
 from study.runs.run import Source
 from study.sources.typed_rows import Row, row_key
-from study.store.directory import loud
+from study.store.directory import log_warning
 
 _NAMES_A_ROW = re.compile(
     r"(.*[^a-z])?(id|idx|index|guid|uid|uuid|[qpstcde]id|docid|rowid|pairid|sentid)"
@@ -136,7 +136,7 @@ class Spread:
 
     def tell(self, source: Source) -> None:
         if self.is_coarse:
-            loud(
+            log_warning(
                 f"source {source.uri!r}: its {self.rows} rows say {len(self.keys)} different "
                 "things, and what says the same lies in one part and on one side of held_out; "
                 "where numbers or single words tell rows apart, name their columns in the source's "

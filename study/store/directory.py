@@ -33,9 +33,9 @@ from study.store.publish import (
     MANIFEST,
     CorruptError,
     aside_name,
-    patiently,
     publish_directory,
     publish_file,
+    retry_stale,
     verify,
 )
 from study.store.redaction import redact
@@ -56,7 +56,7 @@ class StoreError(ValueError):
     """A store that can't be used as asked: a foreign directory, a missing run."""
 
 
-def loud(message: str) -> None:
+def log_warning(message: str) -> None:
     """A line on standard error that nobody overlooks."""
     print(f"WARNING: {message}", file=sys.stderr, flush=True)
 
@@ -136,7 +136,7 @@ class Store:
 
     @contextmanager
     def claim(
-        self, run: Run, *, waiting: Callable[[str], None] = loud
+        self, run: Run, *, waiting: Callable[[str], None] = log_warning
     ) -> Iterator[tuple[RunDirectory, Lease]]:
         """Open the run's directory and hold its lease inside the block."""
         directory = self.open(run)
@@ -152,7 +152,7 @@ class Store:
     def _check_owner(self, run: Run, directory: Path) -> None:
         file = directory / "run.yaml"
         try:
-            text = patiently(lambda: file.read_text(encoding="utf-8"))
+            text = retry_stale(lambda: file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
         if text == encode(run):
@@ -238,9 +238,9 @@ class RunDirectory:
         """Steps whose checkpoint agrees with its manifest, ascending; the others are named
         loudly.
         """
-        return [step for step in self.steps() if self._is_good(step, warn=loud)]
+        return [step for step in self.steps() if self._is_good(step, warn=log_warning)]
 
-    def latest(self, *, warn: Callable[[str], None] = loud) -> int | None:
+    def latest(self, *, warn: Callable[[str], None] = log_warning) -> int | None:
         """The newest step with a good checkpoint, or None; every corrupt one passed over is
         named.
         """
@@ -351,7 +351,7 @@ def status(run: Run, store: Store) -> State:
 
 
 def _state(directory: Path) -> State:
-    names = set(patiently(lambda: os.listdir(directory)))
+    names = set(retry_stale(lambda: os.listdir(directory)))
     if "done.json" in names:
         return "done"
     if LEASE in names:
@@ -367,7 +367,7 @@ def _state(directory: Path) -> State:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        entry = json.loads(patiently(path.read_bytes))
+        entry = json.loads(retry_stale(path.read_bytes))
     except FileNotFoundError:
         return None
     except ValueError:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.store.directory import loud
-from study.store.publish import patiently
+from study.store.directory import log_warning
+from study.store.publish import retry_stale
 
 FLUSH_SECONDS = 1.0
 
@@ -32,7 +32,7 @@ class EventLog:
     step does not wait: whoever looks at the file learns at once that training has begun.
     """
 
-    def __init__(self, path: Path, *, warn: Callable[[str], None] = loud) -> None:
+    def __init__(self, path: Path, *, warn: Callable[[str], None] = log_warning) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -147,7 +147,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
-    lines = patiently(path.read_bytes).split(b"\n")[:-1]
+    lines = retry_stale(path.read_bytes).split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         event = _event(line)
         if event is not None:
@@ -155,7 +155,9 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         elif any(_event(later) is not None for later in lines[number:]):
             raise ValueError(f"{path}:{number} is no event, but events follow it: {line[:80]!r}")
         else:
-            loud(f"{path}: {len(lines) - number + 1} lines from line {number} on are no events")
+            log_warning(
+                f"{path}: {len(lines) - number + 1} lines from line {number} on are no events"
+            )
             return
 
 

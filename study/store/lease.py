@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.store.publish import aside_name, patiently, process_exists, remove_leftovers
+from study.store.publish import aside_name, process_exists, remove_leftovers, retry_stale
 
 LEASE = "lease.json"
 STALE_SECONDS = 30.0
@@ -196,7 +196,7 @@ def _content(token: str) -> str:
 
 def _read(path: Path) -> tuple[float, str, str, int] | None:
     """(heartbeat, token, host, pid), or None. Opening first makes NFS fetch the true time."""
-    return patiently(lambda: _opened(path))
+    return retry_stale(lambda: _opened(path))
 
 
 def _opened(path: Path) -> tuple[float, str, str, int] | None:

@@ -78,7 +78,7 @@ def publish_directory(final: Path, write: Callable[[Path], None]) -> None:
     _sync_directory(final.parent)
 
 
-def patiently(read: Callable[[], T]) -> T:
+def retry_stale(read: Callable[[], T]) -> T:
     """What `read` gives, asked again where the file was replaced under its feet: a network file
     system then answers ESTALE to who had looked its name up before, and finds it at the next look.
     """
@@ -96,7 +96,7 @@ def verify(directory: Path) -> None:
     """Raise CorruptError naming the first file that is missing, foreign, cut or changed."""
     manifest = directory / MANIFEST
     try:
-        files = json.loads(patiently(manifest.read_bytes))["files"]
+        files = json.loads(retry_stale(manifest.read_bytes))["files"]
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         raise CorruptError(f"{manifest} is missing: {directory.name} was not published") from None
@@ -118,7 +118,7 @@ def verify(directory: Path) -> None:
 
 def sha256(path: Path) -> str:
     """The digest of a file's bytes, in hex."""
-    return patiently(lambda: _sha256(path))
+    return retry_stale(lambda: _sha256(path))
 
 
 def _sha256(path: Path) -> str:

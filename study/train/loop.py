@@ -28,7 +28,7 @@ from study.runs import schedules
 from study.runs.run import Training
 from study.train.checkpoint import Progress
 from study.train.engine import Engine, NonFinite
-from study.train.ranks import Ranks, alone
+from study.train.ranks import Ranks, single_process
 from study.train.signals import Stop
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class Plan:
     keep: frozenset[int]
     checkpoint_seconds: float
     micro_batch: int | None
-    ranks: Ranks = field(default_factory=alone)
+    ranks: Ranks = field(default_factory=single_process)
 
 
-class Watch(Protocol):
+class Callbacks(Protocol):
     """Who hears of the loop: files, mirrors and people."""
 
     stop: Stop
@@ -87,7 +87,7 @@ def train(
     validation: Sequence[Batch],
     plan: Plan,
     progress: Progress,
-    watch: Watch,
+    callbacks: Callbacks,
 ) -> Progress:
     """Go on from `progress` to the plan's last step. Raises Interrupted after a complete save where
     a signal asked for it, NonFinite with the step and the batch's digest.
@@ -97,29 +97,29 @@ def train(
     while True:
         if _validation_due(plan, progress):
             progress = _validate(
-                engine, validation=validation, plan=plan, progress=progress, watch=watch
+                engine, validation=validation, plan=plan, progress=progress, callbacks=callbacks
             )
         now = time.monotonic()
         progress = replace(progress, wall_seconds=before + now - begun)
-        stopping = _agreed_stop(plan.ranks, watch)
+        stopping = _agreed_stop(plan.ranks, callbacks)
         late = plan.ranks.first and now - saved_at >= plan.checkpoint_seconds
-        due = plan.ranks.agree(late) or progress.step in plan.keep or stopping
+        due = plan.ranks.any(late) or progress.step in plan.keep or stopping
         if due and progress.step > saved_step:
-            watch.save(progress)
+            callbacks.save(progress)
             saved_step, saved_at = progress.step, time.monotonic()
-            stopping = _agreed_stop(plan.ranks, watch)
+            stopping = _agreed_stop(plan.ranks, callbacks)
         if progress.step >= plan.last and not _validation_due(plan, progress):
             return progress
         if stopping:
-            watch.stop.check(f"training, saved at step {saved_step} of {plan.last}")
-        progress = _step(engine, batches=batches, plan=plan, progress=progress, watch=watch)
+            callbacks.stop.check(f"training, saved at step {saved_step} of {plan.last}")
+        progress = _step(engine, batches=batches, plan=plan, progress=progress, callbacks=callbacks)
 
 
-def _agreed_stop(ranks: Ranks, watch: Watch) -> bool:
+def _agreed_stop(ranks: Ranks, callbacks: Callbacks) -> bool:
     """Whether any rank was asked to stop: then all stop here, together."""
-    stopping = ranks.agree(watch.stop.requested)
-    if stopping and not watch.stop.requested:
-        watch.stop.follow()
+    stopping = ranks.any(callbacks.stop.requested)
+    if stopping and not callbacks.stop.requested:
+        callbacks.stop.follow()
     return stopping
 
 
@@ -128,7 +128,7 @@ def _validation_due(plan: Plan, progress: Progress) -> bool:
 
 
 def _step(
-    engine: Engine, *, batches: Batches, plan: Plan, progress: Progress, watch: Watch
+    engine: Engine, *, batches: Batches, plan: Plan, progress: Progress, callbacks: Callbacks
 ) -> Progress:
     begun = time.perf_counter()
     training, step = plan.training, plan.first_step + progress.step
@@ -167,7 +167,7 @@ def _step(
         data_digest=chain,
         train_seconds=progress.train_seconds + seconds,
     )
-    watch.step(
+    callbacks.step(
         {
             "step": progress.step,
             "loss": summed / loss_tokens,
@@ -209,12 +209,12 @@ def _validate(
     validation: Sequence[Batch],
     plan: Plan,
     progress: Progress,
-    watch: Watch,
+    callbacks: Callbacks,
 ) -> Progress:
     """The held-out batches' mean loss, or the progress unchanged where a stop was asked for."""
     summed, count = 0.0, 0
     for batch in validation:
-        if _agreed_stop(plan.ranks, watch):
+        if _agreed_stop(plan.ranks, callbacks):
             return progress
         count += batch.loss_tokens
         for _, part in _own_parts(batch, rows=None, ranks=plan.ranks):
@@ -224,7 +224,7 @@ def _validate(
     if loss is not None and not math.isfinite(loss):
         raise NonFinite(f"the validation loss is {loss} after step {progress.step}")
     if loss is not None:
-        watch.validation({"step": progress.step, "loss": loss, "loss_tokens": count})
+        callbacks.validation({"step": progress.step, "loss": loss, "loss_tokens": count})
     return replace(progress, validated_step=progress.step, validation_loss=loss)
 
 

@@ -110,11 +110,11 @@ class Ranks:
         """Rank 0 alone holds the lease and writes events, checkpoint directories and seals."""
         return self.place.rank == 0
 
-    def agree(self, flag: bool) -> bool:
+    def any(self, flag: bool) -> bool:
         """True on every rank if it is true on any."""
         return self.sum(float(flag))[0] > 0.0
 
-    def say(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's JSON value, to all; what the others pass is not looked at."""
         if self.world == 1:
             return value
@@ -146,7 +146,7 @@ class Ranks:
         self.sum(0.0)
 
 
-def alone() -> Ranks:
+def single_process() -> Ranks:
     """One process, without communication."""
     return Ranks()
 
@@ -174,7 +174,7 @@ class Alarm:
         with suppress(RuntimeError):  # the store is gone with rank 0, which tells as much
             self._store.compare_set(FAILED, "", text)
 
-    def heard(self, seconds: float) -> dict[str, Any] | None:
+    def wait(self, seconds: float) -> dict[str, Any] | None:
         """The failure of another rank, waited for that long."""
         self._heard.wait(seconds)
         return self._failure
@@ -216,7 +216,7 @@ def ending_together(alarm: Alarm) -> Iterator[None]:
     except BaseException as error:
         # torch raises RuntimeErrors where a peer is gone; its reason arrives within a poll or two.
         suspected = isinstance(error, RuntimeError) and not isinstance(error, Interrupted)
-        failure = alarm.heard(4 * POLL_SECONDS if suspected else 0.0)
+        failure = alarm.wait(4 * POLL_SECONDS if suspected else 0.0)
         if failure is None:
             alarm.tell(
                 f"{type(error).__name__}: {error}",

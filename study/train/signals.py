@@ -58,7 +58,7 @@ class Stop:
 
 
 @contextmanager
-def listening() -> Iterator[Stop]:
+def handling_signals() -> Iterator[Stop]:
     """Set the flag instead of dying, inside the block. Outside the main thread nothing can be
     installed, and the flag then stays unset.
 

@@ -24,11 +24,11 @@ import torch
 from kernels import backend
 from study.language import cost
 from study.language.data.corpus import OpenCorpus, build_corpus, open_corpus, said
-from study.language.learner import feed
+from study.language.learner import open_batches
 from study.language.model.adapt import adapt, table
 from study.language.model.build import LanguageModel, build
 from study.language.model.isolation import check_isolation
-from study.language.model.kernel_trial import settle
+from study.language.model.kernel_trial import choose_kernels
 from study.nn.stack import recompute_layers
 from study.runs.execution import Execution, check_runs
 from study.runs.run import (
@@ -42,19 +42,19 @@ from study.runs.run import (
     steps_before,
 )
 from study.sources.content import Access
-from study.store.directory import RunDirectory, Store, corpus_path, loud
+from study.store.directory import RunDirectory, Store, corpus_path, log_warning
 from study.store.events import EventLog
 from study.store.lease import Lease
 from study.store.publish import CorruptError, publish_directory, publish_file, sha256
 from study.train import checkpoint, signals
+from study.train.callbacks import AssistantCallbacks, Records, Report, RunCallbacks, peak_flops
 from study.train.checkpoint import Progress
 from study.train.compile_cache import remove_unfinished_builds
 from study.train.engine import Engine, TorchEngine
 from study.train.loop import Plan, train, validation_steps
 from study.train.mirror import Mirror
-from study.train.ranks import Ranks, alone
+from study.train.ranks import Ranks, single_process
 from study.train.signals import Stop
-from study.train.watch import Assistance, Records, Report, Watch, peak_flops
 
 
 def execute(
@@ -78,7 +78,7 @@ def execute(
             f"{type(run).__name__} {run.slug!r}; legal: Corpus, Pretrain, Adapt, Finetune"
         )
     check_runs([run], execution=execution)
-    ranks = ranks or alone()
+    ranks = ranks or single_process()
     if not ranks.first:
         _assist(run, store=store, execution=execution, ranks=ranks)
         return
@@ -86,16 +86,16 @@ def execute(
     _check_steps(run, keep)
     directory.keep(keep)
     if directory.done() is not None and not _missing(run, directory):
-        ranks.say(None)
+        ranks.broadcast(None)
         return
 
     def warn(message: str) -> None:
-        loud(message)
+        log_warning(message)
         report({"event": "warning", "message": message})
 
     # The lease comes first: while it is waited for, a signal may still end the process at once.
-    with store.claim(run, waiting=warn) as (directory, lease), signals.listening() as stop:
-        desk = Desk(
+    with store.claim(run, waiting=warn) as (directory, lease), signals.handling_signals() as stop:
+        context = RunContext(
             store=store,
             execution=execution,
             report=report,
@@ -104,44 +104,44 @@ def execute(
             directory=directory,
             lease=lease,
             ranks=ranks,
-            todo=Todo(**ranks.say(asdict(_todo(run, directory)))),
+            remaining=Remaining(**ranks.broadcast(asdict(_remaining(run, directory)))),
         )
-        _work(run, desk)
+        _work(run, context)
 
 
 def _assist(run: Corpus | Trained, *, store: Store, execution: Execution, ranks: Ranks) -> None:
     """The same as another rank than 0, which holds no lease and tells nobody."""
-    with signals.listening() as stop:
-        todo = ranks.say(None)
-        if todo is None:
+    with signals.handling_signals() as stop:
+        remaining = ranks.broadcast(None)
+        if remaining is None:
             return
-        desk = Desk(
+        context = RunContext(
             store=store,
             execution=execution,
             report=lambda _: None,
-            warn=loud,
+            warn=log_warning,
             stop=stop,
             directory=store.existing(run),
             lease=None,
             ranks=ranks,
-            todo=Todo(**todo),
+            remaining=Remaining(**remaining),
         )
-        _work(run, desk)
+        _work(run, context)
 
 
-def _work(run: Corpus | Trained, desk: Desk) -> None:
-    torch.set_num_threads(desk.execution.threads)
+def _work(run: Corpus | Trained, context: RunContext) -> None:
+    torch.set_num_threads(context.execution.threads)
     # Where it is not told, DeepSpeed looks for a GPU and complains.
-    os.environ.setdefault("DS_ACCELERATOR", torch.device(desk.execution.device).type)
+    os.environ.setdefault("DS_ACCELERATOR", torch.device(context.execution.device).type)
     match run:
         case Corpus():
-            _build(run, desk)
+            _build(run, context)
         case _:
-            _train(run, desk)
+            _train(run, context)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Todo:
+class Remaining:
     """What rank 0 found in the directory when it had the lease: JSON values.
 
     finished: sealed, so that only missing checkpoints are computed again. last: the step to stop
@@ -153,18 +153,18 @@ class Todo:
     keep: list[int]
 
 
-def _todo(run: Corpus | Trained, directory: RunDirectory) -> Todo:
+def _remaining(run: Corpus | Trained, directory: RunDirectory) -> Remaining:
     finished = directory.done() is not None
     if isinstance(run, Corpus):
-        return Todo(finished=finished, last=0, keep=[])
+        return Remaining(finished=finished, last=0, keep=[])
     steps = run.training.steps
     # A finished run computes missing checkpoints again and no more: its curve stands.
     last = max(_missing(run, directory), default=steps) if finished else steps
-    return Todo(finished=finished, last=last, keep=sorted({*directory.kept(), steps}))
+    return Remaining(finished=finished, last=last, keep=sorted({*directory.kept(), steps}))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Desk:
+class RunContext:
     """What every part of one call works with: the run's directory, how to speak, and for rank 0 the
     lease.
     """
@@ -177,7 +177,7 @@ class Desk:
     directory: RunDirectory
     lease: Lease | None
     ranks: Ranks
-    todo: Todo
+    remaining: Remaining
 
 
 def _missing(run: Corpus | Trained, directory: RunDirectory) -> frozenset[int]:
@@ -195,26 +195,26 @@ def _check_steps(run: Corpus | Trained, keep: frozenset[int]) -> None:
             raise ValueError(f"{run.slug!r} is asked to keep step {step}; legal: {legal}")
 
 
-def _build(run: Corpus, desk: Desk) -> None:
+def _build(run: Corpus, context: RunContext) -> None:
     begun = time.monotonic()
-    lease = desk.lease
+    lease = context.lease
     assert lease is not None, "corpora are built by one process"
-    if desk.todo.finished:
+    if context.remaining.finished:
         return
     tokenizer = None
     if isinstance(run.tokenizer, Corpus):
-        _done(desk.store, run.tokenizer)
-        tokenizer = corpus_path(desk.store, run.tokenizer)
+        _done(context.store, run.tokenizer)
+        tokenizer = corpus_path(context.store, run.tokenizer)
     access = Access(
-        data_dirs=desk.execution.data_dirs,
-        cache=desk.execution.cache,
-        offline=desk.execution.offline,
+        data_dirs=context.execution.data_dirs,
+        cache=context.execution.cache,
+        offline=context.execution.offline,
     )
     summary: dict[str, Any] = {}
 
     def progress(stage: dict[str, Any]) -> None:
-        desk.stop.check(f"building {run.slug!r}")
-        desk.report({"event": "stage"} | stage)
+        context.stop.check(f"building {run.slug!r}")
+        context.report({"event": "stage"} | stage)
 
     def write(aside: Path) -> None:
         summary.update(
@@ -224,25 +224,25 @@ def _build(run: Corpus, desk: Desk) -> None:
         )
         lease.check()
 
-    publish_directory(desk.directory.path / "corpus", write)
+    publish_directory(context.directory.path / "corpus", write)
     for line in said(summary):
-        desk.warn(f"{run.slug!r}: {line}")
+        context.warn(f"{run.slug!r}: {line}")
     seconds = {"wall_seconds": time.monotonic() - begun}
-    desk.directory.seal({"kind": "Corpus"} | summary | seconds)
+    context.directory.seal({"kind": "Corpus"} | summary | seconds)
 
 
-def _train(run: Trained, desk: Desk) -> None:
-    corpus = _corpus_of(run, desk)
+def _train(run: Trained, context: RunContext) -> None:
+    corpus = _corpus_of(run, context)
     model = build(model_of(run), dropout=run.training.dropout, seed=run.seed)
-    start = _resume(run, desk, model) or _begin(run, desk, model)
-    model.to(_device(desk))
-    desk.report({"event": "stage", "stage": "isolation"})
-    settle(
+    start = _resume(run, context, model) or _begin(run, context, model)
+    model.to(_device(context))
+    context.report({"event": "stage", "stage": "isolation"})
+    choose_kernels(
         model_of(run),
-        execution=desk.execution,
-        ranks=desk.ranks,
+        execution=context.execution,
+        ranks=context.ranks,
         precision=run.training.precision,
-        warn=desk.warn,
+        warn=context.warn,
     )
     isolation = check_isolation(
         model,
@@ -250,27 +250,27 @@ def _train(run: Trained, desk: Desk) -> None:
         vocab_size=model_of(run).vocab_size,
         precision=run.training.precision,
     )
-    engine = _engine(run, desk, model)
+    engine = _engine(run, context, model)
     _load_optimizer(run, engine, start)
-    fed = feed(run, corpus=corpus)
-    plan = _plan(run, desk)
-    if not desk.ranks.first:
+    fed = open_batches(run, corpus=corpus)
+    plan = _plan(run, context)
+    if not context.ranks.first:
         train(
             engine,
             batches=fed.batches,
             validation=fed.validation,
             plan=plan,
             progress=start.progress,
-            watch=Assistance(stop=desk.stop, engine=engine, ranks=desk.ranks),
+            callbacks=AssistantCallbacks(stop=context.stop, engine=engine, ranks=context.ranks),
         )
         return
-    assert desk.lease is not None, "rank 0 holds it"
-    _warn_of_little_room(run, desk)
-    with _records(run, desk) as records:
+    assert context.lease is not None, "rank 0 holds it"
+    _warn_of_little_room(run, context)
+    with _records(run, context) as records:
         if records.resume(start.progress.step):
-            desk.report({"event": "resumed", "step": start.progress.step})
+            context.report({"event": "resumed", "step": start.progress.step})
         if records.log is not None:
-            used = backend.backend(torch.device(desk.execution.device), torch.float32)
+            used = backend.backend(torch.device(context.execution.device), torch.float32)
             records.log.write("kernels", step=start.progress.step, backend=used)
         progress = train(
             engine,
@@ -278,29 +278,29 @@ def _train(run: Trained, desk: Desk) -> None:
             validation=fed.validation,
             plan=plan,
             progress=start.progress,
-            watch=_watch(run, desk, engine=engine, lease=desk.lease, records=records),
+            callbacks=_callbacks(run, context, engine=engine, lease=context.lease, records=records),
         )
-    if not desk.todo.finished:
-        desk.lease.check()
-        desk.directory.seal(
-            _summary(run, desk, progress=progress, corpus=corpus)
+    if not context.remaining.finished:
+        context.lease.check()
+        context.directory.seal(
+            _summary(run, context, progress=progress, corpus=corpus)
             | {"isolation": asdict(isolation), "examples": fed.left_out}
         )
 
 
-def _device(desk: Desk) -> str:
-    return desk.execution.device if desk.execution.zero is None else desk.ranks.device
+def _device(context: RunContext) -> str:
+    return context.execution.device if context.execution.zero is None else context.ranks.device
 
 
-def _engine(run: Trained, desk: Desk, model: LanguageModel) -> Engine:
-    if desk.execution.activation_checkpointing == "on":
+def _engine(run: Trained, context: RunContext, model: LanguageModel) -> Engine:
+    if context.execution.activation_checkpointing == "on":
         recompute_layers(model)
     compiled = None
-    if desk.execution.compile == "on":
+    if context.execution.compile == "on":
         remove_unfinished_builds()
         compiled = torch.compile
-    if desk.execution.zero is None:
-        return TorchEngine(model, training=run.training, device=_device(desk), compiled=compiled)
+    if context.execution.zero is None:
+        return TorchEngine(model, training=run.training, device=_device(context), compiled=compiled)
     from study.train.sharded import (
         ShardedEngine,  # imports DeepSpeed, which one process can do without
     )
@@ -308,16 +308,16 @@ def _engine(run: Trained, desk: Desk, model: LanguageModel) -> Engine:
     return ShardedEngine(
         model,
         training=run.training,
-        execution=desk.execution,
-        ranks=desk.ranks,
+        execution=context.execution,
+        ranks=context.ranks,
         compiled=compiled,
     )
 
 
-def _corpus_of(run: Trained, desk: Desk) -> OpenCorpus:
+def _corpus_of(run: Trained, context: RunContext) -> OpenCorpus:
     """The run's corpus, opened, with its tokenizer checked against model and parent."""
-    _done(desk.store, run.corpus)
-    corpus = open_corpus(corpus_path(desk.store, run.corpus))
+    _done(context.store, run.corpus)
+    corpus = open_corpus(corpus_path(context.store, run.corpus))
     size, room = corpus.tokenizer.vocab_size, model_of(run).vocab_size
     if size > room:
         raise ValueError(
@@ -325,7 +325,7 @@ def _corpus_of(run: Trained, desk: Desk) -> OpenCorpus:
             f"legal: Model.vocab_size of {size} or more"
         )
     if not isinstance(run, Pretrain):
-        parents = _done(desk.store, run.parent)["tokenizer"]
+        parents = _done(context.store, run.parent)["tokenizer"]
         if parents != corpus.tokenizer.digest:
             raise ValueError(
                 f"{run.slug!r}: the tokenizer of its corpus {run.corpus.slug!r} "
@@ -351,44 +351,46 @@ class Start:
     optimizer: Path | None
 
 
-def _resume(run: Trained, desk: Desk, model: LanguageModel) -> Start | None:
+def _resume(run: Trained, context: RunContext, model: LanguageModel) -> Start | None:
     """Go on from the newest good checkpoint that leaves no missing one behind; None without one.
     Rank 0 chooses.
     """
-    step = desk.ranks.say(_resume_step(run, desk) if desk.ranks.first else None)
+    step = context.ranks.broadcast(_resume_step(run, context) if context.ranks.first else None)
     if step is None:
         return None
-    path = desk.directory.checkpoint_path(step)
+    path = context.directory.checkpoint_path(step)
     checkpoint.load_weights(model, tensors=checkpoint.read_tensors(path / "model.safetensors"))
     return Start(progress=checkpoint.read_state(path, run=run_id(run)), optimizer=path)
 
 
-def _resume_step(run: Trained, desk: Desk) -> int | None:
+def _resume_step(run: Trained, context: RunContext) -> int | None:
     """A corrupt checkpoint is named loudly and removed, so that its step is computed again."""
     while True:
-        missing = _missing(run, desk.directory)
-        usable = [step for step in desk.directory.steps() if step < min(missing, default=step + 1)]
+        missing = _missing(run, context.directory)
+        usable = [
+            step for step in context.directory.steps() if step < min(missing, default=step + 1)
+        ]
         if not usable:
             return None
         try:
-            desk.directory.checkpoint(usable[-1])
+            context.directory.checkpoint(usable[-1])
         except CorruptError as error:
-            desk.warn(
+            context.warn(
                 f"checkpoint of step {usable[-1]} is corrupt; the one before is used: {error}"
             )
-            desk.directory.remove_checkpoint(usable[-1])
+            context.directory.remove_checkpoint(usable[-1])
             continue
         return usable[-1]
 
 
-def _begin(run: Trained, desk: Desk, model: LanguageModel) -> Start:
+def _begin(run: Trained, context: RunContext, model: LanguageModel) -> Start:
     """The state before the first step: fresh, or the parent's, adapted and accounted for."""
     if isinstance(run, Pretrain):
         return Start(progress=Progress(), optimizer=None)
-    parent = desk.store.existing(run.parent)
-    if desk.ranks.first:
+    parent = context.store.existing(run.parent)
+    if context.ranks.first:
         parent.checkpoint(run.parent_step)  # verified once
-    desk.ranks.barrier()
+    context.ranks.barrier()
     path = parent.checkpoint_path(run.parent_step)
     weights, accounts = adapt(
         checkpoint.read_tensors(path / "model.safetensors"),
@@ -397,11 +399,11 @@ def _begin(run: Trained, desk: Desk, model: LanguageModel) -> Start:
         seed=run.seed,
     )
     checkpoint.load_weights(model, tensors=weights)
-    if desk.ranks.first:
+    if context.ranks.first:
         text = table(accounts)
-        publish_file(desk.directory.path / "adapt.txt", text.encode())
+        publish_file(context.directory.path / "adapt.txt", text.encode())
         entries = [asdict(account) for account in accounts]
-        publish_file(desk.directory.path / "adapt.json", json.dumps(entries, indent=1).encode())
+        publish_file(context.directory.path / "adapt.json", json.dumps(entries, indent=1).encode())
         print(text, file=sys.stderr)
     return Start(
         progress=Progress(), optimizer=path if run.optimizer_state == "inherited" else None
@@ -429,75 +431,81 @@ def schedule_before(run: Trained) -> int:
     return schedule_before(run.parent) + run.parent_step
 
 
-def _warn_of_little_room(run: Trained, desk: Desk) -> None:
+def _warn_of_little_room(run: Trained, context: RunContext) -> None:
     """Say so before the time is spent. Only a warning: quotas and compression make it a guess."""
     each = 12 * cost.parameters(model_of(run))  # float32 weights and two moments
-    needed = each * (2 + len(_missing(run, desk.directory)))
-    free = shutil.disk_usage(desk.directory.path).free
+    needed = each * (2 + len(_missing(run, context.directory)))
+    free = shutil.disk_usage(context.directory.path).free
     if free < needed:
-        desk.warn(
+        context.warn(
             f"{run.slug!r} needs about {needed / 1e9:.1f} GB for its checkpoints and the disk of "
-            f"{desk.directory.path} has {free / 1e9:.1f} GB left"
+            f"{context.directory.path} has {free / 1e9:.1f} GB left"
         )
 
 
-def _plan(run: Trained, desk: Desk) -> Plan:
+def _plan(run: Trained, context: RunContext) -> Plan:
     steps = run.training.steps
-    points = validation_steps(steps, points=desk.execution.validation_points)
+    points = validation_steps(steps, points=context.execution.validation_points)
     return Plan(
         training=run.training,
         seed=run.seed,
         first_step=steps_before(run),
         schedule_before=schedule_before(run),
-        last=desk.todo.last,
-        validate_at=frozenset() if desk.todo.finished else points,
-        keep=frozenset(desk.todo.keep),
-        checkpoint_seconds=desk.execution.checkpoint_seconds,
-        micro_batch=desk.execution.micro_batch,
-        ranks=desk.ranks,
+        last=context.remaining.last,
+        validate_at=frozenset() if context.remaining.finished else points,
+        keep=frozenset(context.remaining.keep),
+        checkpoint_seconds=context.execution.checkpoint_seconds,
+        micro_batch=context.execution.micro_batch,
+        ranks=context.ranks,
     )
 
 
-def _records(run: Trained, desk: Desk) -> Records:
+def _records(run: Trained, context: RunContext) -> Records:
     """A finished run's curve stands; it writes neither events nor a mirror of them."""
     return Records(
-        log=None if desk.todo.finished else EventLog(desk.directory.events, warn=desk.warn),
+        log=None
+        if context.remaining.finished
+        else EventLog(context.directory.events, warn=context.warn),
         mirror=Mirror(
             run,
-            mode="off" if desk.todo.finished else desk.execution.wandb,
-            directory=desk.directory.path,
-            warn=desk.warn,
+            mode="off" if context.remaining.finished else context.execution.wandb,
+            directory=context.directory.path,
+            warn=context.warn,
         ),
     )
 
 
-def _watch(run: Trained, desk: Desk, *, engine: Engine, lease: Lease, records: Records) -> Watch:
+def _callbacks(
+    run: Trained, context: RunContext, *, engine: Engine, lease: Lease, records: Records
+) -> RunCallbacks:
     bfloat16 = run.training.precision == "bfloat16_autocast"
     peak = peak_flops(
-        _device(desk),
+        _device(context),
         dtype=torch.bfloat16 if bfloat16 else torch.float32,
-        threads=desk.execution.threads,
+        threads=context.execution.threads,
     )
-    return Watch(
-        stop=desk.stop,
-        directory=desk.directory,
+    return RunCallbacks(
+        stop=context.stop,
+        directory=context.directory,
         lease=lease,
         engine=engine,
-        ranks=desk.ranks,
+        ranks=context.ranks,
         run=run_id(run),
-        keep=frozenset(desk.todo.keep),
+        keep=frozenset(context.remaining.keep),
         steps=run.training.steps,
-        report=desk.report,
+        report=context.report,
         records=records,
         flops_per_step=cost.flops(run) / run.training.steps,
-        peak_flops=peak * desk.ranks.world,
+        peak_flops=peak * context.ranks.world,
     )
 
 
-def _summary(run: Trained, desk: Desk, *, progress: Progress, corpus: OpenCorpus) -> dict[str, Any]:
+def _summary(
+    run: Trained, context: RunContext, *, progress: Progress, corpus: OpenCorpus
+) -> dict[str, Any]:
     """What done.json says."""
     steps = run.training.steps
-    weights = desk.directory.checkpoint_path(steps) / "model.safetensors"
+    weights = context.directory.checkpoint_path(steps) / "model.safetensors"
     return {
         "kind": type(run).__name__,
         "steps": steps,

@@ -32,7 +32,7 @@ class _Calls(TorchDispatchMode):
 
 def test_every_function_is_called_in_both_types() -> None:
     with _Calls() as calls, torch.device("meta"):
-        first_calls.settle()
+        first_calls.make_first_calls()
     names = {function.__name__ for function in first_calls.FUNCTIONS}
     assert calls.seen == {(name, kind) for name in names for kind in (torch.float32, torch.float64)}
 

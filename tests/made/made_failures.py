@@ -18,10 +18,10 @@ from study.train.signals import EXIT_CODE, Interrupted
 def main(how, file):
     directory = Path(os.environ["STUDY_RENDEZVOUS"])
     with join(place(), directory=directory, device="cpu") as ranks:
-        assert ranks.say(["a", ranks.rank]) == ["a", 0]
+        assert ranks.broadcast(["a", ranks.rank]) == ["a", 0]
         assert ranks.sum(1.0, ranks.rank) == (2.0, 1.0)
-        assert ranks.agree(ranks.rank == 1)
-        assert not ranks.agree(False)
+        assert ranks.any(ranks.rank == 1)
+        assert not ranks.any(False)
         if not ranks.first:
             file.write_text("")
             match how:

@@ -25,7 +25,7 @@ from study.train import checkpoint
 from study.train.checkpoint import Progress
 from study.train.engine import TorchEngine
 from study.train.loop import Plan, train
-from study.train.ranks import alone, place
+from study.train.ranks import place, single_process
 from study.train.rendezvous import join
 from study.train.signals import Stop
 
@@ -63,7 +63,7 @@ class Batches:
         return {"length": 20}
 
 
-class Watch:
+class Callbacks:
     def __init__(self, save):
         self.stop = Stop()
         self.steps, self.validations, self.save = [], [], save
@@ -128,7 +128,7 @@ def run_case(one, ranks):
         if ranks.first:
             checkpoint.write_state(directory, run="r", progress=progress)
 
-    watch = Watch(save)
+    callbacks = Callbacks(save)
     batches = Batches(one["architecture"])
     last = train(
         engine,
@@ -147,18 +147,18 @@ def run_case(one, ranks):
             ranks=ranks,
         ),
         progress=progress,
-        watch=watch,
+        callbacks=callbacks,
     )
     return {
-        "steps": watch.steps,
-        "validation": watch.validations[-1]["loss"],
+        "steps": callbacks.steps,
+        "validation": callbacks.validations[-1]["loss"],
         "progress": asdict(last),
     }
 
 
 def alone_case(one):
     """The same in this process, in plain torch."""
-    return run_case(one | {"zero": None}, alone())
+    return run_case(one | {"zero": None}, single_process())
 
 
 def start_ranks(world, arguments, *, directory, **environment):

@@ -14,14 +14,14 @@ import time
 from study.launch.worker import serve
 from study.runs.run import dependencies
 from study.store.publish import publish_directory
-from study.train.signals import listening
+from study.train.signals import handling_signals
 
 STEP_SECONDS = 0.04
 SLOW_STEPS = 40
 
 
 def execute(run, *, store, execution, report):
-    with listening() as stop, store.claim(run) as (directory, lease):
+    with handling_signals() as stop, store.claim(run) as (directory, lease):
         if directory.done() is not None and {*directory.kept()} <= {*directory.steps()}:
             return
         with open(store.root / "order.txt", "a") as file:

@@ -23,7 +23,7 @@ from study.nn.stack import recompute_layers
 from study.runs.decode import decode
 from study.runs.execution import Execution
 from study.train.engine import TorchEngine
-from study.train.ranks import alone, place
+from study.train.ranks import place, single_process
 from study.train.rendezvous import join
 
 
@@ -80,7 +80,7 @@ def main(path):
     execution = Execution(**asked["execution"])
     torch.set_num_threads(1)
     here = place()
-    group = nullcontext(alone())
+    group = nullcontext(single_process())
     if here is not None:
         group = join(here, directory=Path(os.environ["STUDY_RENDEZVOUS"]), device="cpu")
     with group as ranks:

@@ -102,7 +102,7 @@ def check_isolation(
         for each, (sizes, padding) in product(sorted(tried), ((PACKED, PADDING), (PLAIN, 0))):
             rows = _rows(sizes, vocab_size)
             form = _Layout(architecture=architecture, vocab_size=vocab_size, padding=padding)
-            base = form.lay(rows)
+            base = form.layout_of(rows)
             before = _logits(model, base, precision=each, device=device)
             if not bool(torch.isfinite(before[base.segments > 0]).all()):
                 raise IsolationError("the model's logits are not finite on the isolation probe")
@@ -241,7 +241,7 @@ class _Layout:
     vocab_size: int
     padding: int
 
-    def lay(self, rows: list[Row]) -> Batch:
+    def layout_of(self, rows: list[Row]) -> Batch:
         inputs = [sum(len(one.inputs) for one in row) for row in rows]
         targets = [sum(len(one.targets) for one in row) for row in rows]
         if self.architecture == "encoder_decoder":
@@ -263,7 +263,7 @@ class _Layout:
         tokens = getattr(documents[number], half).copy()
         tokens[place] = tokens[place] + 1 if tokens[place] + 1 < self.vocab_size else PAD + 1
         documents[number] = replace(documents[number], **{half: tokens})
-        return self.lay([*rows[:row], tuple(documents), *rows[row + 1 :]])
+        return self.layout_of([*rows[:row], tuple(documents), *rows[row + 1 :]])
 
 
 def _logits(

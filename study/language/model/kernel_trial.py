@@ -31,7 +31,7 @@ LARGEST = {"float32": 1e-3, "bfloat16_autocast": 5e-2}
 """Relative error (norm of the difference) of states and of gradients that rounding may make."""
 
 
-def settle(
+def choose_kernels(
     model: Model,
     *,
     execution: Execution,
@@ -47,7 +47,7 @@ def settle(
     if backend.backend(device, torch.float32) != "triton":
         return
     reason = trial(model, device=device, precision=precision)
-    if not ranks.agree(reason is not None):
+    if not ranks.any(reason is not None):
         return
     reason = reason or "another rank's trial of them failed"
     if execution.kernels == "triton":

@@ -43,7 +43,7 @@ from study.store.directory import (
     CorruptError,
     RunDirectory,
     Store,
-    loud,
+    log_warning,
     publish_directory,
     verify,
 )
@@ -62,10 +62,10 @@ def execute(
     """Score (or check) and seal; nothing where these very scores are there already."""
 
     def warn(message: str) -> None:
-        loud(message)
+        log_warning(message)
         report({"event": "warning", "message": message})
 
-    with signals.listening() as stop, store.claim(run, waiting=warn) as (directory, lease):
+    with signals.handling_signals() as stop, store.claim(run, waiting=warn) as (directory, lease):
         torch.set_num_threads(execution.threads)
         backend.use(execution.kernels)
         match run:
@@ -168,7 +168,7 @@ def _evaluate(
     for told in contamination.ensure(
         run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
     ):
-        loud(told)
+        log_warning(told)
     seal = {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
     return seal | ({"precision": PRECISION} if isinstance(run.run, External) else {})
 

@@ -36,7 +36,7 @@ from study.language.scores.score import Request, Scored, Subject, score
 from study.language.values.conventions import CONVENTIONS, STUDY
 from study.runs.run import Scoring
 from study.sources.weight_files import PRECISION
-from study.store.directory import loud
+from study.store.directory import log_warning
 
 
 class StudyLM(LM):
@@ -236,7 +236,7 @@ class StudyLM(LM):
         """What lm-eval's command line keeps beside its results; asked when everything is done."""
         for kind, counts in self.cut().items():
             if counts["cut"]:
-                loud(
+                log_warning(
                     f"{kind}: {counts['cut']} of {counts['asked']} contexts lost "
                     f"{counts['tokens']} tokens on the {self.scoring.truncation} to the limit of "
                     f"{self.subject.max_length}"

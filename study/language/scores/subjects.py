@@ -38,7 +38,7 @@ from study.sources.weight_files import (
     stored_types,
     weight_files,
 )
-from study.store.directory import RunDirectory, Store, corpus_path, loud
+from study.store.directory import RunDirectory, Store, corpus_path, log_warning
 from study.store.weights import digest_of_names
 from study.train.checkpoint import read_model
 
@@ -228,7 +228,7 @@ def _open(
             size = model.model.get_input_embeddings().weight.shape[0]
     _check_rows(directory, tokenizer=tokenizer, ids=ids, size=size)
     for cure in tokenizer.trial.cures:
-        loud(f"{directory}: {cure}")
+        log_warning(f"{directory}: {cure}")
     return Opened(
         subject=Subject(
             model=model,

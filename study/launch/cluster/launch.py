@@ -25,7 +25,7 @@ from study.launch.local import remaining
 from study.runs.execution import check_runs
 from study.runs.plan import Sweep, all_kept_steps
 from study.runs.run import KINDS, Run, run_id
-from study.store.directory import Store, StoreError, loud
+from study.store.directory import Store, StoreError, log_warning
 from study.store.lease import acquire
 
 DRY = "dry-run"
@@ -58,7 +58,7 @@ class Launched:
     completed: tuple[Array, ...] = ()
 
 
-def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) -> Launched:
+def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = log_warning) -> Launched:
     """Submit what is not done, queued or failed.
 
     Raises Unanswered where SLURM is silent, Refused where it says no, LeaseHeld where another
@@ -89,7 +89,7 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = loud) ->
     return Launched(choice=choice, groups=groups, scripts=paths, arrays=arrays, completed=completed)
 
 
-def rehearse(order: Order, *, warn: Callable[[str], None] = loud) -> Launched:
+def dry_run(order: Order, *, warn: Callable[[str], None] = log_warning) -> Launched:
     """Write every script as a launch would, and ask SLURM nothing. Runs that were submitted before
     are left out: whether they still are queued is SLURM's knowledge, and their scripts stay. What
     would stop a launch (open pins, sources that are not here) is a warning.

@@ -106,7 +106,7 @@ class Parent:
     because: str | None = None
 
     @property
-    def hopeless(self) -> bool:
+    def unreachable(self) -> bool:
         """It will not end well by itself, so that SLURM cancels what waits for it."""
         return self.state in ("failed", "cancelled")
 
@@ -162,12 +162,12 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
 
     if files.state == "failed":
         return Reconciled(state="failed", reason=files.failure or "", free=True)
-    hopeless = [parent for parent in parents if parent.hopeless]
+    unreachable = [parent for parent in parents if parent.unreachable]
     for_parent = Reconciled(
-        state="cancelled", reason=_because(hopeless), free=True, cancelled_by="slurm"
+        state="cancelled", reason=_because(unreachable), free=True, cancelled_by="slurm"
     )
     if seen is None:
-        if hopeless:
+        if unreachable:
             return for_parent
         if files.state == "interrupted" and files.holder is not None:
             age = f"its last heartbeat was {files.holder.age:.0f} s ago"
@@ -176,7 +176,7 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
     match seen.state:
         case "CANCELLED" if seen.reason == "DependencyNeverSatisfied":
             return for_parent
-        case "CANCELLED" if seen.reason is None and hopeless:  # the accounting keeps no reason
+        case "CANCELLED" if seen.reason is None and unreachable:  # the accounting keeps no reason
             return for_parent
         case "CANCELLED":
             return replace(free("cancelled", "by a person (scancel)"), cancelled_by="person")
@@ -206,8 +206,8 @@ def _waiting(files: Files, placed: Placed, seen: Job, parents: tuple[Parent, ...
         again = f"requeued {seen.restarts} x, {again}" if again else f"requeued {seen.restarts} x; "
     match seen.reason or "":
         case "DependencyNeverSatisfied":
-            hopeless = [parent for parent in parents if parent.hopeless]
-            return f"{again}SLURM is about to cancel it: {_because(hopeless)}"
+            unreachable = [parent for parent in parents if parent.unreachable]
+            return f"{again}SLURM is about to cancel it: {_because(unreachable)}"
         case "Dependency":
             names = [parent.slug for parent in parents if parent.state != "done"]
             return f"{again}waits for {', '.join(names) or seen.dependency or 'its parents'}"
@@ -241,9 +241,9 @@ def _heartbeat(files: Files, seen: Job | Silent | None) -> str:
             return holder
 
 
-def _because(hopeless: list[Parent]) -> str:
+def _because(unreachable: list[Parent]) -> str:
     """The failures at the root of it, each once."""
-    roots = dict.fromkeys(parent.because or f"because {_end(parent)}" for parent in hopeless)
+    roots = dict.fromkeys(parent.because or f"because {_end(parent)}" for parent in unreachable)
     return " and ".join(roots) or "because a parent failed"
 
 

@@ -19,11 +19,11 @@ from study.runs.run import Run, dependencies, run_id
 from study.show import terminal as display
 from study.store.directory import Store
 
-__all__ = ["Again", "Order", "choose", "failed", "profile_name", "show", "submit"]
+__all__ = ["Order", "Retry", "choose", "failed", "profile_name", "show", "submit"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
+class Retry:
     """A run to submit again. state, why: as reconciled. profile: under which it was submitted."""
 
     run: Run
@@ -32,7 +32,7 @@ class Again:
     profile: str | None
 
 
-def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Again]:
+def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Retry]:
     """What of the sweep, or of one run and what needs it, is submitted again; parents first.
 
     Raises Unanswered where SLURM is silent: nothing is known to have failed then.
@@ -44,7 +44,7 @@ def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Again
     return [again for again in failed(sweep.runs, view=view) if run_id(again.run) in mine]
 
 
-def failed(runs: Sequence[Run], *, view: View) -> list[Again]:
+def failed(runs: Sequence[Run], *, view: View) -> list[Retry]:
     """Failed runs, and their descendants whose jobs ended with them, in the order of the plan.
 
     A run that a person cancelled stays out with what needs it, and so does what was never
@@ -65,7 +65,7 @@ def failed(runs: Sequence[Run], *, view: View) -> list[Again]:
     return [_again(run, view) for run in runs if run_id(run) in wanted]
 
 
-def profile_name(again: Sequence[Again]) -> str:
+def profile_name(again: Sequence[Retry]) -> str:
     """The one profile under which these runs were submitted."""
     names = sorted({each.profile for each in again if each.profile is not None})
     if len(names) != 1:
@@ -76,7 +76,7 @@ def profile_name(again: Sequence[Again]) -> str:
     return names[0]
 
 
-def submit(order: Order, *, again: Sequence[Again], slurm: Slurm) -> Launched:
+def submit(order: Order, *, again: Sequence[Retry], slurm: Slurm) -> Launched:
     """Submit the order, which holds what is to be retried, and remove the notes of its failures."""
     notes = [order.store.directory(each.run) / "failed.json" for each in again]
     before = {path: _stamp(path) for path in notes}
@@ -89,16 +89,16 @@ def submit(order: Order, *, again: Sequence[Again], slurm: Slurm) -> Launched:
     return launched
 
 
-def show(again: Sequence[Again]) -> None:
+def show(again: Sequence[Retry]) -> None:
     """A line for each run that is submitted again."""
     lines = [(each.run.slug, each.state, next(iter(each.why.splitlines()), "")) for each in again]
     display.table(("slug", "was", "why"), lines)
 
 
-def _again(run: Run, view: View) -> Again:
+def _again(run: Run, view: View) -> Retry:
     found, place = view.found[run_id(run)], view.placed.get(run_id(run))
     profile = place.array.profile if place else None
-    return Again(run=run, state=found.state, why=found.reason, profile=profile)
+    return Retry(run=run, state=found.state, why=found.reason, profile=profile)
 
 
 def _stamp(path: os.PathLike[str]) -> tuple[int, int] | None:

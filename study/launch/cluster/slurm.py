@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from study.store.directory import loud
+from study.store.directory import log_warning
 
 UNREACHED = (
     "Unable to contact slurm controller",
@@ -115,7 +115,7 @@ class Slurm:
     seconds: float = 60.0
     attempts: int = 4
     pause: float = 2.0
-    warn: Callable[[str], None] = loud
+    warn: Callable[[str], None] = log_warning
 
     def submit(self, script: Path, options: Sequence[str]) -> str:
         """The id of the submitted job or array; options must hold `--job-name=NAME`.

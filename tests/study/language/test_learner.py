@@ -7,7 +7,7 @@ import tiny_runs
 from study.language.data.corpus import OpenCorpus
 from study.language.data.examples import ExampleShards
 from study.language.data.shards import write_shards
-from study.language.learner import feed
+from study.language.learner import open_batches
 from study.runs.run import FullLM, Prompted
 
 
@@ -48,7 +48,7 @@ def tuned():
 def test_a_mixture_trains_on_its_train_part_and_is_validated_on_what_was_held_out(tmp_path, tuned):
     train = _examples(tmp_path / "train", first=100, lengths=[3, 8, 9, 5, 4])
     held_out = _examples(tmp_path / "held_out", first=200, lengths=[9, 4, 3])
-    fed = feed(tuned, corpus=_corpus(train, held_out))
+    fed = open_batches(tuned, corpus=_corpus(train, held_out))
     assert _tokens([fed.batches.batch(step) for step in range(8)]) == {1, 100, 101, 103, 104}
     assert _tokens(fed.validation) == {1, 201, 202}, "all that fits, and nothing else"
     assert len(fed.validation) == 16
@@ -62,7 +62,7 @@ def test_text_is_validated_on_what_was_held_out(tmp_path):
     run = tiny_runs.pretrain(2, objective=FullLM(length=8))
     train = write_shards(tmp_path / "train", [np.arange(100, 200)], 320)
     held_out = write_shards(tmp_path / "held_out", [np.arange(200, 240)], 320)
-    fed = feed(run, corpus=_corpus(train, held_out))
+    fed = open_batches(run, corpus=_corpus(train, held_out))
     assert _tokens([fed.batches.batch(step) for step in range(3)]) <= {1, *range(100, 200)}
     assert _tokens(fed.validation) == set(range(200, 240)), "its five whole chunks"
 
@@ -75,7 +75,7 @@ def test_a_child_reads_the_text_from_the_first_whole_chunk_after_its_parent_s(tm
     child = tiny_runs.adapt(parent, parent_step=3, objective=FullLM(length=36))
     text = write_shards(tmp_path / "train", [np.arange(2, 700)], 1000)
     held_out = write_shards(tmp_path / "held_out", [np.arange(2, 40)], 1000)
-    fed = feed(child, corpus=_corpus(text, held_out))
+    fed = open_batches(child, corpus=_corpus(text, held_out))
     firsts = [fed.batches.batch(step).labels[0, 0].item() for step in (0, 1)]
     assert firsts == [2 + 4 * 36, 2 + 8 * 36]
     assert fed.validation[0].labels[0, 0].item() == 2, "held-out text is read from its beginning"
@@ -86,13 +86,15 @@ def test_a_stage_draws_on_where_its_lineage_stopped(tmp_path, tuned):
     train = _examples(tmp_path / "train", first=100, lengths=[3, 2, 4, 5, 4])
     corpus = _corpus(train, _examples(tmp_path / "held_out", first=200, lengths=[3]))
     longer = tiny_runs.finetune(tuned, parent_step=2, objective=tuned.objective)
-    first, second = feed(tuned, corpus=corpus), feed(longer, corpus=corpus)
+    first, second = open_batches(tuned, corpus=corpus), open_batches(longer, corpus=corpus)
     assert second.batches.batch(1).digest() == first.batches.batch(3).digest()
     assert second.batches.batch(1).digest() != first.batches.batch(1).digest()
 
 
 def test_without_held_out_rows_nothing_is_validated(tmp_path, tuned):
     train = _examples(tmp_path / "train", first=100, lengths=[3])
-    fed = feed(tuned, corpus=_corpus(train, _examples(tmp_path / "none", first=200, lengths=[])))
+    fed = open_batches(
+        tuned, corpus=_corpus(train, _examples(tmp_path / "none", first=200, lengths=[]))
+    )
     assert fed.validation == []
     assert fed.left_out.keys() == {"train"}

@@ -548,7 +548,7 @@ def test_other_errors_of_a_read_are_not_repeated(store, monkeypatch):
         raise PermissionError(errno.EACCES, "denied")
 
     with pytest.raises(PermissionError):
-        publish.patiently(denied)
+        publish.retry_stale(denied)
     assert calls == [1]
 
 

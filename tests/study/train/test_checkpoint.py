@@ -16,11 +16,11 @@ from study.store.directory import RunDirectory
 from study.store.lease import LeaseLost, acquire
 from study.store.publish import CorruptError, verify
 from study.train import checkpoint
+from study.train.callbacks import Records, RunCallbacks
 from study.train.checkpoint import Progress
 from study.train.engine import TorchEngine
 from study.train.mirror import Mirror
 from study.train.signals import Stop
-from study.train.watch import Records, Watch
 
 
 def _engine(*, tied=True):
@@ -37,8 +37,8 @@ def _moved(engine):
     return engine
 
 
-def _watch(directory, engine, *, keep=frozenset()):
-    return Watch(
+def _callbacks(directory, engine, *, keep=frozenset()):
+    return RunCallbacks(
         stop=Stop(),
         directory=RunDirectory(directory),
         lease=None,  # type: ignore[arg-type]
@@ -58,14 +58,14 @@ def _watch(directory, engine, *, keep=frozenset()):
 
 @pytest.fixture
 def saved(tmp_path):
-    """A run directory with checkpoints of steps 1 and 2, both kept, and its watch."""
+    """A run directory with checkpoints of steps 1 and 2, both kept, and its callbacks."""
     engine = _moved(_engine())
     with acquire(tmp_path) as lease:
-        watch = _watch(tmp_path, engine, keep=frozenset({1, 2}))
-        watch.lease = lease
+        callbacks = _callbacks(tmp_path, engine, keep=frozenset({1, 2}))
+        callbacks.lease = lease
         for step in (1, 2):
-            watch.save(Progress(step=step))
-        yield watch
+            callbacks.save(Progress(step=step))
+        yield callbacks
 
 
 def test_weights_and_optimiser_come_back_bit_for_bit(tmp_path):

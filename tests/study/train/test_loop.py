@@ -46,7 +46,7 @@ class Batches:
         return layout(rows, architecture=self.architecture)
 
 
-class Watch:
+class Callbacks:
     def __init__(self):
         self.stop = Stop()
         self.steps, self.validations, self.saves = [], [], []
@@ -82,18 +82,18 @@ def _plan(training, **changes):
     return Plan(**values | changes)
 
 
-def _run(training, *, engine=None, watch=None, validation=(), progress=None, **plan):
+def _run(training, *, engine=None, callbacks=None, validation=(), progress=None, **plan):
     engine = engine or _engine(training)
-    watch = watch or Watch()
+    callbacks = callbacks or Callbacks()
     train(
         engine,
         batches=Batches(),
         validation=validation,
         plan=_plan(training, **plan),
         progress=progress or Progress(),
-        watch=watch,
+        callbacks=callbacks,
     )
-    return engine, watch
+    return engine, callbacks
 
 
 def _weights(engine):
@@ -182,9 +182,9 @@ def test_gradients_are_clipped_after_the_division():
 
     training = tiny_runs.training(1, clip_norm=norm / 2)
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    _, watch = _run(training, engine=Recording(model, training=training))
-    assert watch.steps[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
-    assert watch.steps[0]["clipped"] is True
+    _, callbacks = _run(training, engine=Recording(model, training=training))
+    assert callbacks.steps[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert callbacks.steps[0]["clipped"] is True
     for name, value in reference.items():
         torch.testing.assert_close(seen[name], value / 2, rtol=1e-4, atol=1e-6)
 
@@ -207,15 +207,15 @@ def test_a_resumed_loop_equals_an_unbroken_one(dropout, tmp_path):
     training = tiny_runs.training(8, dropout=dropout)
     whole, _ = _run(training)
 
-    class Saving(Watch):
+    class Saving(Callbacks):
         def save(self, progress):
             super().save(progress)
             first.write(tmp_path)
             self.progress = progress
 
     first = _engine(training)
-    watch = Saving()
-    _run(training, engine=first, watch=watch, last=5, keep=frozenset({5}))
+    callbacks = Saving()
+    _run(training, engine=first, callbacks=callbacks, last=5, keep=frozenset({5}))
     second = _engine(training)
     with torch.no_grad():
         for parameter in second.model.parameters():
@@ -224,7 +224,7 @@ def test_a_resumed_loop_equals_an_unbroken_one(dropout, tmp_path):
     checkpoint.load_weights(second.model, tensors=weights)
     second.read_optimizer(tmp_path)
     torch.manual_seed(999)
-    _run(training, engine=second, progress=watch.progress)
+    _run(training, engine=second, progress=callbacks.progress)
     for name, value in _weights(whole).items():
         assert value.equal(_weights(second)[name]), name
 
@@ -233,8 +233,8 @@ def test_validation_changes_nothing():
     training = tiny_runs.training(6, dropout=0.2)
     held_out = [Batches().batch(1000), Batches().batch(1001)]
     plain, _ = _run(training)
-    watched, watch = _run(training, validation=held_out, validate_at=frozenset(range(7)))
-    assert [event["step"] for event in watch.validations] == list(range(7))
+    watched, callbacks = _run(training, validation=held_out, validate_at=frozenset(range(7)))
+    assert [event["step"] for event in callbacks.validations] == list(range(7))
     for name, value in _weights(plain).items():
         assert value.equal(_weights(watched)[name]), name
 
@@ -242,7 +242,7 @@ def test_validation_changes_nothing():
 def test_validation_is_the_mean_over_all_loss_tokens_without_dropout():
     training = tiny_runs.training(1, dropout=0.5)
     held_out = [Batches().batch(7), Batches().batch(8).rows(0, 2)]
-    engine, watch = _run(training, validation=held_out, validate_at=frozenset({0}))
+    engine, callbacks = _run(training, validation=held_out, validate_at=frozenset({0}))
     fresh = _engine(training).model.eval()
     summed = 0.0
     for batch in held_out:
@@ -254,8 +254,8 @@ def test_validation_is_the_mean_over_all_loss_tokens_without_dropout():
             )
         )
     tokens = sum(batch.loss_tokens for batch in held_out)
-    assert watch.validations[0]["loss"] == pytest.approx(summed / tokens, rel=1e-5)
-    assert watch.validations[0]["loss_tokens"] == tokens
+    assert callbacks.validations[0]["loss"] == pytest.approx(summed / tokens, rel=1e-5)
+    assert callbacks.validations[0]["loss_tokens"] == tokens
     assert engine.model.training
 
 
@@ -295,7 +295,7 @@ def test_dropout_differs_from_row_to_row_however_they_are_passed():
             validation=[],
             plan=_plan(training, micro_batch=1),
             progress=Progress(),
-            watch=Watch(),
+            callbacks=Callbacks(),
         )
         return seen
 
@@ -341,9 +341,11 @@ def test_what_a_run_has_seen_adds_up_over_its_sessions():
         wall_seconds=70.0,
     )
     training = tiny_runs.training(4, learning_rate=1e-12, clip_norm=None)
-    watch, engine = Watch(), _engine(training)
+    callbacks, engine = Callbacks(), _engine(training)
     plan = _plan(training, keep=frozenset({2, 4}))
-    after = train(engine, batches=Batches(), validation=[], plan=plan, progress=before, watch=watch)
+    after = train(
+        engine, batches=Batches(), validation=[], plan=plan, progress=before, callbacks=callbacks
+    )
     batches = [Batches().batch(step) for step in (2, 3)]
     chain = "ab"
     for batch in batches:
@@ -351,12 +353,12 @@ def test_what_a_run_has_seen_adds_up_over_its_sessions():
     assert (after.step, after.data_digest) == (4, chain)
     assert after.tokens == 1000 + sum(batch.content_tokens for batch in batches)
     assert after.loss_tokens == 500 + sum(batch.loss_tokens for batch in batches)
-    assert [event["clipped_fraction"] for event in watch.steps] == [2 / 3, 2 / 4]
-    assert [event["tokens_seen"] for event in watch.steps][-1] == after.tokens
+    assert [event["clipped_fraction"] for event in callbacks.steps] == [2 / 3, 2 / 4]
+    assert [event["tokens_seen"] for event in callbacks.steps][-1] == after.tokens
     assert 50.0 < after.train_seconds < 60.0
     assert 70.0 < after.wall_seconds < 80.0
     assert after.wall_seconds - 70.0 > after.train_seconds - 50.0
-    assert watch.saves == [4], "what was saved when it began is not saved again"
+    assert callbacks.saves == [4], "what was saved when it began is not saved again"
 
 
 def test_the_z_term_is_logged_a_loss_token():
@@ -388,13 +390,13 @@ def test_a_loss_that_is_no_number_stops_before_the_update_and_the_save():
             return (summed * float("nan") if self.calls == 4 else summed), z_term
 
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    engine, watch = Poisoned(model, training=training), Watch()
+    engine, callbacks = Poisoned(model, training=training), Callbacks()
     with pytest.raises(NonFinite) as caught:
-        _run(training, engine=engine, watch=watch, keep=frozenset({2, 4, 6}))
+        _run(training, engine=engine, callbacks=callbacks, keep=frozenset({2, 4, 6}))
     assert f"loss is nan at step 4 (batch {Batches().batch(3).digest()} of seed 5)" in str(
         caught.value
     )
-    assert watch.saves == [2]
+    assert callbacks.saves == [2]
     healthy, _ = _run(training, last=3)
     for name, value in _weights(healthy).items():
         assert value.equal(_weights(engine)[name]), name
@@ -433,69 +435,69 @@ def test_a_batch_without_loss_is_refused():
             validation=[],
             plan=_plan(training),
             progress=Progress(),
-            watch=Watch(),
+            callbacks=Callbacks(),
         )
 
 
 def test_a_stop_saves_and_leaves():
-    class Stopping(Watch):
+    class Stopping(Callbacks):
         def step(self, event):
             super().step(event)
             if event["step"] == 3:
                 self.stop.request(15)
 
-    watch = Stopping()
+    callbacks = Stopping()
     with pytest.raises(Interrupted, match="SIGTERM while training, saved at step 3 of 6"):
-        _run(tiny_runs.training(6), watch=watch)
-    assert watch.saves == [3]
+        _run(tiny_runs.training(6), callbacks=callbacks)
+    assert callbacks.saves == [3]
 
 
 def test_a_stop_at_the_last_step_is_a_finished_run():
-    class Stopping(Watch):
+    class Stopping(Callbacks):
         def step(self, event):
             super().step(event)
             if event["step"] == 6:
                 self.stop.request(15)
 
-    watch = Stopping()
-    _run(tiny_runs.training(6), watch=watch, keep=frozenset({6}))
-    assert watch.saves == [6]
+    callbacks = Stopping()
+    _run(tiny_runs.training(6), callbacks=callbacks, keep=frozenset({6}))
+    assert callbacks.saves == [6]
 
 
 def test_a_stop_in_the_last_validation_is_not_a_finished_run():
-    watch = Watch()
+    callbacks = Callbacks()
     engine = _engine(tiny_runs.training(2))
     real = engine.evaluate
-    engine.evaluate = lambda batch: watch.stop.request(10) or real(batch)
+    engine.evaluate = lambda batch: callbacks.stop.request(10) or real(batch)
     held_out = [Batches().batch(9), Batches().batch(10)]
     with pytest.raises(Interrupted, match="SIGUSR1"):
         _run(
             tiny_runs.training(2),
             engine=engine,
-            watch=watch,
+            callbacks=callbacks,
             validation=held_out,
             validate_at=frozenset({2}),
             keep=frozenset({2}),
         )
-    assert watch.saves == [2]
-    assert watch.validations == []
+    assert callbacks.saves == [2]
+    assert callbacks.validations == []
 
 
 def test_a_checkpoint_falls_due_by_time(monkeypatch):
     """Three seconds after the last one, where each step takes one."""
-    watch, clock = Watch(), [0.0]
-    real = watch.step
-    watch.step = lambda event: clock.__setitem__(0, float(event["step"])) or real(event)
+    callbacks, clock = Callbacks(), [0.0]
+    real = callbacks.step
+    callbacks.step = lambda event: clock.__setitem__(0, float(event["step"])) or real(event)
     monkeypatch.setattr("study.train.loop.time.monotonic", lambda: clock[0])
-    _run(tiny_runs.training(8), watch=watch, checkpoint_seconds=3.0, keep=frozenset({4}))
-    assert watch.saves == [3, 4, 7]
+    _run(tiny_runs.training(8), callbacks=callbacks, checkpoint_seconds=3.0, keep=frozenset({4}))
+    assert callbacks.saves == [3, 4, 7]
 
 
 def test_bfloat16_autocast_keeps_float32_parameters():
     exact = _run(tiny_runs.training(4))[1].steps
-    engine, watch = _run(tiny_runs.training(4, precision="bfloat16_autocast"))
+    engine, callbacks = _run(tiny_runs.training(4, precision="bfloat16_autocast"))
     assert {p.dtype for p in engine.model.parameters()} == {torch.float32}
-    losses = [event["loss"] for event in watch.steps]
+    losses = [event["loss"] for event in callbacks.steps]
     assert losses != [event["loss"] for event in exact]
     assert losses == pytest.approx([event["loss"] for event in exact], rel=0.02)
 
@@ -519,16 +521,16 @@ def test_every_optimiser_learns_one_batch(optimizer, architecture):
             return super().batch(0)
 
     training = tiny_runs.training(25, optimizer=optimizer)
-    watch = Watch()
+    callbacks = Callbacks()
     train(
         _engine(training, architecture=architecture),
         batches=Same(architecture),
         validation=[],
         plan=_plan(training),
         progress=Progress(),
-        watch=watch,
+        callbacks=callbacks,
     )
-    assert watch.steps[-1]["loss"] < 0.7 * watch.steps[0]["loss"]
+    assert callbacks.steps[-1]["loss"] < 0.7 * callbacks.steps[0]["loss"]
 
 
 @pytest.mark.parametrize("architecture", ["causal_decoder", "prefix_decoder", "encoder_decoder"])
@@ -543,16 +545,16 @@ def test_golden_loss_curve(architecture):
 
 def _golden_curve(architecture):
     training = tiny_runs.training(20)
-    watch = Watch()
+    callbacks = Callbacks()
     train(
         _engine(training, architecture=architecture),
         batches=Batches(architecture),
         validation=[],
         plan=_plan(training),
         progress=Progress(),
-        watch=watch,
+        callbacks=callbacks,
     )
-    return [event["loss"] for event in watch.steps]
+    return [event["loss"] for event in callbacks.steps]
 
 
 @pytest.mark.slow

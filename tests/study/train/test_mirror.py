@@ -20,8 +20,8 @@ from study.runs.run import canonical
 from study.store.directory import Store
 from study.store.events import EventLog, read_curve
 from study.train import mirror
+from study.train.callbacks import Records
 from study.train.mirror import Mirror
-from study.train.watch import Records
 from study.train.work import execute
 
 KEY = "3f9c" * 10

@@ -19,7 +19,7 @@ from made_ranks import RECIPES, start_ranks
 from study.runs.execution import Execution, check_runs
 from study.store.directory import Store
 from study.store.events import read_curve
-from study.train.ranks import Place, alone, place
+from study.train.ranks import Place, place, single_process
 from study.train.rendezvous import RendezvousError, addresses, join
 from study.train.signals import EXIT_CODE
 from study.train.work import execute
@@ -43,11 +43,11 @@ def test_the_environment_says_which_rank_this_is():
 
 
 def test_one_process_agrees_with_itself():
-    ranks = alone()
+    ranks = single_process()
     assert ranks.first
-    assert ranks.agree(True)
-    assert not ranks.agree(False)
-    assert ranks.say({"step": 3}) == {"step": 3}
+    assert ranks.any(True)
+    assert not ranks.any(False)
+    assert ranks.broadcast({"step": 3}) == {"step": 3}
     assert ranks.sum(0.1, 2.0) == (0.1, 2.0)
 
 

@@ -14,7 +14,7 @@ from study.runs.execution import Execution
 from study.train.checkpoint import read_tensors
 from study.train.engine import NonFinite
 from study.train.optimizer_shards import read_whole
-from study.train.ranks import Place, alone
+from study.train.ranks import Place, single_process
 from study.train.rendezvous import join
 from study.train.sharded import ShardedEngine
 
@@ -167,7 +167,7 @@ def test_one_goes_on_as_three_and_two_as_three(two, root, tmp_path):
 
 def test_dropout_is_equal_in_recomputation():
     kept, again = (
-        run_case(case("x", training={"dropout": 0.2}, recompute=how), alone())
+        run_case(case("x", training={"dropout": 0.2}, recompute=how), single_process())
         for how in ("off", "on")
     )
     for one, other in zip(kept["steps"], again["steps"], strict=True):

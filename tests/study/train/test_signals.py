@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from study.train.signals import STOPPING, Interrupted, listening
+from study.train.signals import STOPPING, Interrupted, handling_signals
 
 DIES = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
 
 
 def _signalled(number, wait):
-    with listening() as stop:
+    with handling_signals() as stop:
         os.kill(os.getpid(), number)
         wait(stop)
 
@@ -26,7 +26,7 @@ def test_an_error_that_follows_a_signal_is_an_interruption(number):
 
 
 def test_an_error_of_its_own_stays_one():
-    with pytest.raises(subprocess.CalledProcessError), listening():
+    with pytest.raises(subprocess.CalledProcessError), handling_signals():
         subprocess.run(DIES, check=True)
 
 

@@ -11,7 +11,7 @@ import torch
 from tiny_runs import MIXTURE, MODEL, SPANS, TEXT, adapt, execution, finetune, pretrain
 
 from study.language.data.corpus import open_corpus
-from study.language.learner import feed, tokens_read_before
+from study.language.learner import open_batches, tokens_read_before
 from study.language.model.check import MIXERS
 from study.runs.run import Adafactor, FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
 from study.store import lease
@@ -19,7 +19,7 @@ from study.store.directory import Store, StoreError, corpus_path
 from study.store.events import read_curve, read_events
 from study.store.lease import LeaseHeld, LeaseLost, acquire
 from study.store.publish import sha256
-from study.train import checkpoint, watch, work
+from study.train import callbacks, checkpoint, work
 from study.train.engine import NonFinite
 from study.train.signals import Interrupted
 from study.train.work import execute, schedule_before
@@ -307,9 +307,9 @@ def test_who_is_overtaken_publishes_no_corpus_and_seals_nothing(store, monkeypat
     assert not corpus_path(store, corpus).exists()
 
     overtaken.clear()
-    save = watch.Watch.save
+    save = callbacks.RunCallbacks.save
     monkeypatch.setattr(
-        watch.Watch, "save", lambda self, p: save(self, p) or overtaken.append(p.step)
+        callbacks.RunCallbacks, "save", lambda self, p: save(self, p) or overtaken.append(p.step)
     )
     with pytest.raises(LeaseLost):
         execute(pretrain(2), store=store, execution=execution())
@@ -317,7 +317,7 @@ def test_who_is_overtaken_publishes_no_corpus_and_seals_nothing(store, monkeypat
     assert store.existing(pretrain(2)).steps() == [2]
     assert store.existing(pretrain(2)).done() is None
     overtaken.clear()
-    monkeypatch.setattr(watch.Watch, "save", save)
+    monkeypatch.setattr(callbacks.RunCallbacks, "save", save)
     execute(pretrain(2), store=store, execution=execution())
     assert store.existing(pretrain(2)).done() is not None
 
@@ -449,7 +449,7 @@ def test_held_out_data_may_be_missing(store):
 
 def test_validation_batches_are_the_same_for_every_seed(store):
     corpus = open_corpus(corpus_path(store, TEXT))
-    one, two = (feed(replace(pretrain(2), seed=seed), corpus=corpus) for seed in (1, 2))
+    one, two = (open_batches(replace(pretrain(2), seed=seed), corpus=corpus) for seed in (1, 2))
     assert [b.digest() for b in one.validation] == [b.digest() for b in two.validation]
     assert one.batches.batch(0).digest() != two.batches.batch(0).digest()
 

@@ -9,9 +9,9 @@ import torch
 
 from kernels import backend
 from study.language.model import kernel_trial
-from study.language.model.kernel_trial import settle, trial
+from study.language.model.kernel_trial import choose_kernels, trial
 from study.runs.execution import Execution
-from study.train.ranks import alone
+from study.train.ranks import single_process
 
 MODEL = replace(tiny_runs.MODEL, heads=1)
 CPU = torch.device("cpu")
@@ -36,10 +36,10 @@ def on_a_gpu(monkeypatch):
 
 def settled(model=MODEL, kernels="auto"):
     said = []
-    settle(
+    choose_kernels(
         model,
         execution=Execution(kernels=kernels),
-        ranks=alone(),
+        ranks=single_process(),
         precision="float32",
         warn=said.append,
     )

@@ -12,7 +12,7 @@ from made_slurm import Controller
 
 from study.launch.cluster import launch as launches
 from study.launch.cluster import profile, records, slurm, snapshot, submit
-from study.launch.cluster.launch import Order, launch, rehearse
+from study.launch.cluster.launch import Order, dry_run, launch
 from study.launch.cluster.slurm import Refused, Slurm, Unanswered
 from study.runs.plan import Sweep, close
 from study.runs.run import Adafactor, dependencies, run_id
@@ -314,7 +314,7 @@ def test_a_held_task_that_a_person_cancelled_does_not_stop_the_completion(tmp_pa
 
 
 def test_a_rehearsal_writes_every_script_and_asks_slurm_nothing(order, controller):
-    rehearsed = rehearse(order)
+    rehearsed = dry_run(order)
     assert controller.calls("squeue") == controller.calls("sbatch") == []
     assert len(rehearsed.scripts) == 5
     assert all(path.exists() for path in rehearsed.scripts)
@@ -330,7 +330,7 @@ def test_a_rehearsal_leaves_the_scripts_of_queued_runs_alone(order, controller):
     launch(order, slurm=QUICK)
     script = order.store.directory(order.sweep.run("text")) / "job.sh"
     before = script.read_text()
-    rehearsed = rehearse(order)
+    rehearsed = dry_run(order)
     assert rehearsed.groups == ()
     assert len(rehearsed.choice.waiting) == 6
     assert script.read_text() == before
@@ -359,7 +359,7 @@ def test_an_optimiser_that_the_zero_stage_rules_out_is_refused_before_anything(
     with pytest.raises(ValueError, match="trains with Adafactor, and zero is 1"):
         launch(order, slurm=QUICK)
     with pytest.raises(ValueError, match="trains with Adafactor, and zero is 1"):
-        rehearse(order)
+        dry_run(order)
     assert controller.calls("sbatch") == []
     assert not list(order.store.root.glob("*--*"))
 
@@ -368,4 +368,4 @@ def test_a_read_only_store_is_refused(order, monkeypatch):
     order.store.root.mkdir()
     monkeypatch.setattr(launches.os, "access", lambda path, mode: False)
     with pytest.raises(StoreError, match="read-only"):
-        rehearse(order)
+        dry_run(order)

@@ -42,7 +42,7 @@ def order_of(tmp_path, text):
 def test_the_papers_scripts_are_all_written_before_its_pins_are(tmp_path):
     warnings = []
     order = order_of(tmp_path, OFFLINE)
-    launched = launches.rehearse(order, warn=warnings.append)
+    launched = launches.dry_run(order, warn=warnings.append)
     assert sum(len(group.runs) for group in launched.groups) == len(order.sweep.runs) == 146
     assert all(path.is_file() for path in launched.scripts)
     assert any("UNPINNED: what 33 sources hold" in each for each in warnings)
@@ -58,6 +58,6 @@ def test_nothing_of_it_is_submitted(tmp_path, controller):
 
 def test_every_evaluation_of_the_paper_has_its_own_job(tmp_path):
     order = order_of(tmp_path, TEXT)
-    launches.rehearse(order, warn=lambda _: None)
+    launches.dry_run(order, warn=lambda _: None)
     scored = [run for run in order.sweep.runs if isinstance(run, Evaluation)]
     assert all((order.store.directory(run) / "job.sh").is_file() for run in scored)

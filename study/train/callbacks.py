@@ -28,7 +28,7 @@ from study.train import checkpoint
 from study.train.checkpoint import Progress
 from study.train.engine import Engine
 from study.train.mirror import Mirror
-from study.train.ranks import Ranks, alone
+from study.train.ranks import Ranks, single_process
 from study.train.signals import Stop
 
 REPORT_SECONDS = 0.5
@@ -75,8 +75,8 @@ class Records:
 
 
 @dataclass(kw_only=True, eq=False)
-class Watch:
-    """The loop's `study.train.loop.Watch` on a run directory.
+class RunCallbacks:
+    """The loop's `study.train.loop.RunCallbacks` on a run directory.
 
     keep: steps whose checkpoints stay. steps: the run's last step. flops_per_step, peak_flops: what
     MFU is made of; None where the machine's peak is not known.
@@ -86,7 +86,7 @@ class Watch:
     directory: RunDirectory
     lease: Lease
     engine: Engine
-    ranks: Ranks = field(default_factory=alone)
+    ranks: Ranks = field(default_factory=single_process)
     run: str
     keep: frozenset[int]
     steps: int
@@ -125,7 +125,7 @@ class Watch:
         self.records.sync()
 
         def write(aside: Path) -> None:
-            self.ranks.say(str(aside))
+            self.ranks.broadcast(str(aside))
             self.engine.write(aside)
             self.ranks.barrier()  # the manifest comes after every rank's files
             checkpoint.write_state(aside, run=self.run, progress=progress)
@@ -147,8 +147,8 @@ class Watch:
 
 
 @dataclass(kw_only=True, eq=False)
-class Assistance:
-    """What another rank than 0 does of a `Watch`: its part of every checkpoint."""
+class AssistantCallbacks:
+    """What another rank than 0 does of a `RunCallbacks`: its part of every checkpoint."""
 
     stop: Stop
     engine: Engine
@@ -161,7 +161,7 @@ class Assistance:
         return None
 
     def save(self, progress: Progress) -> None:
-        aside = Path(self.ranks.say(""))
+        aside = Path(self.ranks.broadcast(""))
         try:
             self.engine.write(aside)
         except (OSError, SafetensorError) as error:

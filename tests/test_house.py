@@ -11,7 +11,6 @@ FOLDERS = {
     "study/language/scores": "what foreign checkpoints and texts need beside the rule",
 }
 FILES = {
-    "study/cli.py": "its commands wait for study/commands",
     "study/train/work.py": "its language half waits for study/language/learner",
 }
 PATHS = [

@@ -11,9 +11,12 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from study.runs.execution import Execution
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -119,3 +122,14 @@ def _complain(error: BaseException) -> int:
         print("SLURM is silent: start the same command again when it answers", file=sys.stderr)
         return EXIT_CODE
     return 2 if expected else 1
+
+
+def execution_of(data_dir: list[Path] | None, cache: Path | None, **choices: Any) -> Execution:
+    """The execution that the options ask for; choices: its other fields."""
+    from study.runs.execution import Execution, default_cache
+
+    return Execution(
+        data_dirs=tuple(path.resolve() for path in data_dir or ()),
+        cache=(cache or default_cache()).resolve(),
+        **choices,
+    )

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eval.evidence.claims import Cell, label
-from study.language.variants import shape, variants
 from study.language import cost
+from study.language.variants import shape, variants
 from study.runs.run import (
     Evaluation,
     External,

@@ -1,8 +1,8 @@
 """Run values <-> YAML, strictly and by type.
 
 Owns reading a run file and writing one. What may stand where follows from the dataclasses of
-`study.runs.run`: nothing is guessed, nothing is ignored, and every refusal names file, line, value and
-what would have been legal. Does not decide what a value means (`study.runs.run` does).
+`study.runs.run`: nothing is guessed, nothing is ignored, and every refusal names file, line, value
+and what would have been legal. Does not decide what a value means (`study.runs.run` does).
 
     encode(run) -> YAML text;  decode(text, name=FILE) -> run;  validate(run): the same rules for a
     value that a sweep built in Python;  decode_as(text, TYPE, name=FILE): the same rules for a file

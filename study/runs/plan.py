@@ -1,8 +1,8 @@
 """From a sweep file to an ordered plan: what there is to do, and in which order.
 
 Owns loading a sweep, closing it over parents, refusing two runs of one slug, order, and which
-checkpoints must stay. What it all costs is `study.costs.ledger`; where it runs is `study.launch.local`.
-No torch.
+checkpoints must stay. What it all costs is `study.costs.ledger`; where it runs is
+`study.launch.local`. No torch.
 """
 
 from __future__ import annotations

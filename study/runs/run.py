@@ -5,11 +5,12 @@ sweeps are written, so that they import one module. A run is a node of a tree an
 of its fields; id, directory, cost and table row follow from the value. Nothing here touches a file,
 and nothing imports torch.
 
-Science fields have no defaults: `study.language.recipes.presets` holds functions that fill them. A field that is
-added later may carry a default that means the old behaviour; while it has that value it is left out
-of the canonical form, so old ids live on. `SEMANTICS` is raised for a kind when its code starts to
-compute something else. A part may carry one too (of its class, or a property of the value): it
-enters the canonical form from 2 on, so that only the runs that hold such a part get another id.
+Science fields have no defaults: `study.language.recipes.presets` holds functions that fill them. A
+field that is added later may carry a default that means the old behaviour; while it has that value
+it is left out of the canonical form, so old ids live on. `SEMANTICS` is raised for a kind when its
+code starts to compute something else. A part may carry one too (of its class, or a property of the
+value): it enters the canonical form from 2 on, so that only the runs that hold such a part get
+another id.
 """
 
 from __future__ import annotations

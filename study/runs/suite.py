@@ -13,8 +13,9 @@ from study.runs.parts import Source, _within
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """The options of the one scoring rule that can change an answer. `study.language.values.conventions` names the
-    combinations that mean this project's, lm-eval's and the paper's convention.
+    """The options of the one scoring rule that can change an answer.
+    `study.language.values.conventions` names the combinations that mean this project's, lm-eval's
+    and the paper's convention.
 
     end_of_sequence: the target ends in an end of sequence, which is scored (T0-Eval does, EAI-Eval
     does not).

@@ -2,8 +2,8 @@
 
 Owns the XDG base directories (an absolute XDG_CACHE_HOME or XDG_CONFIG_HOME, else below the home)
 and what stands in for a home that is missing or can't be written, as in a container under a uid
-that no file names: a temporary directory of this uid's own. What is kept there is `study.runs.execution`
-and `study.launch.cluster.profile`'s.
+that no file names: a temporary directory of this uid's own. What is kept there is
+`study.runs.execution` and `study.launch.cluster.profile`'s.
 """
 
 from __future__ import annotations

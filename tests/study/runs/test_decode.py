@@ -1,14 +1,11 @@
 """Run files: what `show` prints comes back with its id, and everything else is refused by line."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import made_runs as made
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import made_runs as made
 
 from study.runs.decode import DecodeError, decode, decode_file, encode, validate
 from study.runs.run import Adafactor, AdamW, Constant, Muon, Part, Rsqrt, WarmupStableDecay, run_id

@@ -1,15 +1,13 @@
 """From a sweep file to a plan: closed, ordered, costed, and refused where it is wrong."""
 
 import json
-import sys
 import time
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
-import pytest
-
 import made_runs as made
+import pytest
 
 from study.costs import ledger
 from study.language import cost
@@ -108,7 +106,7 @@ def test_a_sweep_that_raises_is_named_by_its_own_line(sweep):
 
 
 @pytest.mark.parametrize(
-    "line, told",
+    ("line", "told"),
     [
         ("from study.presets import world", "study.language.recipes.presets"),
         ("from study import microworld", "study.language.recipes.microworld"),

@@ -7,13 +7,11 @@ A changed id orphans every result that somebody has. If a change is meant (a swe
 """
 
 import json
-import sys
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 
-import pytest
-
 import made_runs as made
+import pytest
 
 from study.runs import run as vocabulary
 from study.runs.plan import load_sweep

@@ -78,3 +78,21 @@ def test_an_example_that_is_too_long_is_refused_never_cut():
         prompted.pack([example(0, 21, 1)], objective=LIMITS, rows=2)
     with pytest.raises(ValueError, match="1 inputs and 7 targets"):
         prompted.pack([example(0, 1, 7)], objective=LIMITS, rows=2)
+
+
+def test_the_longest_by_either_limit_come_first_and_equals_as_they_were_drawn():
+    """A share is of its own limit: 6 targets fill their side, 10 inputs half of theirs."""
+    sizes = [(10, 1), (1, 6), (10, 1)]
+    (row,) = [row for row in _packed(sizes, rows=2) if 1 in row]
+    assert row == [1], "the second fills a row's targets, so it was placed first, into row 0"
+    assert [1, *_packed(sizes, rows=2)[1]] == [1, 0, 2]
+    mixed = [(place % 3, 1 + place % 2) for place in range(300)]
+    by_share = sorted(range(300), key=lambda place: -max(mixed[place][0] / 20, mixed[place][1] / 6))
+    assert sum(_packed(mixed, rows=75), []) == by_share
+
+
+def _packed(sizes, *, rows):
+    """Names by row, in the order in which they stand there."""
+    drawn = [example(name, n, m) for name, (n, m) in enumerate(sizes)]
+    found = prompted.pack(drawn, objective=LIMITS, rows=rows)
+    return [[int(one.targets[0]) for one in row] for row in found]

@@ -117,6 +117,12 @@ def test_state_comes_back_with_its_generators(tmp_path):
     assert torch.rand(3).equal(expected)
 
 
+def test_nothing_was_done_before_the_first_step():
+    begun = asdict(Progress())
+    assert begun.pop("validated_step") == -1
+    assert not any(begun.values())
+
+
 def test_generators_of_every_card_come_back(tmp_path, monkeypatch):
     """Of those that are here: a run may go on with fewer."""
     states = [torch.arange(16, dtype=torch.uint8) + n for n in range(3)]
@@ -312,6 +318,7 @@ def test_a_model_is_read_in_float32_and_from_shards(tmp_path, dtype):
         ({"d_ff": 7}, r"mismatched_keys: .*mlp"),
         ({"heads": "4"}, r"config\.json is no model's here: TypeError"),
         ({"layers": 1}, "unexpected_keys"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2'; legal: study_decoder, study_encoder_deco"),
     ],
 )
 def test_a_config_that_does_not_fit_its_tensors_is_refused_by_name(tmp_path, changes, match):

@@ -10,6 +10,7 @@ import tiny_runs
 import torch
 from tiny_runs import MIXTURE, MODEL, SPANS, TEXT, adapt, execution, finetune, pretrain
 
+from study.language import cost
 from study.language.data.corpus import open_corpus
 from study.language.learner import open_batches, tokens_read_before
 from study.language.model.check import MIXERS
@@ -509,6 +510,31 @@ def test_little_room_on_the_disk_is_said_beforehand(store, monkeypatch):
     warnings = [report["message"] for report in reports if report["event"] == "warning"]
     assert len(warnings) == 1
     assert "needs about 0.0 GB for its checkpoints" in warnings[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_has_as_many_threads_as_its_execution_says(store, threads):
+    seen = set()
+    execute(
+        pretrain(2),
+        store=store,
+        execution=execution(threads=threads),
+        report=lambda _: seen.add(torch.get_num_threads()),
+    )
+    assert seen == {threads}
+
+
+def test_three_checkpoints_of_a_run_that_keeps_its_last_have_to_fit(store, monkeypatch):
+    """Float32 weights and two moments: the one that stays, the last one, and one being written."""
+    run = pretrain(2)
+    usage, needed = shutil.disk_usage(store.root), 3 * 12 * cost.parameters(run.model)
+    reports = []
+    for free in (needed, needed - 1):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        made = replace(run, slug=f"free-{free}", seed=free)
+        execute(made, store=store, execution=execution(), report=reports.append)
+    warnings = [report["message"] for report in reports if report["event"] == "warning"]
+    assert [f"free-{needed - 1}" in each for each in warnings] == [True]
 
 
 def test_examples_too_long_for_a_row_are_left_out_and_counted(store):

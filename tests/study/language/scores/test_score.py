@@ -20,6 +20,7 @@ from study.language.scores.score import (
     Scored,
     Subject,
     _Cut,
+    _cut,
     _scored,
     begin,
     score,
@@ -273,6 +274,29 @@ def test_a_target_and_its_end_are_greedy_each_for_itself(likeliest):
     endless = _scored(cut, {piece: Found(*(each[:2] for each in whole))})
     assert (endless.greedy_target, endless.greedy_end) == (all(likeliest[:2]), True)
     assert math.isnan(endless.end_log_likelihood)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_target_or_an_end_without_a_finite_score_is_invalid(place):
+    piece = Piece((3,), (4, 5, 1))
+    values = np.array([-1.0, -2.0, -4.0])
+    values[place] = -math.inf
+    found = _scored(
+        _Cut(piece=piece, tokens=2, truncated=0), {piece: Found(values, np.ones(3, dtype=bool))}
+    )
+    assert not found.valid
+
+
+def test_the_limit_holds_what_is_read_and_no_token_less():
+    """Of 8: under `total` a target, its end and what stands for an empty context; under `read` a
+    target without its end.
+    """
+    one = replace(subject("causal_decoder", max_length=8), ids=Ids(prefix=7, reads_nothing=False))
+    empty = replace(LEFT, start="empty")
+    for length, longest in (("total", 6), ("read", 8)):
+        rule = replace(empty, length=length)
+        fits = [_cut(one, (), (4,) * size, scoring=rule).piece is not None for size in range(1, 11)]
+        assert fits == [size <= longest for size in range(1, 11)]
 
 
 def test_a_context_begins_once():

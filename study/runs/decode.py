@@ -101,6 +101,7 @@ def _required(owner: type) -> frozenset[str]:
     )
 
 
+@functools.cache
 def _members(declared: Any) -> tuple[Any, ...]:
     """The alternatives of a union, or the type itself."""
     origin = get_origin(declared)
@@ -339,9 +340,10 @@ def validate(run: Run, *, seen: dict[int, Any] | None = None) -> None:
     _validate(run, type(run), type(run).__name__, {} if seen is None else seen)
 
 
+_PLAIN = frozenset((str, int, bool))
+
+
 def _validate(value: Any, declared: Any, where: str, seen: dict[int, Any]) -> None:
-    if type(value) is declared and declared in (str, int, bool):  # most of them
-        return
     if id(value) in seen and seen[id(value)] is value:
         return
     for member in _members(declared):
@@ -359,7 +361,9 @@ def _validate(value: Any, declared: Any, where: str, seen: dict[int, Any]) -> No
         elif type(value) is member or (member is float and type(value) is int):
             if is_dataclass(value):
                 for name, kind in _types(member).items():
-                    _validate(getattr(value, name), kind, f"{member.__name__}.{name}", seen)
+                    item = getattr(value, name)
+                    if type(item) is not kind or kind not in _PLAIN:  # most of them are plain
+                        _validate(item, kind, f"{member.__name__}.{name}", seen)
                 seen[id(value)] = value
             elif isinstance(value, float) and not math.isfinite(value):
                 break

@@ -301,9 +301,13 @@ def _check_basis(run: Trained) -> None:
         )
 
 
+def _holds_float(each: Field[Any]) -> bool:
+    """`weight_decay=0` and `weight_decay=0.0` are one run: such a field holds a float."""
+    return each.type in ("float", "float | None")
+
+
 def _declared(each: Field[Any], item: Any) -> Any:
-    """`weight_decay=0` and `weight_decay=0.0` are one run: a float field holds a float."""
-    return float(item) if type(item) is int and each.type in ("float", "float | None") else item
+    return float(item) if type(item) is int and _holds_float(each) else item
 
 
 _PLAIN = frozenset((str, int, bool, type(None)))
@@ -355,22 +359,34 @@ def identity(value: Any) -> Any:
         return value
     if is_dataclass(value) and not isinstance(value, type):
         form = {"kind": type(value).__name__} | _semantics(value)
-        for each in _fields(type(value)):
-            item = _declared(each, getattr(value, each.name))
-            if not each.metadata.get("identity", True) or (
-                each.default is not MISSING and item == each.default
-            ):
+        for name, default, is_float in _identified(type(value)):
+            item = getattr(value, name)
+            if is_float and type(item) is int:
+                item = float(item)
+            if default is not MISSING and item == default:
                 continue
-            if type(item).__name__ in KINDS:
-                form[each.name] = run_id(item)
+            if type(item) in _PLAIN:
+                form[name] = item
+            elif type(item).__name__ in KINDS:
+                form[name] = run_id(item)
             else:
-                form[each.name] = _suite(item) if isinstance(item, Suite) else identity(item)
+                form[name] = _suite(item) if isinstance(item, Suite) else identity(item)
         if isinstance(value, Source) and value.uri.startswith("file://"):
             form["uri"] = "file://*" + PurePosixPath(value.uri).suffix
         return form
     if isinstance(value, tuple):
         return [identity(item) for item in value]
     return canonical(value)
+
+
+@functools.cache
+def _identified(owner: type) -> tuple[tuple[str, Any, bool], ...]:
+    """(name, default, whether it holds a float) of the fields that enter an identity."""
+    return tuple(
+        (each.name, each.default, _holds_float(each))
+        for each in fields(owner)
+        if each.metadata.get("identity", True)
+    )
 
 
 _suites: dict[int, tuple[Suite, Any]] = {}

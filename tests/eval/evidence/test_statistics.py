@@ -237,6 +237,7 @@ def test_an_exponent_needs_three_different_lengths_above_nothing():
     for x, y in (([1, 2], [1, 2]), ([1, 2, 2], [1, 2, 3]), ([1, 2, 3], [0, 1, 2])):
         with pytest.raises(ValueError, match="legal: 3, above 0"):
             exponent(x, y)
+    assert exponent([1, 2, 4, 4], [1, 2, 4, 4]).value == pytest.approx(1.0), "three are enough"
 
 
 def test_an_exponents_error_is_that_of_the_fit():

@@ -111,7 +111,7 @@ def suite(tmp_path):
         name="s",
         tasks=(
             task("choose", "rank", chance=0.5),
-            task("broadcast", "greedy"),
+            task("say", "greedy"),
             task("prose", "rolling", rows=file_source(prose, text_field="text"), templates=None),
         ),
         scoring=Scoring(end_of_sequence=False, truncation="left"),

@@ -246,13 +246,19 @@ def test_watch_is_called_and_can_stop():
         score(one, requests(), scoring=LEFT)
 
 
-def test_progress_is_how_many_were_scored():
+@pytest.mark.parametrize("contexts", ["shared", "apart"])
+def test_progress_is_how_many_were_scored(contexts):
     told = []
-    one = replace(subject("causal_decoder", batch_tokens=30), watch=lambda *each: told.append(each))
+    one = replace(
+        subject("causal_decoder", batch_tokens=30),
+        contexts=contexts,
+        watch=lambda *each: told.append(each),
+    )
     score(one, requests(), scoring=LEFT)
     assert told == sorted(told)
     assert len({asked for _, asked in told}) == 1
     assert all(0 <= done < asked for done, asked in told)
+    assert told[-1][0] > told[0][0]
 
 
 @pytest.mark.parametrize(("name", "value"), [("max_length", 1), ("batch_tokens", 0)])

@@ -360,7 +360,7 @@ def identity(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         form = {"kind": type(value).__name__} | _semantics(value)
         for name, default, is_float in _identified(type(value)):
-            item = getattr(value, name)
+            item: Any = getattr(value, name)
             if is_float and type(item) is int:
                 item = float(item)
             if default is not MISSING and item == default:

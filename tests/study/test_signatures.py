@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("under_hook.py")
+PROGRAM = Path(__file__).parents[1] / "made" / "under_hook.py"
 
 
 @pytest.mark.slow

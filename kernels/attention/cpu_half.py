@@ -106,4 +106,5 @@ def attention_half(
     """softmax(scale * query key + mask) value, for float16 and bfloat16 on a CPU. mask: finite in
     at least one key of each query.
     """
+    # the stubs do not know what a Function gives
     return _Attention.apply(query, key, value, mask, causal, scale)  # type: ignore[return-value]

@@ -68,6 +68,7 @@ def executors() -> dict[str, Execute]:
         with gathered(run, store=store, execution=execution) as ranks:
             from study.train.work import execute
 
+            # the table below gives it corpora and trained runs alone
             execute(run, store=store, execution=execution, report=report, ranks=ranks)  # type: ignore[arg-type]
 
     def score(run: Run, **rest: Any) -> None:

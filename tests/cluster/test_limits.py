@@ -28,7 +28,7 @@ def runs():
     )
 """
 
-STEPS = 4000
+STEPS = 2500
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_in_tokenising_in_a_step_in_a_save_and_in_evaluation(slow):
     cluster.wait(lambda: aside("large", ".corpus.aside-*/*"), what="tokenising", seconds=120)
     warn(campaign, "large")
     cluster.wait(lambda: restarts(campaign, "large") == 1, what="queued again", seconds=60)
-    campaign.await_done("large", seconds=240)
+    campaign.await_done("large", seconds=480)
 
     campaign.await_step("trained", 20)
     warn(campaign, "trained")
@@ -77,7 +77,7 @@ def test_in_tokenising_in_a_step_in_a_save_and_in_evaluation(slow):
     cluster.wait(lambda: aside("trained", "checkpoints/.step-*"), what="a save", seconds=60)
     warn(campaign, "trained")
     cluster.wait(lambda: restarts(campaign, "trained") == 2, what="queued again", seconds=60)
-    campaign.await_done("trained", seconds=240)
+    campaign.await_done("trained", seconds=480)
 
     def scoring() -> bool:
         return "scores" in campaign.log("scores") and campaign.state("scores") == "RUNNING"
@@ -85,7 +85,7 @@ def test_in_tokenising_in_a_step_in_a_save_and_in_evaluation(slow):
     cluster.wait(scoring, what="scoring", seconds=120)
     warn(campaign, "scores")
     cluster.wait(lambda: restarts(campaign, "scores") == 1, what="queued again", seconds=60)
-    campaign.await_done("scores", seconds=240)
+    campaign.await_done("scores", seconds=480)
 
     quiet = slow("quiet")
     quiet.study("run", str(quiet.sweep), "--wandb", "off", "--workers", "1", "--threads", "1")

@@ -7,7 +7,7 @@ import pytest
 from campaign import Campaign, digests, long_sweep
 
 TIMES = 10
-STEPS = 2500
+STEPS = 1500
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def test_ten_preemptions_change_no_sample_and_no_weight(long):
         disturbed.cluster.wait(lambda: not running(), what="preempted", seconds=60)
     restarts = disturbed.cluster.ask("scontrol", "show", "job", disturbed.job("long"))
     assert f"Restarts={TIMES} " in restarts
-    disturbed.await_done("long", seconds=300)
+    disturbed.await_done("long", seconds=600)
     quiet.launch()
-    quiet.await_done("long", seconds=300)
+    quiet.await_done("long", seconds=600)
     seen, expected = disturbed.directory("long"), quiet.directory("long")
     assert len(digests(expected)) == STEPS
     assert digests(seen) == digests(expected)

@@ -13,7 +13,7 @@ from bench.row import Bench
 from study.language.huggingface.export import write_tokenizer
 from study.language.huggingface.t5 import export_t5
 from study.language.model.build import EncoderDecoder, build
-from study.runs.run import Architecture
+from study.language.values.model import Architecture
 from study.train.checkpoint import write_weights
 
 

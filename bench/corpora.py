@@ -11,22 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.row import Bench
-from study.language.data.corpus import OpenCorpus, open_corpus
+from study.language.data.corpus import OpenCorpus, corpus_path, open_corpus
+from study.language.values.corpus import Corpus
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
+from study.language.values.stages import Pretrain
 from study.runs.execution import Execution
 from study.runs.plan import load_sweep
-from study.runs.run import (
-    AdamW,
-    Constant,
-    Corpus,
-    FullLM,
-    Model,
-    Packing,
-    PrefixLM,
-    Pretrain,
-    SpanCorruption,
-    Training,
-)
-from study.store.directory import Store, corpus_path
+from study.runs.training import AdamW, Constant, Training
+from study.store.directory import Store
 from study.train.work import execute
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "movies.py"

@@ -20,7 +20,7 @@ from transformers.trainer_utils import set_seed
 
 from study.language.layout import Batch
 from study.language.model.build import LanguageModel, build
-from study.runs.run import Trained, model_of
+from study.language.values.stages import Stage, model_of
 from study.store.events import EventLog
 from study.train.checkpoint import Progress
 from study.train.engine import TorchEngine
@@ -55,7 +55,7 @@ class OurLoop:
 
     def __init__(
         self,
-        run: Trained,
+        run: Stage,
         batches: Batches,
         *,
         folder: Path,

@@ -17,7 +17,7 @@ from bench.rows import (
     scoring,
     training,
 )
-from study.runs.run import Architecture
+from study.language.values.model import Architecture
 
 AT_LEAST_HALF_MORE = Goal(sense="at least", value=1.5)
 

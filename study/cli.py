@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from study import domains  # noqa: F401  the kinds that a run file may hold
 from study.commands import cluster, data, evidence, execute, language, look, run
 from study.runs.user_directories import furnish
 

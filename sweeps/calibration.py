@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eval.evidence.published import Published
 from study.language.suites import eai, t0
-from study.runs.run import Architecture, Evaluation, External
+from study.language.values import Architecture, Evaluation, External
 from study.sources import pins
 
 REPORT = {"title": "Public checkpoints on our suites"}

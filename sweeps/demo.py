@@ -11,9 +11,8 @@ from pathlib import Path
 
 from eval.claims import files as claim_files
 from eval.evidence.claims import Benchmark
-from study.language.recipes import microworld
+from study.language.recipes import microworld, rates
 from study.language.recipes.tree import Study
-from study.train import rates
 
 REPORT = {
     "title": "The study in small: six cells, two adaptations, multitask finetuning",

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from eval.claims import files as claim_files
 from eval.evidence.claims import Benchmark
-from study.language.recipes import microworld
+from study.language.recipes import microworld, rates
 from study.language.recipes.presets import small_training, world_suite_task
 from study.language.recipes.tree import Replication, Steps
-from study.runs.run import Scoring, Suite
-from study.train import rates
+from study.language.values import Scoring, Suite
 
 REPORT = {
     "title": "Every claim in small: three seeds, two budgets, two suites",

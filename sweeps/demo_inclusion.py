@@ -14,11 +14,10 @@ finetuning. Others are shown beside the score as stretch.
 from dataclasses import replace
 from pathlib import Path
 
-from study.language.recipes import microworld
+from study.language.recipes import microworld, rates
 from study.language.recipes.presets import small_training, world
 from study.language.recipes.tree import Study, with_rate
-from study.runs.run import Adapt, Corpus, Pretrain, Text, WarmupStableDecay, lineage
-from study.train import rates
+from study.language.values import Adapt, Corpus, Pretrain, Text, WarmupStableDecay, lineage
 
 REPORT = {
     "title": "Inclusion of held-out families: 20 times the demo's tokens",

@@ -13,10 +13,9 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from study.language.recipes import microworld
+from study.language.recipes import microworld, rates
 from study.language.recipes.tree import Study
-from study.runs.run import Pretrain, lineage
-from study.train import rates
+from study.language.values import Pretrain, lineage
 
 GRID = {
     "Pretrain": (4e-4, 1e-3, 2.5e-3, 6e-3),

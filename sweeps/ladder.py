@@ -29,10 +29,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.claims import files as claim_files
-from study.language.recipes import ladder
-from study.runs.run import SpanCorruption
+from study.language.recipes import ladder, rates
+from study.language.values import SpanCorruption
 from study.sources import pins
-from study.train import rates
 
 HERE = Path(__file__).parent
 PINS = pins.load(HERE / "pins.toml")

@@ -16,10 +16,9 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from study.language.recipes import ladder
-from study.runs.run import Adapt, lineage
+from study.language.recipes import ladder, rates
+from study.language.values import Adapt, lineage
 from study.sources import pins
-from study.train import rates
 
 HERE = Path(__file__).parent
 PINS = pins.load(HERE / "pins.toml")

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from study.language.recipes import microworld
 from study.language.recipes.presets import recall_suite_task, small_training, world
-from study.runs.run import (
+from study.language.values import (
     ARCHITECTURE_SHORT,
     Corpus,
     Evaluation,

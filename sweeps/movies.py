@@ -13,7 +13,7 @@ Needs `--data-dir sweeps` for the last-word template.
 
 from study.language.recipes.presets import PROMPTSOURCE, released
 from study.language.recipes.tree import Scale, Setting, Study
-from study.runs.run import (
+from study.language.values import (
     Corpus,
     Mixture,
     Model,

@@ -36,7 +36,7 @@ from study.language.recipes.presets import (
 )
 from study.language.recipes.tree import Replication, Steps
 from study.language.suites import eai, t0
-from study.runs.run import Corpus, Packing, PretrainedTokenizer, Prompted, Text
+from study.language.values import Corpus, Packing, PretrainedTokenizer, Prompted, Text
 from study.sources import pins
 
 REPORT = {"title": "Wang et al. 2022, as published"}

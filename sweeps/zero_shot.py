@@ -18,8 +18,8 @@ from typing import Any
 
 from study.language.recipes.tree import Scale, Study
 from study.language.suites import eai, published, t0
+from study.language.values import Evaluation
 from study.runs.plan import load_sweep
-from study.runs.run import Evaluation
 from study.sources import pins
 
 HERE = Path(__file__).parent

@@ -6,6 +6,8 @@ import threading
 
 import torch
 
+import study.domains  # noqa: F401  a run file's kinds, wherever one is read
+
 # Triton's kernels run in its interpreter where there is no GPU; Triton asks when it is imported.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")

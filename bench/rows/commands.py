@@ -13,9 +13,10 @@ from typing import Any
 
 from bench.finding import Figure, Finding
 from bench.row import Bench
+from study.language.values.corpus import Corpus
 from study.runs.execution import Execution
+from study.runs.node import Run
 from study.runs.plan import children, close, load_sweep
-from study.runs.run import Corpus, Run, run_id
 from study.store.directory import Store
 from study.train.work import execute
 
@@ -202,7 +203,7 @@ def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:
     path = small_demo(bench.folder, pretrain=pretrain, adapt=adapt, finetune=finetune)
     loaded = load_sweep(path)
     below = children(loaded.runs)
-    leaves = [run.slug for run in loaded.declared if not below[run_id(run)]]
+    leaves = [run.slug for run in loaded.declared if not below[run.id]]
     corpora = Store(bench.folder / "corpora")
     for run in loaded.runs:
         if isinstance(run, Corpus):

@@ -14,12 +14,13 @@ from bench.corpora import movies, opened
 from bench.finding import Finding
 from bench.row import Bench
 from bench.turns import take_turns
-from study.language.data.corpus import build_corpus
+from study.language.data.corpus import build_corpus, corpus_path
+from study.language.values.corpus import Text
 from study.runs.execution import default_cache
-from study.runs.run import Source, Text
+from study.runs.source import Source
 from study.sources import content as sources
 from study.sources.content import Access
-from study.store.directory import Store, corpus_path
+from study.store.directory import Store
 
 DOCUMENTS = 8_000
 

@@ -19,7 +19,8 @@ from bench.rows.training import gpt_neox
 from bench.turns import take_turns
 from study.language.layout import Batch
 from study.language.learner import open_batches
-from study.runs.run import Finetune, FullLM, Prompted
+from study.language.values.objective import FullLM, Prompted
+from study.language.values.stages import Finetune
 from study.train.loop import Batches
 
 PROMPTED = Prompted(inputs=4032, targets=64)

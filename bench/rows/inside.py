@@ -15,7 +15,8 @@ from bench.row import Bench
 from bench.rows.training import BATCH, TURN
 from bench.turns import take_turns
 from study.language.learner import RunBatches, open_batches
-from study.runs.run import FullLM, Model
+from study.language.values.model import Model
+from study.language.values.objective import FullLM
 from study.store.publish import publish_directory
 from study.train import checkpoint
 from study.train.checkpoint import Progress

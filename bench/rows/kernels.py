@@ -18,7 +18,7 @@ from kernels.attention import attention, prepare
 from kernels.visibility import Visibility
 from study.language.model.build import LanguageModel, build
 from study.language.model.timing import row
-from study.runs.run import Model
+from study.language.values.model import Model
 
 TOKENS, DOCUMENT, HEADS, WIDTH = 2048, 256, 4, 32
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)

@@ -17,7 +17,8 @@ from study.language import cost
 from study.language.layout import Segment, layout
 from study.language.model.build import build
 from study.language.recipes import presets
-from study.runs.run import Architecture, FullLM, Model
+from study.language.values.model import Architecture, Model
+from study.language.values.objective import FullLM
 from study.train.engine import TorchEngine
 
 LENGTH, ROWS, LAYERS = 626, 16, 4

@@ -27,8 +27,8 @@ from study.language.scores.lm import StudyLM
 from study.language.scores.score import Work
 from study.language.scores.subjects import open_directory
 from study.language.values.conventions import LM_EVAL
+from study.language.values.model import Architecture
 from study.runs.execution import default_cache
-from study.runs.run import Architecture
 from study.sources import content as sources
 from study.sources.content import Access
 

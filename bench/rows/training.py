@@ -14,7 +14,9 @@ from bench.loops import OurLoop, TrainerLoop
 from bench.row import Bench
 from bench.turns import take_turns
 from study.language.learner import open_batches
-from study.runs.run import FullLM, Model, Pretrain, SpanCorruption
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, SpanCorruption
+from study.language.values.stages import Pretrain
 from study.train.loop import Batches
 
 BATCH = 16

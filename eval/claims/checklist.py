@@ -15,7 +15,7 @@ from typing import Any
 from eval.claims.compared import Compared, compared, depends_on, effect
 from eval.claims.needs import Needed, needed
 from eval.evidence.claims import Claim, digest
-from study.runs.run import Evaluation, Run, Trained, run_id
+from study.runs.node import Evaluation, Run, Trained
 from study.show import terminal as display
 from study.store.directory import State, Store
 
@@ -85,7 +85,7 @@ def rows(claims: Sequence[Claim], runs: Sequence[Run], *, store: Store) -> list[
 def _item(each: Needed, *, states: Mapping[str, State]) -> Item:
     return Item(
         what=each.what,
-        runs={run.slug: states[run_id(run)] for run in each.runs},
+        runs={run.slug: states[run.id] for run in each.runs},
         missing=each.missing,
     )
 
@@ -112,7 +112,7 @@ def _verdicts(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """(size, claim) -> the row's fields that a verdict has; empty where nothing is done."""
     kinds = (Evaluation, Trained)
-    if not any(isinstance(run, kinds) and states[run_id(run)] == "done" for run in runs):
+    if not any(isinstance(run, kinds) and states[run.id] == "done" for run in runs):
         return {}
     from eval.claims.decided import by_size, post_hoc
     from eval.evidence.panel import panels

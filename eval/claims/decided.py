@@ -28,7 +28,7 @@ from eval.evidence.panel import End, Panel
 from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict, Estimate, decide
 from eval.report import prose
 from study.runs.cells import EXTERNAL, CellKey
-from study.runs.run import Evaluation, Run, Trained
+from study.runs.node import Evaluation, Run, Trained
 from study.store import declared
 from study.store.directory import Store
 

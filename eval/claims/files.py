@@ -23,7 +23,6 @@ from typing import Any, Literal, Protocol
 from eval.evidence.claims import (
     CHANCE,
     Benchmark,
-    Cell,
     Claim,
     ClaimKind,
     Contrast,
@@ -33,10 +32,10 @@ from eval.evidence.claims import (
     Measure,
     Need,
     Part,
-    label,
 )
+from study.runs.cells import Cell, label
 from study.runs.decode import DecodeError, decode_as
-from study.runs.run import Evaluation, Run
+from study.runs.node import Evaluation, Run
 
 PAPERS = Path(__file__).with_name("papers")
 DEFAULT = "wang2022"

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Cell, Claim, Contrast, Need, label, of_size
-from study.runs.cells import EXTERNAL, Naming
-from study.runs.run import Evaluation, Run, Suite, Text, Trained, root
+from eval.evidence.claims import CHANCE, Claim, Contrast, Need, of_size
+from study.language.values.corpus import Text
+from study.runs.cells import EXTERNAL, Cell, Naming, label
+from study.runs.node import Evaluation, Run, Trained, root
+from study.runs.suite import Suite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,8 @@ from eval.evidence.panel import Panel, TaskScores, panels
 from eval.evidence.published import SUITE, Published
 from eval.evidence.statistics import effective_trials, wilson
 from eval.report.material import SweepLike
-from study.runs.run import Evaluation, External, Run
+from study.language.values.stages import External
+from study.runs.node import Evaluation, Run
 from study.show import terminal as display
 from study.store.directory import Store
 

@@ -12,11 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from study.runs.cells import Cell
 from study.store import declared
-
-Cell = tuple[str, ...]
-"""A lineage such as ("CD:FLM", "CD:MTF"). What a lineage does not say stands in brackets, as
-`study.runs.cells` names it: ("ED:MLM", "ED:MTF (dropout 0)"), ("ND:MLM (positions t5_bias)",)."""
 
 CHANCE: Cell = ("chance",)
 """The pseudo-cell whose score is the suite's chance."""
@@ -131,7 +128,3 @@ def after(*cells: str) -> Cell:
 def of_size(claims: Iterable[Claim], size: str) -> tuple[Claim, ...]:
     """The claims that are about this model size."""
     return tuple(claim for claim in claims if not claim.sizes or size in claim.sizes)
-
-
-def label(cell: Cell) -> str:
-    return " → ".join(cell)

@@ -17,12 +17,13 @@ from itertools import pairwise
 import numpy as np
 
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Cell, Contrast, label
+from eval.evidence.claims import CHANCE, Contrast
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
 from study.language import cost
-from study.runs.cells import CellKey, taken_steps
-from study.runs.run import External, Finetune, Trained, model_of
+from study.language.values.stages import External, Finetune, model_of
+from study.runs.cells import Cell, CellKey, label
+from study.runs.node import Trained, taken_steps
 from study.store.directory import RunDirectory, Store
 
 CLOSE = 0.01

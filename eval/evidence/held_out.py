@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.evidence.claims import Cell
 from study.language import cost
-from study.runs.cells import Naming, taken_steps
-from study.runs.run import Adapt, Pretrain, Run, Trained, root, run_id
+from study.language.values.stages import Adapt, Pretrain
+from study.runs.cells import Cell, Naming
+from study.runs.node import Run, Trained, root, taken_steps
 from study.store.directory import RunDirectory, Store
 from study.store.events import read_curve
 
@@ -60,7 +60,7 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
     states = store.statuses(runs)
     found = []
     for run in runs:
-        if not isinstance(run, (Pretrain, Adapt)) or states[run_id(run)] != "done":
+        if not isinstance(run, (Pretrain, Adapt)) or states[run.id] != "done":
             continue
         points = validations(run, store=store)
         if points:
@@ -89,7 +89,7 @@ def _curve(run: Pretrain | Adapt, points: Iterable[dict], *, naming: Naming) -> 
 
 def _question(run: Pretrain | Adapt) -> str:
     form = [
-        run_id(run.corpus),
+        run.corpus.id,
         type(run.objective).__name__,
         asdict(run.objective),
         asdict(run.packing),

@@ -27,11 +27,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eval.evidence.claims import Cell
 from eval.evidence.statistics import REPLICATES, resampling_counts
+from study.language.values.stages import External, Finetune
+from study.language.values.suite import SuiteTask
 from study.launch.local import unprecise
-from study.runs.cells import CellKey, Naming, seed_of
-from study.runs.run import Evaluation, External, Finetune, Hole, SuiteTask, run_id
+from study.runs.cells import Cell, CellKey, Naming, seed_of
+from study.runs.node import Evaluation
+from study.runs.suite import Hole
 from study.store import items as columns
 from study.store.directory import CorruptError, RunDirectory, State, Store, status
 from study.store.publish import MANIFEST
@@ -420,7 +422,7 @@ def likeness(run: Evaluation) -> str:
     trained = run.run
     if isinstance(trained, Finetune):
         trained = replace(trained, seed=0)
-    return f"{run_id(trained)} at {run.step}"
+    return f"{trained.id} at {run.step}"
 
 
 def duplicates(runs: Iterable[tuple[Key, Evaluation]]) -> dict[Key, str]:

@@ -20,19 +20,10 @@ from eval.report.figures.scores import CurvePoint, LearningCurve
 from eval.report.grids import count, percent, scientific
 from study.costs.ledger import Total
 from study.language import cost
-from study.runs.cells import CellKey, Naming, taken_steps
-from study.runs.run import (
-    Adapt,
-    Evaluation,
-    External,
-    Run,
-    Trained,
-    cell,
-    model_of,
-    objective_short,
-    root,
-    run_id,
-)
+from study.language.values.objective import objective_short
+from study.language.values.stages import Adapt, External, cell, model_of
+from study.runs.cells import CellKey, Naming
+from study.runs.node import Evaluation, Run, Trained, root, taken_steps
 from study.show.table import Cell, Grid, line
 from study.store.directory import RunDirectory, Store
 
@@ -272,8 +263,8 @@ def provenance(runs: Sequence[Run], *, store: Store) -> tuple[list[Provenance], 
                 slug=run.slug,
                 kind=type(run).__name__,
                 cell=_cell(run),
-                id=run_id(run)[:12],
-                state=states[run_id(run)],
+                id=run.id[:12],
+                state=states[run.id],
                 directory=directory.path.name,
                 digest=_digest(done),
                 commits=", ".join(dict.fromkeys(_commit(start) for start in starts)),

@@ -19,7 +19,7 @@ from eval.evidence.claims import Claim
 from eval.evidence.panel import Panel, panels
 from eval.evidence.table import Row, Table
 from eval.report import sources
-from study.runs.run import Run
+from study.runs.node import Run
 from study.store.directory import Store
 
 Budgets = Literal["refuse", "label"]

@@ -16,19 +16,11 @@ from eval.evidence.statistics import Exponent, exponent
 from eval.evidence.table import Row, Table
 from eval.report.grids import between, count, percent, scientific
 from study.language import cost
+from study.language.values.model import ARCHITECTURE_SHORT, Mixer, Model
+from study.language.values.stages import External, Pretrain, cell, model_of
 from study.runs.cells import CellKey, Naming
-from study.runs.run import (
-    ARCHITECTURE_SHORT,
-    External,
-    Mixer,
-    Model,
-    Pretrain,
-    Run,
-    canonical,
-    cell,
-    model_of,
-    stages,
-)
+from study.runs.identity import canonical
+from study.runs.node import Run, stages
 from study.show.table import Cell, Grid, line
 from study.store.times import Times
 

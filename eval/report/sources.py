@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from eval.evidence.panel import Panel, ScoredRun
 from eval.evidence.table import Row, stage_of
 from eval.report.figures.drawing import slug
-from study.runs.run import run_id
 from study.show.table import Cell, Grid, Line
 from study.store.directory import RunDirectory, Store
 
@@ -90,9 +89,9 @@ def sources(panels: Sequence[Panel], *, store: Store, out_dir: Path) -> list[Sou
                         tokens=key.tokens,
                         seed=scored.seed,
                         run=scored.run.slug,
-                        id=run_id(scored.run)[:12],
+                        id=scored.run.id[:12],
                         trained=scored.run.run.slug,
-                        trained_id=run_id(scored.run.run)[:12],
+                        trained_id=scored.run.run.id[:12],
                         directory=directory.name,
                         scores=str(done.get("scores", "")),
                         weights=str(digests["weights"]),
@@ -200,7 +199,7 @@ def _named(panel: Panel, scored: ScoredRun) -> pa.Table:
         scored.key.label,
         scored.key.tokens,
         scored.seed,
-        run_id(scored.run),
+        scored.run.id,
     )
     for place, (name, value) in enumerate(zip(NAMED, values, strict=True)):
         kind = pa.int64() if isinstance(value, int) else pa.string()

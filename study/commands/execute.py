@@ -18,8 +18,8 @@ from study.commands.options import ends_clearly
 if TYPE_CHECKING:
     from study.launch.worker import Execute
     from study.runs.execution import Execution
+    from study.runs.node import Run
     from study.runs.plan import Sweep
-    from study.runs.run import Run
     from study.store.directory import Store
 
 

@@ -111,9 +111,9 @@ def rates(
 ):
     """Choose each lineage's learning rate from a finished sweep, by its own held-out loss."""
     from study.commands import tables
+    from study.language.recipes.rates import choose_into
     from study.runs import plan as plans
     from study.store.directory import Store
-    from study.train.rates import choose_into
 
     trials = choose_into(out, runs=plans.load(target).runs, store=Store(store))
     tables.show_trials(trials, as_json=json)

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from eval.evidence.clean_scores import TaskOverlap, overlaps
 from eval.evidence.panel import panels
 from study.language.scores import contamination
+from study.runs.node import Evaluation
 from study.runs.plan import Sweep
-from study.runs.run import Evaluation
 from study.show import terminal as display
 from study.sources.content import Access
 from study.store.directory import Store, log_warning, status

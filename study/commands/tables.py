@@ -15,15 +15,15 @@ from pathlib import Path
 from study.costs import fit, ledger
 from study.costs.hardware import Hardware
 from study.costs.ledger import Row
+from study.language.recipes.rates import Trial
 from study.launch.ready import waits
 from study.runs.decode import encode
+from study.runs.identity import canonical
 from study.runs.plan import Sweep, SweepError
-from study.runs.run import canonical
 from study.show.terminal import quantity, table
 from study.sources.pins import Pinned
 from study.store.directory import STATES, Store
 from study.store.times import Times
-from study.train.rates import Trial
 
 
 def show_plan(

@@ -14,12 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from study.costs.hardware import CARDS, USABLE, Card, Hardware
-from study.costs.ledger import STAGES
 from study.costs.memory import Zero, forecast
 from study.language import cost
 from study.language.recipes.presets import adamw
+from study.language.values.stages import Finetune, Stage, cell, model_of
+from study.runs.domain import kinds
+from study.runs.node import Run
 from study.runs.plan import Sweep
-from study.runs.run import AdamW, Finetune, Run, Trained, cell, model_of
+from study.runs.training import AdamW
 from study.show.terminal import quantity, table
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
@@ -60,7 +62,7 @@ class Fit:
 
 def fits(runs: Iterable[Run], *, card: Card) -> list[Fit]:
     """Every cell and stage once, the largest demand of those that share a line."""
-    worst: dict[tuple[str, str, int, str], tuple[int, Trained]] = {}
+    worst: dict[tuple[str, str, int, str], tuple[int, Stage]] = {}
     unknown: dict[tuple[str, str, int, str], str] = {}
     for key, run in _kinds(runs).values():
         try:
@@ -86,24 +88,25 @@ def fits(runs: Iterable[Run], *, card: Card) -> list[Fit]:
         for key, why in unknown.items()
         if key not in worst
     ]
-    return sorted(found, key=lambda each: (STAGES.index(each.stage), each.cell, each.parameters))
+    order = list(kinds())
+    return sorted(found, key=lambda each: (order.index(each.stage), each.cell, each.parameters))
 
 
-def _kinds(runs: Iterable[Run]) -> dict[Any, tuple[tuple[str, str, int, str], Trained]]:
+def _kinds(runs: Iterable[Run]) -> dict[Any, tuple[tuple[str, str, int, str], Stage]]:
     """One run of each kind whose memory can differ: seeds, rates and lengths of training cannot."""
-    kinds = {}
+    found = {}
     for run in runs:
-        if isinstance(run, Trained):
+        if isinstance(run, Stage):
             model = model_of(run)
             optimizer = type(run.training.optimizer).__name__
             key = (type(run).__name__, cell(run), cost.parameters(model), optimizer)
             packing = None if isinstance(run, Finetune) else run.packing
             kind = (key, model, run.objective, packing, run.training.dropout > 0.0)
-            kinds.setdefault(kind, (key, run))
-    return kinds
+            found.setdefault(kind, (key, run))
+    return found
 
 
-def _fit(key: tuple[str, str, int, str], peak: int, run: Trained, *, card: Card) -> Fit:
+def _fit(key: tuple[str, str, int, str], peak: int, run: Stage, *, card: Card) -> Fit:
     holds = peak <= card.usable
     return Fit(
         stage=key[0],
@@ -117,7 +120,7 @@ def _fit(key: tuple[str, str, int, str], peak: int, run: Trained, *, card: Card)
     )
 
 
-def _sharded(run: Trained, *, card: Card) -> Sharded | None:
+def _sharded(run: Stage, *, card: Card) -> Sharded | None:
     """The same run under AdamW (at any rate: memory does not depend on it)."""
     recipe = run.training.optimizer
     if not isinstance(recipe, AdamW):
@@ -132,7 +135,7 @@ def _sharded(run: Trained, *, card: Card) -> Sharded | None:
     return None
 
 
-def _peak(run: Trained, *, zero: Zero, ranks: int) -> int:
+def _peak(run: Stage, *, zero: Zero, ranks: int) -> int:
     said = forecast(run, zero=zero, ranks=ranks, micro_batch=1, activation_checkpointing="on")
     return said.total
 

@@ -1,7 +1,7 @@
 """What a plan costs: one row a run, totals by stage and cell, and what sharing saved.
 
-Owns the table of `study plan`. The numbers are formulas of `study.language.cost`; the one measured
-number is the loss tokens of a mixture, which a finished run's seal tells. No torch.
+Owns the table of `study plan`. The numbers are the domains'; the one measured number is the loss
+tokens that only the data knows, which a finished run's seal tells. No torch.
 """
 
 from __future__ import annotations
@@ -10,25 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from study.language import cost
-from study.runs.run import (
-    Adapt,
-    Corpus,
-    Evaluation,
-    External,
-    Finetune,
-    Pretrain,
-    Run,
-    Trained,
-    cell,
-    model_of,
-    objective_short,
-    run_id,
-    stages,
-)
+from study.runs import domain
+from study.runs.cells import Naming
+from study.runs.domain import cost
+from study.runs.node import Evaluation, Run, Trained, parent_of, start_of, taken_steps
 from study.store.directory import RunDirectory, State, Store
-
-STAGES: tuple[str, ...] = ("Corpus", "External", "Pretrain", "Adapt", "Finetune", "Evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,47 +79,39 @@ class Sharing:
 def rows(runs: Sequence[Run], *, store: Store) -> list[Row]:
     """The ledger, in the plan's order."""
     states = store.statuses(runs)
-    return [_row(run, state=states[run_id(run)], store=store) for run in runs]
+    return [_row(run, state=states[run.id], store=store) for run in runs]
 
 
 def _row(run: Run, *, state: State, store: Store) -> Row:
+    traits = domain.of(run).traits(run)
+    own = cost(run) if isinstance(run, Trained) else None
     subject = run.run if isinstance(run, Evaluation) else run
-    trained = subject if isinstance(subject, Trained) else None
-    model = model_of(trained) if trained else None
-    architecture = model.architecture if model else None
-    if isinstance(subject, External):
-        architecture = subject.architecture
-    moves = run if isinstance(run, Trained) else None
+    size = cost(subject).parameters if isinstance(subject, Trained) else None
     return Row(
-        id=run_id(run),
+        id=run.id,
         slug=run.slug,
         kind=type(run).__name__,
-        architecture=architecture,
-        objective=objective_short(trained.objective) if trained else None,
-        mixer=model.mixer if model else None,
+        architecture=traits.get("architecture"),
+        objective=traits.get("objective"),
+        mixer=traits.get("mixer"),
         parent=_parent(run),
-        parameters=cost.parameters(model) if model else None,
-        tokens=cost.tokens(moves) if moves else None,
-        loss_tokens=_loss_tokens(moves, state=state, store=store) if moves else None,
-        flops=cost.flops(moves) if moves else None,
+        parameters=size,
+        tokens=own.tokens if own else None,
+        loss_tokens=_loss_tokens(run, state=state, store=store) if own else None,
+        flops=own.flops if own else None,
         state=state,
     )
 
 
 def _parent(run: Run) -> str | None:
-    match run:
-        case Corpus():
-            return run.tokenizer.slug if isinstance(run.tokenizer, Corpus) else None
-        case Adapt() | Finetune():
-            return run.parent.slug
-        case Evaluation():
-            return run.run.slug
-        case Pretrain() | External():
-            return None
+    if isinstance(run, Trained):
+        parent = parent_of(run)
+        return parent.slug if parent else None
+    return next((each.slug for each in run.parents), None)
 
 
-def _loss_tokens(run: Trained, *, state: State, store: Store) -> int | None:
-    counted = cost.loss_tokens(run)
+def _loss_tokens(run: Run, *, state: State, store: Store) -> int | None:
+    counted = cost(run).loss_tokens if isinstance(run, Trained) else None
     if counted is None and state == "done":
         summary = RunDirectory(store.directory(run)).done() or {}
         return summary.get("loss_tokens")
@@ -142,23 +120,12 @@ def _loss_tokens(run: Trained, *, state: State, store: Store) -> int | None:
 
 def totals(ledger: Iterable[Row], runs: Sequence[Run]) -> list[Total]:
     """Sums by stage and cell, stages in their order."""
+    naming, order = Naming(runs), list(domain.kinds())
     groups: dict[tuple[str, str], list[Row]] = {}
     for row, run in zip(ledger, runs, strict=True):
-        groups.setdefault((row.kind, _cell(run)), []).append(row)
-    ordered = sorted(groups, key=lambda key: STAGES.index(key[0]))
+        groups.setdefault((row.kind, naming.cell(run)), []).append(row)
+    ordered = sorted(groups, key=lambda key: order.index(key[0]))
     return [_total(stage, name, groups[stage, name]) for stage, name in ordered]
-
-
-def _cell(run: Run) -> str:
-    match run:
-        case Corpus():
-            return ""
-        case External():
-            return run.architecture
-        case Evaluation():
-            return _cell(run.run)
-        case _:
-            return cell(run)
 
 
 def _total(stage: str, name: str, group: list[Row]) -> Total:
@@ -184,23 +151,19 @@ def sharing(runs: Sequence[Run]) -> Sharing:
     would train each ancestor as far as its child's start.
     """
     trained = [run for run in runs if isinstance(run, Trained)]
-    spent = {run_id(run): (cost.tokens(run), cost.flops(run)) for run in trained}
-    continued = {
-        (run_id(run.parent), run.parent_step) for run in trained if not isinstance(run, Pretrain)
-    }
-    ends = [run for run in trained if (run_id(run), run.training.steps) not in continued]
-    alone_tokens = alone_flops = 0
-    for end in ends:
-        lineage = list(stages(end))
-        for stage, child in zip(lineage, [*lineage[1:], None], strict=True):
-            steps = stage.training.steps if child is None else child.parent_step  # type: ignore[union-attr]
-            tokens, flops = spent[run_id(stage)]
-            alone_tokens += tokens * steps // stage.training.steps
-            alone_flops += flops * steps // stage.training.steps
+    own = [cost(run) for run in trained]
+    continued = {(parent.id, step) for parent, step in map(start_of, trained) if parent}
+    ends = [run for run in trained if (run.id, run.training.steps) not in continued]
+    paths = [part for end in ends for part in taken_steps(end, end.training.steps)]
     return Sharing(
         paths=len(ends),
-        tokens=sum(tokens for tokens, _ in spent.values()),
-        flops=sum(flops for _, flops in spent.values()),
-        alone_tokens=alone_tokens,
-        alone_flops=alone_flops,
+        tokens=sum(each.tokens for each in own),
+        flops=sum(each.flops for each in own),
+        alone_tokens=sum(share(stage, steps, cost(stage).tokens) for stage, steps in paths),
+        alone_flops=sum(share(stage, steps, cost(stage).flops) for stage, steps in paths),
     )
+
+
+def share(stage: Trained, taken: int, total: int) -> int:
+    """What of a stage's total the first `taken` of its steps make up."""
+    return total * taken // stage.training.steps

@@ -23,7 +23,8 @@ from typing import Literal, assert_never
 
 from study.language.activations import WIDE, Device, Pass, passed
 from study.language.cost import Role, Shape, shapes
-from study.runs.run import Adafactor, AdamW, Muon, Trained, Training, model_of
+from study.language.values.stages import Stage, model_of
+from study.runs.training import Adafactor, AdamW, Muon, Training
 from study.train.deepspeed_config import BUCKET
 
 Zero = Literal[0, 1, 2, 3]
@@ -52,7 +53,7 @@ class Forecast:
 
 
 def forecast(
-    run: Trained,
+    run: Stage,
     *,
     zero: Zero | None,
     ranks: int,
@@ -150,7 +151,7 @@ def _update(tensors: tuple[Shape, ...], training: Training) -> int:
 
 
 def _peak(
-    held: _Held, pass_: Pass, *, tensors: tuple[Shape, ...], run: Trained, zero: Zero | None
+    held: _Held, pass_: Pass, *, tensors: tuple[Shape, ...], run: Stage, zero: Zero | None
 ) -> Forecast:
     """The largest moment. A tied embedding's gradients arrive from the head, at once, and from the
     look-up, at the end, and are added out of place: three of its size are there (measured).

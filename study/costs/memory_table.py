@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from study.costs.ledger import STAGES
 from study.costs.memory import Forecast, Zero, forecast
-from study.language import cost
+from study.language.values.stages import Stage
+from study.runs.cells import Naming
+from study.runs.domain import cost, kinds
 from study.runs.execution import Execution, check_runs
+from study.runs.node import Run
 from study.runs.plan import Sweep
-from study.runs.run import Trained, cell, model_of
 from study.show.terminal import quantity, table
 
 SEVERAL: tuple[Zero, ...] = (0, 1, 2, 3)
@@ -50,12 +51,14 @@ class Line:
 
 def lines(sweep: Sweep, *, setting: Setting) -> list[Line]:
     """Every cell once, under plain torch (where there is one rank) and ZeRO 0 to 3."""
-    found = dict.fromkeys(line for run in sweep.runs for line in _of(run, setting))
-    return sorted(found, key=lambda line: (STAGES.index(line.stage), line.cell, line.parameters))
+    naming = Naming(sweep.runs)
+    found = dict.fromkeys(line for run in sweep.runs for line in _of(run, naming, setting))
+    order = list(kinds())
+    return sorted(found, key=lambda line: (order.index(line.stage), line.cell, line.parameters))
 
 
-def _of(run: object, setting: Setting) -> Iterator[Line]:
-    if not isinstance(run, Trained):
+def _of(run: Run, naming: Naming, setting: Setting) -> Iterator[Line]:
+    if not isinstance(run, Stage):
         return
     for zero in SEVERAL if setting.ranks > 1 else ONE:
         said, refusal = None, ""
@@ -73,8 +76,8 @@ def _of(run: object, setting: Setting) -> Iterator[Line]:
             refusal = str(error)
         yield Line(
             stage=type(run).__name__,
-            cell=cell(run),
-            parameters=cost.parameters(model_of(run)),
+            cell=naming.cell(run),
+            parameters=cost(run).parameters,
             zero=zero,
             forecast=said,
             refusal=refusal,

@@ -13,8 +13,9 @@ from typing import Literal
 
 from study.language import cost
 from study.language.cost import shapes
+from study.language.values.model import Model
+from study.language.values.stages import Finetune, Stage, model_of
 from study.nn.cost import rows_of_block
-from study.runs.run import Finetune, Model, Trained, model_of
 
 Device = Literal["cpu", "cuda"]
 
@@ -36,7 +37,7 @@ class Pass:
 
 
 def passed(
-    run: Trained,
+    run: Stage,
     *,
     rows: int,
     activation_checkpointing: Literal["off", "on"],
@@ -111,7 +112,7 @@ def passed(
     )
 
 
-def _masked(run: Trained) -> bool:
+def _masked(run: Stage) -> bool:
     """Whether a self-attention's intervals are neither causal nor full, as a rule."""
     if model_of(run).architecture == "prefix_decoder" or isinstance(run, Finetune):
         return True

@@ -25,6 +25,16 @@ from fractions import Fraction
 from math import prod
 from typing import Literal, assert_never
 
+from study.language.values.model import Model
+from study.language.values.objective import (
+    FullLM,
+    Objective,
+    PrefixLM,
+    Prompted,
+    SpanCorruption,
+    row_length,
+)
+from study.language.values.stages import Adapt, Finetune, Pretrain, Stage, model_of
 from study.nn.cost import (
     FILTER_FEATURES,
     GATED_TAPS,
@@ -35,21 +45,8 @@ from study.nn.cost import (
     mixer_flops,
     mixer_parameters,
 )
-from study.runs.run import (
-    Adapt,
-    Finetune,
-    FullLM,
-    Model,
-    Objective,
-    PrefixLM,
-    Pretrain,
-    Prompted,
-    Run,
-    SpanCorruption,
-    Trained,
-    model_of,
-    row_length,
-)
+from study.runs.domain import Cost
+from study.runs.node import Run
 
 NUM_BUCKETS = 32
 NUM_LATER_BUCKETS = 16
@@ -162,7 +159,7 @@ def shared_flops(model: Model, shape: RowShape) -> int:
 
 def tokens(run: Run) -> int:
     """Tokens seen in training, inputs and targets together; 0 for a run that trains nothing."""
-    if not isinstance(run, Trained):
+    if not isinstance(run, Stage):
         return 0
     return run.training.steps * run.training.batch_size * row_length(run.objective)
 
@@ -172,7 +169,7 @@ def loss_tokens(run: Run) -> int | None:
 
     None where only the data knows: prompted finetuning, and span corruption of single documents.
     """
-    if not isinstance(run, Trained):
+    if not isinstance(run, Stage):
         return 0
     if isinstance(run.objective, Prompted) or _corrupts_single_documents(run):
         return None
@@ -181,7 +178,7 @@ def loss_tokens(run: Run) -> int | None:
     return int(rows * shape.count * shape.loss)
 
 
-def _corrupts_single_documents(run: Trained) -> bool:
+def _corrupts_single_documents(run: Stage) -> bool:
     match run:
         case Pretrain() | Adapt():
             masked = run.packing.document_masking
@@ -194,13 +191,23 @@ def _corrupts_single_documents(run: Trained) -> bool:
 
 def flops(run: Run) -> int:
     """Training FLOPs of this stage, forward and backward; 0 for a run that trains nothing."""
-    if not isinstance(run, Trained):
+    if not isinstance(run, Stage):
         return 0
     model = model_of(run)
     shape = row_shape(model, run.objective)
     rows = run.training.batch_size * shape.count
     step = rows * forward_flops(model, shape) + shared_flops(model, shape)
     return int(3 * run.training.steps * step)
+
+
+def cost_of(run: Stage) -> Cost:
+    """The numbers of one stage together."""
+    return Cost(
+        parameters=parameters(model_of(run)),
+        tokens=tokens(run),
+        loss_tokens=loss_tokens(run),
+        flops=flops(run),
+    )
 
 
 Role = Literal["matrix", "head", "embedding", "positions", "norm"]

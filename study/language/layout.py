@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
 from kernels.visibility import Visibility
-from study.runs.run import Architecture
+from study.language.values.model import Architecture
 
 PAD = 0
 END_OF_SEQUENCE = 1

@@ -16,7 +16,9 @@ from study.language.data.mixture import ExampleShards
 from study.language.data.shards import TokenShards
 from study.language.layout import Batch
 from study.language.objectives import raw_length, sentinel_ids
-from study.runs.run import Finetune, Prompted, Trained, model_of, stages, steps_before
+from study.language.values.objective import Prompted
+from study.language.values.stages import Finetune, Stage, model_of
+from study.runs.node import stages, steps_before
 from study.train.loop import Batches
 
 VALIDATION_BATCHES = 16
@@ -42,7 +44,7 @@ class _Prompted:
         return self.source.batch(self.first_step + step)
 
 
-def tokens_read_before(run: Trained) -> int:
+def tokens_read_before(run: Stage) -> int:
     """Tokens of this run's corpus that the stages above it have read."""
     return sum(
         child.parent_step * stage.training.batch_size * raw_length(stage.objective)  # type: ignore[union-attr]
@@ -62,7 +64,7 @@ class RunBatches:
     left_out: dict[str, dict[str, int]]
 
 
-def open_batches(run: Trained, *, corpus: OpenCorpus) -> RunBatches:
+def open_batches(run: Stage, *, corpus: OpenCorpus) -> RunBatches:
     """All batches of a run. Raises ValueError where its corpus holds another form of data."""
     tokenizer = corpus.tokenizer
     recipe = Recipe(
@@ -89,7 +91,7 @@ def open_batches(run: Trained, *, corpus: OpenCorpus) -> RunBatches:
 
 
 def _text_batches(
-    run: Trained, text: TokenShards, *, corpus: OpenCorpus, recipe: Recipe
+    run: Stage, text: TokenShards, *, corpus: OpenCorpus, recipe: Recipe
 ) -> RunBatches:
     assert not isinstance(run.objective, Prompted), "told apart in open_batches"
     # Up to the next whole chunk: less than one chunk is skipped where the lengths differ.
@@ -107,7 +109,7 @@ def _text_batches(
 
 
 def _prompted_feed(
-    run: Trained,
+    run: Stage,
     examples: ExampleShards,
     *,
     corpus: OpenCorpus,

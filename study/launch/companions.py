@@ -19,7 +19,7 @@ from typing import Any
 
 from study.launch.worker import by_deepspeed, ended, job, last_lines, rank_log
 from study.runs.execution import Execution
-from study.runs.run import Run
+from study.runs.node import Run
 from study.store.directory import Store
 from study.train.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, place, single_process
 from study.train.signals import EXIT_CODE

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from study.language import cost
 from study.launch.worker import ended, job, note_failure
+from study.runs.domain import cost
 from study.runs.execution import Execution
+from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, start_of
 from study.runs.plan import Sweep, all_kept_steps, children, descendants
-from study.runs.run import Adapt, Evaluation, External, Finetune, Run, Trained, dependencies, run_id
 from study.store.directory import RunDirectory, Store, log_warning
 from study.train.signals import EXIT_CODE, STOPPING
 
@@ -81,22 +81,22 @@ def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
     states = store.statuses(sweep.runs)
     for run in sweep.runs:
         store.check_owner(run)
-    todo = {run_id(run) for run in sweep.runs if states[run_id(run)] != "done"}
+    todo = {run.id for run in sweep.runs if states[run.id] != "done"}
     for run in sweep.runs:
-        if isinstance(run, Evaluation) and run_id(run) not in todo:
+        if isinstance(run, Evaluation) and run.id not in todo:
             damage = RunDirectory(store.directory(run)).damage()
             if damage is not None:
                 log_warning(f"{run.slug!r} is scored again: {damage}")
-                todo.add(run_id(run))
+                todo.add(run.id)
             elif unprecise(run, RunDirectory(store.directory(run))):
-                todo.add(run_id(run))
+                todo.add(run.id)
     for run in reversed(sweep.runs):  # children first: an ancestor may have to go first in turn
         parent, step = start_of(run)
-        if run_id(run) not in todo or parent is None or run_id(parent) in todo:
+        if run.id not in todo or parent is None or parent.id in todo:
             continue
         if step not in RunDirectory(store.directory(parent)).steps():
-            todo.add(run_id(parent))
-    return [run for run in sweep.runs if run_id(run) in todo]
+            todo.add(parent.id)
+    return [run for run in sweep.runs if run.id in todo]
 
 
 def unprecise(run: Evaluation, directory: RunDirectory) -> bool:
@@ -104,7 +104,7 @@ def unprecise(run: Evaluation, directory: RunDirectory) -> bool:
     one stored in 16 bits may have been computed in them, so it is opened again, and scored again
     where that was so.
     """
-    seal = directory.done() if isinstance(run.run, External) else None
+    seal = directory.done() if isinstance(run.run, ExternalCheckpoint) else None
     return seal is not None and "precision" not in seal
 
 
@@ -115,22 +115,11 @@ def ready_evaluations(sweep: Sweep, *, store: Store) -> Sweep:
         run
         for run in sweep.runs
         if isinstance(run, Evaluation)
-        and (isinstance(run.run, External) or states[run_id(run.run)] == "done")
+        and (isinstance(run.run, ExternalCheckpoint) or states[run.run.id] == "done")
     ]
     if not ready:
         raise ValueError(f"{sweep.path} has no evaluation whose run is done; `study run` trains")
     return sweep.only(ready)
-
-
-def start_of(run: Run) -> tuple[Trained | None, int]:
-    """The checkpoint that a run starts from or scores: (trained run, its own step)."""
-    match run:
-        case Adapt() | Finetune():
-            return run.parent, run.parent_step
-        case Evaluation() if not isinstance(run.run, External):
-            return run.run, run.step
-        case _:
-            return None, 0
 
 
 def default_workers(todo: Sequence[Run], *, execution: Execution) -> int:
@@ -141,8 +130,8 @@ def default_workers(todo: Sequence[Run], *, execution: Execution) -> int:
         return 1
     depth: dict[str, int] = {}
     for run in todo:
-        above = [depth[run_id(each)] for each in dependencies(run) if run_id(each) in depth]
-        depth[run_id(run)] = max(above, default=-1) + 1
+        above = [depth[each.id] for each in run.parents if each.id in depth]
+        depth[run.id] = max(above, default=-1) + 1
     width = max(collections.Counter(depth.values()).values(), default=1)
     return max(1, min(available_cores() // execution.ranks, width))
 
@@ -159,13 +148,13 @@ def priorities(todo: Sequence[Run], *, below: dict[str, list[Run]]) -> dict[str,
     """By id: the training FLOPs from here to the farthest end. What isn't training counts as a
     tenth of a typical training.
     """
-    trained = [cost.flops(run) for run in todo if isinstance(run, Trained)]
+    trained = [cost(run).flops for run in todo if isinstance(run, Trained)]
     other = 0.1 * statistics.median(trained) if trained else 1.0
     longest: dict[str, float] = {}
     for run in reversed(todo):
-        own = float(cost.flops(run)) if isinstance(run, Trained) else other
-        longest[run_id(run)] = own + max(
-            (longest.get(run_id(child), 0.0) for child in below[run_id(run)]), default=0.0
+        own = float(cost(run).flops) if isinstance(run, Trained) else other
+        longest[run.id] = own + max(
+            (longest.get(child.id, 0.0) for child in below[run.id]), default=0.0
         )
     return longest
 
@@ -269,9 +258,9 @@ class _Launcher:
         self.below = children(sweep.runs)
         self.keep = all_kept_steps(sweep.runs)
         rank = priorities(todo, below=self.below)
-        ordered = sorted(todo, key=lambda run: -rank[run_id(run)])
-        self.waiting = {run_id(run): run for run in ordered}
-        self.open = {run_id(run) for run in todo}  # not done: what dependants wait for
+        ordered = sorted(todo, key=lambda run: -rank[run.id])
+        self.waiting = {run.id: run for run in ordered}
+        self.open = {run.id for run in todo}  # not done: what dependants wait for
         self.ends: dict[str, End] = {}
         self.inbox: queue.SimpleQueue[tuple[_Worker, str | None]] = queue.SimpleQueue()
         self.workers: list[_Worker] = []
@@ -329,14 +318,14 @@ class _Launcher:
             ready = (
                 run
                 for run in self.waiting.values()
-                if not any(run_id(each) in self.open for each in dependencies(run))
+                if not any(each.id in self.open for each in run.parents)
             )
             run = next(ready, None)
             if run is None:
                 return
-            del self.waiting[run_id(run)]
+            del self.waiting[run.id]
             worker.run = run
-            keep = self.keep.get(run_id(run), ())
+            keep = self.keep.get(run.id, ())
             worker.send(job(run, store=self.store, execution=self.execution, keep=keep))
             self.on_event(Event(what="start", run=run, worker=worker.number))
 
@@ -362,18 +351,18 @@ class _Launcher:
     def _end(self, worker: _Worker, outcome: End, message: str) -> None:
         run, worker.run = worker.run, None
         assert run is not None
-        self.ends[run_id(run)] = outcome
+        self.ends[run.id] = outcome
         self.on_event(Event(what=outcome, run=run, worker=worker.number, message=message))
         if outcome == "done":
-            self.open.discard(run_id(run))
+            self.open.discard(run.id)
         elif outcome != "interrupted":
             self._cancel_below(run, outcome)
 
     def _cancel_below(self, run: Run, outcome: End) -> None:
         reason = "failed" if outcome == "failed" else "is held by another process"
         for child in descendants(run, below=self.below):
-            if self.waiting.pop(run_id(child), None) is not None:
-                self.ends[run_id(child)] = "cancelled"
+            if self.waiting.pop(child.id, None) is not None:
+                self.ends[child.id] = "cancelled"
                 message = f"{run.slug} {reason}"
                 self.on_event(Event(what="cancelled", run=child, message=message))
 

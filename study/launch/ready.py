@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from study.runs.node import Run
 from study.runs.plan import Sweep
-from study.runs.run import Run
 from study.sources.pins import unpinned
 
 

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.costs.ledger import STAGES
 from study.launch.cluster.reconcile import CLUSTER_STATES, ClusterState, Reconciled
 from study.launch.cluster.view import has_records, look
+from study.runs import domain
+from study.runs.node import Run, Trained
 from study.runs.plan import Sweep
-from study.runs.run import Run, Trained, run_id
 from study.show.terminal import quantity, table
 from study.store.directory import STATES, RunDirectory, Store, log_warning
 from study.store.lease import holder_of
@@ -64,10 +64,10 @@ def status_table(sweep: Sweep, *, store: Store) -> StatusTable:
     """The rows of a sweep at this moment."""
     if not has_records(store):
         states = store.statuses(sweep.runs)
-        rows = tuple(_from_files(run, states[run_id(run)], store=store) for run in sweep.runs)
+        rows = tuple(_from_files(run, states[run.id], store=store) for run in sweep.runs)
         return StatusTable(rows=rows, silent=None, submitted=False)
     view = look(sweep.runs, store=store)
-    rows = tuple(_row(run, view.found[run_id(run)], store=store) for run in sweep.runs)
+    rows = tuple(_row(run, view.found[run.id], store=store) for run in sweep.runs)
     return StatusTable(rows=rows, silent=view.silent, submitted=True)
 
 
@@ -94,7 +94,7 @@ def silence(why: str) -> str:
 def _totals(found: StatusTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     states = CLUSTER_STATES if found.submitted else STATES
     counts = Counter((each.kind, each.state) for each in found.rows)
-    kinds = [kind for kind in STAGES if any(key[0] == kind for key in counts)]
+    kinds = [kind for kind in domain.kinds() if any(key[0] == kind for key in counts)]
     lines = [(kind, *(str(counts[kind, state] or "") for state in states)) for kind in kinds]
     return ("stage", *states), lines
 
@@ -126,7 +126,7 @@ def _row(run: Run, found: Reconciled, *, store: Store) -> Standing:
     if found.state != "planned":
         last = last_events(RunDirectory(store.directory(run)).events)
     return Standing(
-        id=run_id(run),
+        id=run.id,
         slug=run.slug,
         kind=type(run).__name__,
         state=found.state,

@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 from study.runs.decode import decode, encode
 from study.runs.execution import Execution
-from study.runs.run import Run, Trained, run_id
+from study.runs.node import Run, Trained
 from study.store.directory import RunDirectory, Store
 from study.store.lease import LeaseHeld
 from study.store.redaction import redact
@@ -280,7 +280,7 @@ def _logged(log: Path, run: Run) -> Iterator[None]:
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        print(f"---- {now} {run.slug} {run_id(run)[:12]}", file=sys.stderr, flush=True)
+        print(f"---- {now} {run.slug} {run.id[:12]}", file=sys.stderr, flush=True)
         yield
     finally:
         with contextlib.suppress(OSError):  # a full disk: the log's last lines are lost

@@ -12,7 +12,7 @@ from __future__ import annotations
 from math import log2
 from typing import Literal, assert_never
 
-from study.runs.run import Model
+from study.nn.shape import StackShape
 
 CHUNK = 64  # kernels.ssd
 STATE_TAPS = 4  # study.nn.state_space
@@ -23,11 +23,11 @@ Reach = Literal["causal", "prefix", "full"]
 """What a row's queries see of later keys: nothing, those of a prefix, or all."""
 
 
-def attention_parameters(model: Model) -> int:
+def attention_parameters(model: StackShape) -> int:
     return 4 * model.d_model * model.heads * model.d_head
 
 
-def mixer_parameters(model: Model, reach: Reach) -> int:
+def mixer_parameters(model: StackShape, reach: Reach) -> int:
     """Of one layer's self-mixer."""
     inner = model.heads * model.d_head
     match model.mixer:
@@ -45,7 +45,7 @@ def mixer_parameters(model: Model, reach: Reach) -> int:
             assert_never(model.mixer)
 
 
-def mixer_flops(model: Model, length: int, reach: Reach) -> int:
+def mixer_flops(model: StackShape, length: int, reach: Reach) -> int:
     """Of one layer's self-mixer over one row, forward."""
     inner = model.heads * model.d_head
     match model.mixer:
@@ -70,7 +70,7 @@ def mixer_flops(model: Model, length: int, reach: Reach) -> int:
             assert_never(model.mixer)
 
 
-def filter_flops(model: Model, length: int, reach: Reach) -> int:
+def filter_flops(model: StackShape, length: int, reach: Reach) -> int:
     """Of the filters of one layer's mixer: once a forward pass, however many rows it has."""
     if model.mixer != "monarch":
         return 0
@@ -79,7 +79,7 @@ def filter_flops(model: Model, length: int, reach: Reach) -> int:
     return (1 if reach == "causal" else 2) * (network + inner * _transform_flops(length))
 
 
-def _gated_products(model: Model) -> int:
+def _gated_products(model: StackShape) -> int:
     """Numbers of a long convolution's block-diagonal projections: value, two gates, output."""
     return 4 * model.d_model * model.heads * model.d_head // model.blocks
 
@@ -90,13 +90,13 @@ def _basis_flops(block: int, length: int) -> int:
     return 2 * high * block * (block + high)
 
 
-def _filter_parameters(model: Model) -> int:
+def _filter_parameters(model: StackShape) -> int:
     width = model.d_filter
     network = (FILTER_FEATURES + 1) * width + 2 * (width + 1) * width
     return network + width + width * model.heads * model.d_head
 
 
-def _state_space_products(model: Model) -> int:
+def _state_space_products(model: StackShape) -> int:
     """Numbers of a state-space mixer's projections: value, gate, output; write, read; step."""
     return model.d_model * model.heads * (3 * model.d_head + 2 * model.d_state + 1)
 

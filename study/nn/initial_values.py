@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from study.nn.filters import FEATURES
-from study.runs.run import Model
+from study.nn.shape import StackShape
 
 
 def initial_values(
-    name: str, shape: torch.Size, model: Model, generator: torch.Generator | None
+    name: str, shape: torch.Size, model: StackShape, generator: torch.Generator | None
 ) -> Tensor:
     """A tensor's first values: T5's initialisation (Raffel et al. 2020; t5x for the untied head).
 

@@ -32,7 +32,7 @@ from kernels.visibility import Visibility
 from study.nn.attention import Mixing
 from study.nn.block_diagonal import BlockDiagonal, shuffled
 from study.nn.filters import ImplicitFilter, short_filter
-from study.runs.run import Model
+from study.nn.shape import StackShape
 
 SHORT_TAPS = 3
 
@@ -62,7 +62,7 @@ class LongConvolution(nn.Module):
     layers).
     """
 
-    def __init__(self, model: Model, *, filters: tuple[str, ...], dropout: float) -> None:
+    def __init__(self, model: StackShape, *, filters: tuple[str, ...], dropout: float) -> None:
         super().__init__()
         channels = model.heads * model.d_head
         self.heads, self.blocks = model.heads, model.blocks

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from study.runs.run import Mixer
+from study.nn.shape import Mixer
 from study.show.terminal import table
 
 Served = Literal["yes", "no"]

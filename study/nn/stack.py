@@ -32,8 +32,8 @@ from study.nn.positions import (
     relative_bias,
     rotation,
 )
+from study.nn.shape import StackShape
 from study.nn.state_space import StateSpace
-from study.runs.run import Model
 
 NORM_EPSILON = 1e-6
 
@@ -108,7 +108,7 @@ class Crossing:
 class Layer(nn.Module):
     """One pre-norm layer of a stack."""
 
-    def __init__(self, model: Model, side: Side, *, dropout: float) -> None:
+    def __init__(self, model: StackShape, side: Side, *, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
         self.attention_norm = RMSNorm(model.d_model)
@@ -165,7 +165,7 @@ class Layer(nn.Module):
         return self.long_convolution(hidden, mixing)
 
 
-def _attention(model: Model, dropout: float) -> Attention:
+def _attention(model: StackShape, dropout: float) -> Attention:
     # T5 folds the scale into the query's initialisation (Raffel et al. 2020, footnote 5).
     scale = 1.0 if model.positions in ("t5_bias", "t5_bias_paper") else model.d_head**-0.5
     return Attention(
@@ -173,13 +173,13 @@ def _attention(model: Model, dropout: float) -> Attention:
     )
 
 
-def _filters(model: Model, side: Side) -> tuple[str, ...]:
+def _filters(model: StackShape, side: Side) -> tuple[str, ...]:
     """A long convolution's filters: a stack that never shows a later key has no filter for them."""
     causal = side == "decoder" or model.architecture == "causal_decoder"
     return ("after",) if causal else ("after", "before")
 
 
-def _stack_table(model: Model, side: Side) -> nn.Module | None:
+def _stack_table(model: StackShape, side: Side) -> nn.Module | None:
     """The position table that all layers of a stack share, where the scheme has one."""
     match model.positions, side:
         case ("rope" | "none", _) | ("t5_bias_paper", "decoder_only"):
@@ -198,7 +198,7 @@ class Stack(nn.Module):
 
     main_input_name = "input_ids"  # what generate() asks an encoder for
 
-    def __init__(self, model: Model, side: Side, *, dropout: float) -> None:
+    def __init__(self, model: StackShape, side: Side, *, dropout: float) -> None:
         super().__init__()
         self.model = model
         self.dropout = dropout

@@ -22,7 +22,7 @@ from kernels.visibility import Visibility
 from study.language.model.continuation import StatePassing
 from study.nn.attention import Mixing
 from study.nn.filters import short_filter
-from study.runs.run import Model
+from study.nn.shape import StackShape
 
 SHORT_TAPS = 4
 
@@ -34,7 +34,7 @@ class StateSpace(nn.Module):
     leaves one end in its last column.
     """
 
-    def __init__(self, model: Model, *, dropout: float) -> None:
+    def __init__(self, model: StackShape, *, dropout: float) -> None:
         super().__init__()
         inner, states = model.heads * model.d_head, model.heads * model.d_state
         self.heads = model.heads

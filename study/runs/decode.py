@@ -1,8 +1,8 @@
 """Run values <-> YAML, strictly and by type.
 
 Owns reading a run file and writing one. What may stand where follows from the dataclasses of
-`study.runs.run`: nothing is guessed, nothing is ignored, and every refusal names file, line, value
-and what would have been legal. Does not decide what a value means (`study.runs.run` does).
+`study.runs` and of the domains: nothing is guessed, nothing is ignored, and every refusal names
+file, line, value and what would have been legal. Does not decide what a value means.
 
     encode(run) -> YAML text;  decode(text, name=FILE) -> run;  validate(run): the same rules for a
     value that a sweep built in Python;  decode_as(text, TYPE, name=FILE): the same rules for a file
@@ -15,16 +15,17 @@ import difflib
 import functools
 import math
 import re
-import types
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
 
-from study.runs.run import KINDS, Run, canonical, semantics_of
+from study.runs import domain
+from study.runs.identity import canonical, semantics_of
+from study.runs.node import Run
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -70,7 +71,7 @@ def decode(text: str, *, name: str = "run") -> Run:
     """The run in `text`; `name` stands before the line number in errors."""
     reader = _Reader(name=name)
     node = reader.compose(text)
-    return reader.value(node, Union[tuple(KINDS.values())], "a run")  # noqa: UP007
+    return reader.value(node, Run, "a run")
 
 
 def decode_as(
@@ -86,26 +87,12 @@ def decode_as(
 
 
 @functools.cache
-def _types(owner: type) -> dict[str, Any]:
-    """Field name -> declared type, resolved."""
-    hints = typing.get_type_hints(owner)
-    return {each.name: hints[each.name] for each in fields(owner)}
-
-
-@functools.cache
 def _required(owner: type) -> frozenset[str]:
     return frozenset(
         each.name
         for each in fields(owner)
         if each.default is MISSING and each.default_factory is MISSING
     )
-
-
-@functools.cache
-def _members(declared: Any) -> tuple[Any, ...]:
-    """The alternatives of a union, or the type itself."""
-    origin = get_origin(declared)
-    return get_args(declared) if origin in (Union, types.UnionType) else (declared,)
 
 
 def _is_kind(member: Any) -> TypeGuard[type]:
@@ -115,7 +102,7 @@ def _is_kind(member: Any) -> TypeGuard[type]:
 def _legal(declared: Any) -> str:
     """How a type reads in an error."""
     names = []
-    for member in _members(declared):
+    for member in domain.members(declared):
         origin = get_origin(member)
         if member is type(None):
             names.append("null")
@@ -188,7 +175,7 @@ class _Reader:
     def value(self, node: yaml.Node, declared: Any, where: str) -> Any:
         """The value of `node` under the declared type, or an error that names both."""
         self.check_tag(node, where)
-        members = _members(declared)
+        members = domain.members(declared)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, members, declared, where)
         if isinstance(node, yaml.MappingNode):
@@ -274,17 +261,19 @@ class _Reader:
                 )
             entries[key.value] = (key, child)
         owner = self.owner(node, entries, owners, where)
-        declared = _types(owner)
+        declared = domain.types_of(owner)
         title = owner.__name__
         arguments: dict[str, Any] = {}
         stated: int | None = None
-        self.written |= title in KINDS and "semantics" in entries
+        self.written |= issubclass(owner, Run) and "semantics" in entries
         for name, (key, child) in entries.items():
             if name == "kind" and self.tags == "kind":
                 continue
             if name == "semantics" and self.tags == "kind" and name not in declared:
                 stated = number = self.value(child, int, f"{title}.semantics")
-                if title in KINDS:  # before its fields, which other code may have named otherwise
+                if issubclass(
+                    owner, Run
+                ):  # before its fields, which other code may have named otherwise
                     self.check_semantics(child, title, stated=number, computed=semantics_of(owner))
                 continue
             if name not in declared:
@@ -298,7 +287,7 @@ class _Reader:
             self.check(made)
         except ValueError as error:
             raise self.fail(node, str(error)) from None
-        if title not in KINDS and (stated is not None or self.written):
+        if not issubclass(owner, Run) and (stated is not None or self.written):
             # a part's is left out of a file while it is 1, and may depend on the value
             at = entries["semantics"][1] if "semantics" in entries else node
             self.check_semantics(at, title, stated=stated or 1, computed=semantics_of(made))
@@ -346,7 +335,7 @@ _PLAIN = frozenset((str, int, bool))
 def _validate(value: Any, declared: Any, where: str, seen: dict[int, Any]) -> None:
     if id(value) in seen and seen[id(value)] is value:
         return
-    for member in _members(declared):
+    for member in domain.members(declared):
         origin = get_origin(member)
         if origin is Literal:
             if isinstance(value, str) and value in get_args(member):
@@ -360,7 +349,7 @@ def _validate(value: Any, declared: Any, where: str, seen: dict[int, Any]) -> No
                 return
         elif type(value) is member or (member is float and type(value) is int):
             if is_dataclass(value):
-                for name, kind in _types(member).items():
+                for name, kind in domain.types_of(member).items():
                     item = getattr(value, name)
                     if type(item) is not kind or kind not in _PLAIN:  # most of them are plain
                         _validate(item, kind, f"{member.__name__}.{name}", seen)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from study.runs import user_directories
-from study.runs.run import AdamW, Run, Trained
+from study.runs.node import Run, Trained
+from study.runs.training import AdamW
 from study.store.directory import log_warning
 
 

@@ -18,17 +18,17 @@ MOVED = {
     "study.execution": "study.runs.execution",
     "study.ladder": "study.language.recipes.ladder",
     "study.microworld": "study.language.recipes.microworld",
-    "study.parts": "study.runs.parts",
+    "study.parts": "study.language.values",
     "study.pins": "study.sources.pins",
     "study.plan": "study.runs.plan",
     "study.presets": "study.language.recipes.presets",
     "study.published": "study.language.suites.published",
-    "study.rates": "study.train.rates",
+    "study.rates": "study.language.recipes.rates",
     "study.replication": "study.language.recipes.tree",
-    "study.run": "study.runs.run",
+    "study.run": "study.language.values",
     "study.store": "study.store.directory",
     "study.suite_list": "study.language.recipes.suite_list",
-    "study.suite_parts": "study.runs.suite",
+    "study.suite_parts": "study.language.values",
     "study.t0": "study.language.suites.t0",
     "study.tree": "study.language.recipes.tree",
 }
@@ -36,7 +36,7 @@ _NAME = re.compile(r"cannot import name '(\w+)'")
 
 
 def moved(error: BaseException) -> str:
-    """`; study.run is study.runs.run now`, or nothing where the error is another."""
+    """`; study.run is study.language.values now`, or nothing where the error is another."""
     if not isinstance(error, ImportError) or error.name is None:
         return ""
     found = _NAME.match(error.msg)

@@ -22,18 +22,10 @@ from types import ModuleType
 from typing import Any
 
 from study.runs.decode import decode_file, validate
+from study.runs.domain import kinds
+from study.runs.identity import identity
 from study.runs.moved import moved
-from study.runs.run import (
-    KINDS,
-    Evaluation,
-    External,
-    Pretrain,
-    Run,
-    Trained,
-    dependencies,
-    identity,
-    run_id,
-)
+from study.runs.node import Evaluation, Run, Trained, start_of
 
 
 class SweepError(ValueError):
@@ -56,7 +48,7 @@ class Sweep:
     def run(self, slug: str) -> Run:
         """The run of this slug, or of this id's beginning (8 characters at least)."""
         for run in self.runs:
-            if run.slug == slug or (len(slug) >= 8 and run_id(run).startswith(slug)):
+            if run.slug == slug or (len(slug) >= 8 and run.id.startswith(slug)):
                 return run
         slugs = [run.slug for run in self.runs]
         near = difflib.get_close_matches(slug, slugs, n=3, cutoff=0.4) or slugs[:10]
@@ -91,11 +83,7 @@ def load_scored(target: str) -> Sweep:
     named = sweep.run(slug)
     if not isinstance(named, Trained):
         return sweep.only([named])
-    scored = [
-        run
-        for run in sweep.runs
-        if isinstance(run, Evaluation) and run_id(run.run) == run_id(named)
-    ]
+    scored = [run for run in sweep.runs if isinstance(run, Evaluation) and run.run.id == named.id]
     if not scored:
         raise SweepError(f"{path} has no evaluation of {slug!r}")
     return sweep.only(scored)
@@ -177,11 +165,11 @@ def _listed(path: Path, answer: object) -> Iterable[object]:
 
 
 def _checked(path: Path, run: object, at: int) -> Run:
-    if type(run).__name__ not in KINDS or not isinstance(run, tuple(KINDS.values())):
+    if not isinstance(run, Run):
         raise SweepError(
-            f"{path}: runs() yields {run!r:.80} as item {at}; legal: {', '.join(KINDS)}"
+            f"{path}: runs() yields {run!r:.80} as item {at}; legal: {', '.join(kinds())}"
         )
-    return run  # type: ignore[return-value]
+    return run
 
 
 def _import(path: Path) -> ModuleType:
@@ -220,20 +208,20 @@ def close(declared: Iterable[Run], *, known: Iterable[Run] = ()) -> tuple[Run, .
 
     known: runs that are preferred where ids are equal, so that a part keeps its plan's slugs.
     """
-    preferred = {run_id(run): run for run in known}
+    preferred = {run.id: run for run in known}
     order: dict[str, Run] = {}
     for run in declared:
         stack: list[tuple[Run, bool]] = [(run, False)]
         while stack:
             node, ready = stack.pop()
-            name = run_id(node)
+            name = node.id
             if name in order:
                 continue
             if ready:
                 order[name] = preferred.get(name, node)
                 continue
             stack.append((node, True))
-            stack.extend((parent, False) for parent in reversed(dependencies(node)))
+            stack.extend((parent, False) for parent in reversed(node.parents))
     runs = tuple(order.values())
     _refuse_shared_slugs(runs)
     return runs
@@ -246,7 +234,7 @@ def _refuse_shared_slugs(runs: Iterable[Run]) -> None:
         if other is not run:
             raise SweepError(
                 f"two different runs have the slug {run.slug!r}: {type(other).__name__} "
-                f"{run_id(other)[:12]} and {type(run).__name__} {run_id(run)[:12]}; they differ in "
+                f"{other.id[:12]} and {type(run).__name__} {run.id[:12]}; they differ in "
                 f"{first_difference(identity(other), identity(run))}; legal: one run a slug"
             )
 
@@ -284,29 +272,29 @@ def children(runs: Iterable[Run]) -> dict[str, list[Run]]:
     """id -> the runs that depend on it directly; every run of the plan has an entry."""
     below: dict[str, list[Run]] = {}
     for run in runs:
-        below.setdefault(run_id(run), [])
-        for parent in dependencies(run):
-            below.setdefault(run_id(parent), []).append(run)
+        below.setdefault(run.id, [])
+        for parent in run.parents:
+            below.setdefault(parent.id, []).append(run)
     return below
 
 
 def descendants(run: Run, *, below: dict[str, list[Run]]) -> Iterator[Run]:
     """Everything that needs this run, nearest first, each once."""
     seen: set[str] = set()
-    waiting = list(below[run_id(run)])
+    waiting = list(below[run.id])
     while waiting:
         child = waiting.pop(0)
-        if run_id(child) not in seen:
-            seen.add(run_id(child))
+        if child.id not in seen:
+            seen.add(child.id)
             yield child
-            waiting.extend(below[run_id(child)])
+            waiting.extend(below[child.id])
 
 
 def kept_steps(run: Trained, runs: Iterable[Run]) -> tuple[int, ...]:
     """The run's own steps whose checkpoints children and evaluations of the plan name, and the
     last.
     """
-    return all_kept_steps([run, *runs])[run_id(run)]
+    return all_kept_steps([run, *runs])[run.id]
 
 
 def all_kept_steps(runs: Iterable[Run]) -> dict[str, tuple[int, ...]]:
@@ -314,9 +302,8 @@ def all_kept_steps(runs: Iterable[Run]) -> dict[str, tuple[int, ...]]:
     steps: dict[str, set[int]] = {}
     for run in runs:
         if isinstance(run, Trained):
-            steps.setdefault(run_id(run), set()).add(run.training.steps)
-        if isinstance(run, Trained) and not isinstance(run, Pretrain):
-            steps.setdefault(run_id(run.parent), set()).add(run.parent_step)
-        if isinstance(run, Evaluation) and not isinstance(run.run, External):
-            steps.setdefault(run_id(run.run), set()).add(run.step)
+            steps.setdefault(run.id, set()).add(run.training.steps)
+        parent, step = start_of(run)
+        if parent is not None:
+            steps.setdefault(parent.id, set()).add(step)
     return {name: tuple(sorted(found)) for name, found in steps.items()}

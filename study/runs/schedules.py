@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from study.runs.run import Constant, Cosine, Rsqrt, Schedule, WarmupStableDecay
+from study.runs.training import Constant, Cosine, Rsqrt, Schedule, WarmupStableDecay
 
 
 def fraction(schedule: Schedule, *, step: int, total: int) -> float:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from study.launch.local import Event, Outcome
-from study.runs.run import Run, Trained
+from study.runs.node import Run, Trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable

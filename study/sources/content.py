@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import parse_qsl, urlsplit
 
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import formats as readers
 from study.sources import hub, pypi, split
 from study.sources.split import share as share

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from study.runs.run import External, Run, Source
+from study.runs.node import ExternalCheckpoint, Run
+from study.runs.source import Source
 from study.sources import content as sources
 from study.sources import pins
 from study.sources.content import Access
@@ -19,13 +20,13 @@ def sources_of(runs: Iterable[Run]) -> tuple[Source, ...]:
     """Every content that the runs themselves read, each once, but for checkpoints from elsewhere,
     which are directories (`checkpoints_of`).
     """
-    named = pins.sources(run for run in runs if not isinstance(run, External))
+    named = pins.sources(run for run in runs if not isinstance(run, ExternalCheckpoint))
     return tuple({(each.uri, each.digest): each for each in named}.values())
 
 
 def checkpoints_of(runs: Iterable[Run]) -> tuple[Source, ...]:
     """The checkpoints that the hub has, each once; those of a data directory are there or not."""
-    named = [run.source for run in runs if isinstance(run, External)]
+    named = [run.source for run in runs if isinstance(run, ExternalCheckpoint)]
     return tuple(dict.fromkeys(each for each in named if each.uri.startswith("hf://")))
 
 

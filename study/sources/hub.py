@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import typed_rows
 from study.sources.formats import Row
 from study.store.publish import aside_name

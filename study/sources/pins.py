@@ -19,19 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from study.runs.run import (
-    Corpus,
-    Evaluation,
-    External,
-    Mixture,
-    Part,
-    PretrainedTokenizer,
-    Run,
-    Source,
-    Suite,
-    Text,
-    TrainedBPE,
-)
+from study.runs.node import Evaluation, Run
+from study.runs.source import Part, Source
+from study.runs.walk import held
 from study.store.publish import publish_file
 
 UNPINNED = "unpinned:"
@@ -143,46 +133,13 @@ def wanted(runs: Iterable[Run], pins: Pins) -> tuple[str, ...]:
 
 
 def sources(runs: Iterable[Run]) -> Iterator[Source]:
-    """Every source that the runs name themselves, each owner once."""
+    """Every source that the runs name themselves, each run's or suite's once."""
     seen: set[int] = set()
     for run in runs:
-        for owner in _owners(run):
-            if id(owner) not in seen:
-                seen.add(id(owner))
-                yield from _sources_of(owner)
-
-
-def _owners(run: Run) -> tuple[Corpus | Suite | External, ...]:
-    match run:
-        case Evaluation():
-            return (run.suite,)
-        case Corpus() | External():
-            return (run,)
-        case _:
-            return ()
-
-
-def _sources_of(owner: Corpus | Suite | External) -> Iterator[Source]:
-    match owner:
-        case External():
-            yield owner.source
-        case Suite():
-            for task in owner.tasks:
-                yield task.rows
-                if task.templates is not None:
-                    yield task.templates
-        case Corpus():
-            match owner.documents:
-                case Text():
-                    yield from owner.documents.sources
-                case Mixture():
-                    for each in owner.documents.tasks:
-                        yield from (each.rows, each.templates)
-            match owner.tokenizer:
-                case PretrainedTokenizer():
-                    yield owner.tokenizer.source
-                case TrainedBPE() | Corpus():
-                    pass
+        owner = run.suite if isinstance(run, Evaluation) else run
+        if id(owner) not in seen:
+            seen.add(id(owner))
+            yield from held(owner, Source)
 
 
 def pin(

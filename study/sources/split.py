@@ -29,7 +29,7 @@ import unicodedata
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources.typed_rows import Row, row_key
 from study.store.directory import log_warning
 

@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from study.runs.node import Run
 from study.runs.plan import Sweep, claims
-from study.runs.run import Run, run_id
 from study.store.directory import Store
 from study.store.publish import publish_file
 
@@ -62,7 +62,7 @@ def post_hoc(name: str, runs: Iterable[Run], *, store: Store) -> bool:
         return any((store.directory(run) / "done.json").exists() for run in runs)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a record of a declaration ({error!r})") from error
-    return any(run_id(run)[:12] in before for run in runs)
+    return any(run.id[:12] in before for run in runs)
 
 
 def _path(store: Store, name: str) -> Path:

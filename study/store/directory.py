@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from study.runs.decode import DecodeError, decode, encode
+from study.runs.identity import canonical
+from study.runs.node import Run
 from study.runs.plan import differences
-from study.runs.run import Corpus, Run, canonical, run_id
 from study.store import provenance
 from study.store.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.store.publish import (
@@ -71,7 +72,7 @@ class Store:
 
     def directory(self, run: Run) -> Path:
         """Where the run lies or would lie; found by the id part, whatever its slug was."""
-        names = self._names(run_id(run)[:12])
+        names = self._names(run.id[:12])
         if len(names) > 1:
             raise StoreError(
                 f"two directories of {self.root} have the id of {run.slug!r}: {', '.join(names)}; "
@@ -164,12 +165,12 @@ class Store:
                 f"{file.parent} does not hold a run that this code can read, so {run.slug!r} can't "
                 f"use it: {error}"
             ) from None
-        if run_id(owner) != run_id(run):
+        if owner.id != run.id:
             found = list(differences(canonical(owner), canonical(run)))
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise StoreError(
                 f"{file.parent} belongs to another run: its run.yaml declares {owner.slug!r} "
-                f"({run_id(owner)[:12]}), not {run.slug!r} ({run_id(run)[:12]}); they differ in "
+                f"({owner.id[:12]}), not {run.slug!r} ({run.id[:12]}); they differ in "
                 f"{'; '.join(found[:SHOWN])}{more}. Legal: move it away, or name another --store"
             )
 
@@ -177,7 +178,7 @@ class Store:
         """The state of every run by id, from one scan of the root."""
         states: dict[str, State] = {}
         for run in runs:
-            name = run_id(run)
+            name = run.id
             present = bool(self._names(name[:12]))
             states[name] = _state(self.directory(run)) if present else "planned"
         return states
@@ -333,15 +334,10 @@ class RunDirectory:
             publish_file(self.path / "provenance.json", _dump({"starts": [*before, now]}))
 
 
-def corpus_path(store: Store, corpus: Corpus) -> Path:
-    """Where a built corpus lies."""
-    return store.directory(corpus) / "corpus"
-
-
 def directory_name(run: Run) -> str:
     """`<slug>--<id[:12]>`, the slug reduced to what every file system takes."""
     slug = re.sub(r"[^A-Za-z0-9._+=-]+", "-", run.slug).strip(".-")[:100] or "run"
-    return f"{slug}--{run_id(run)[:12]}"
+    return f"{slug}--{run.id[:12]}"
 
 
 def status(run: Run, store: Store) -> State:

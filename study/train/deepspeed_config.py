@@ -15,16 +15,17 @@ import functools
 from typing import Any
 
 from study.runs.execution import Execution
-from study.runs.run import Model, Training
+from study.runs.training import Training
 
 BUCKET = 500_000_000
 PERSISTENT_ROWS = 10
 
 
 def configuration(
-    training: Training, *, execution: Execution, model: Model, parameters: int
+    training: Training, *, execution: Execution, width: int, parameters: int
 ) -> dict[str, Any]:
-    """What `deepspeed.initialize` gets. parameters: of the model, in numbers."""
+    """What `deepspeed.initialize` gets. parameters: of the model, in numbers; width: of
+    its layers."""
     stage = execution.zero
     assert stage is not None, "the engine of one process has no DeepSpeed"
     rows = execution.micro_batch or -(-training.batch_size // execution.ranks)
@@ -44,7 +45,7 @@ def configuration(
         zero |= {
             "stage3_prefetch_bucket_size": min(BUCKET // 10, parameters),
             # Norms, short filters and tables stay whole: fetching one costs more than keeping it.
-            "stage3_param_persistence_threshold": PERSISTENT_ROWS * model.d_model,
+            "stage3_param_persistence_threshold": PERSISTENT_ROWS * width,
         }
     return {
         "train_micro_batch_size_per_gpu": rows,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from study.nn.loss import Loss, linear_cross_entropy
-from study.runs.run import Training
+from study.runs.training import Training
 from study.train import checkpoint, optimizer_shards
 from study.train.checkpoint import NonFinite
 from study.train.optimizers import Optimizer

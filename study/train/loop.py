@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from study.runs import schedules
-from study.runs.run import Training
+from study.runs.training import Training
 from study.train.checkpoint import Progress
 from study.train.engine import Engine, NonFinite
 from study.train.ranks import Ranks, single_process

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from study.runs.run import Trained, canonical, run_id
+from study.runs.identity import canonical
+from study.runs.node import Trained
 from study.store.redaction import redact, redacted
 
 MIRRORED = ("loss", "learning_rate", "grad_norm", "clipped_fraction", "tokens_per_second", "mfu")
@@ -50,7 +51,7 @@ class Mirror:
         (directory / "wandb").mkdir(exist_ok=True)
         self._session = wandb.init(
             project="archstudy",
-            id=run_id(run)[:16],
+            id=run.id[:16],
             name=run.slug,
             # A resumed run goes on under its id; its superseded steps stay in the mirror, which
             # takes no step twice. events.jsonl is the truth.

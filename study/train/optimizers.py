@@ -24,8 +24,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from study.runs.run import Adafactor, AdamW, Muon
-from study.runs.run import Optimizer as Recipe
+from study.runs.training import Adafactor, AdamW, Muon
+from study.runs.training import Optimizer as Recipe
 
 Role = Literal["matrix", "head", "embedding", "positions", "norm"]
 """matrix: hidden weights. head: an untied output matrix. embedding: of tokens, tied or not.

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from study.nn.loss import Loss
 from study.runs.execution import Execution
-from study.runs.run import Training
+from study.runs.training import Training
 from study.train import checkpoint, optimizer_shards
 from study.train.deepspeed_config import check, configuration
 from study.train.engine import NonFinite, Update, losses
@@ -132,7 +132,7 @@ class ShardedEngine:
         config = configuration(
             training,
             execution=execution,
-            model=model.shape,
+            width=model.shape.d_model,
             parameters=sum(p.numel() for p in self._parameters),
         )
         check(config)

@@ -23,26 +23,19 @@ import torch
 
 from kernels import backend
 from study.language import cost
-from study.language.data.corpus import OpenCorpus, build_corpus, open_corpus, said
+from study.language.data.corpus import OpenCorpus, build_corpus, corpus_path, open_corpus, said
 from study.language.learner import open_batches
 from study.language.model.adapt import adapt, table
 from study.language.model.build import LanguageModel, build
 from study.language.model.isolation import check_isolation
 from study.language.model.kernel_trial import choose_kernels
+from study.language.values.corpus import Corpus
+from study.language.values.stages import Adapt, Finetune, Pretrain, Stage, model_of
 from study.nn.stack import recompute_layers
 from study.runs.execution import Execution, check_runs
-from study.runs.run import (
-    Adapt,
-    Corpus,
-    Finetune,
-    Pretrain,
-    Trained,
-    model_of,
-    run_id,
-    steps_before,
-)
+from study.runs.node import steps_before
 from study.sources.content import Access
-from study.store.directory import RunDirectory, Store, corpus_path, log_warning
+from study.store.directory import RunDirectory, Store, log_warning
 from study.store.events import EventLog
 from study.store.lease import Lease
 from study.store.publish import CorruptError, publish_directory, publish_file, sha256
@@ -58,7 +51,7 @@ from study.train.signals import Stop
 
 
 def execute(
-    run: Corpus | Trained,
+    run: Corpus | Stage,
     *,
     store: Store,
     execution: Execution,
@@ -109,7 +102,7 @@ def execute(
         _work(run, context)
 
 
-def _assist(run: Corpus | Trained, *, store: Store, execution: Execution, ranks: Ranks) -> None:
+def _assist(run: Corpus | Stage, *, store: Store, execution: Execution, ranks: Ranks) -> None:
     """The same as another rank than 0, which holds no lease and tells nobody."""
     with signals.handling_signals() as stop:
         remaining = ranks.broadcast(None)
@@ -129,7 +122,7 @@ def _assist(run: Corpus | Trained, *, store: Store, execution: Execution, ranks:
         _work(run, context)
 
 
-def _work(run: Corpus | Trained, context: RunContext) -> None:
+def _work(run: Corpus | Stage, context: RunContext) -> None:
     torch.set_num_threads(context.execution.threads)
     # Where it is not told, DeepSpeed looks for a GPU and complains.
     os.environ.setdefault("DS_ACCELERATOR", torch.device(context.execution.device).type)
@@ -153,7 +146,7 @@ class Remaining:
     keep: list[int]
 
 
-def _remaining(run: Corpus | Trained, directory: RunDirectory) -> Remaining:
+def _remaining(run: Corpus | Stage, directory: RunDirectory) -> Remaining:
     finished = directory.done() is not None
     if isinstance(run, Corpus):
         return Remaining(finished=finished, last=0, keep=[])
@@ -180,14 +173,14 @@ class RunContext:
     remaining: Remaining
 
 
-def _missing(run: Corpus | Trained, directory: RunDirectory) -> frozenset[int]:
+def _missing(run: Corpus | Stage, directory: RunDirectory) -> frozenset[int]:
     """Steps whose checkpoints are asked for and not there."""
     if isinstance(run, Corpus):
         return frozenset()
     return frozenset({*directory.kept(), run.training.steps} - set(directory.steps()))
 
 
-def _check_steps(run: Corpus | Trained, keep: frozenset[int]) -> None:
+def _check_steps(run: Corpus | Stage, keep: frozenset[int]) -> None:
     last = 0 if isinstance(run, Corpus) else run.training.steps
     for step in sorted(keep):
         if not 0 < step <= last:
@@ -231,7 +224,7 @@ def _build(run: Corpus, context: RunContext) -> None:
     context.directory.seal({"kind": "Corpus"} | summary | seconds)
 
 
-def _train(run: Trained, context: RunContext) -> None:
+def _train(run: Stage, context: RunContext) -> None:
     corpus = _corpus_of(run, context)
     model = build(model_of(run), dropout=run.training.dropout, seed=run.seed)
     start = _resume(run, context, model) or _begin(run, context, model)
@@ -292,7 +285,7 @@ def _device(context: RunContext) -> str:
     return context.execution.device if context.execution.zero is None else context.ranks.device
 
 
-def _engine(run: Trained, context: RunContext, model: LanguageModel) -> Engine:
+def _engine(run: Stage, context: RunContext, model: LanguageModel) -> Engine:
     if context.execution.activation_checkpointing == "on":
         recompute_layers(model)
     compiled = None
@@ -314,7 +307,7 @@ def _engine(run: Trained, context: RunContext, model: LanguageModel) -> Engine:
     )
 
 
-def _corpus_of(run: Trained, context: RunContext) -> OpenCorpus:
+def _corpus_of(run: Stage, context: RunContext) -> OpenCorpus:
     """The run's corpus, opened, with its tokenizer checked against model and parent."""
     _done(context.store, run.corpus)
     corpus = open_corpus(corpus_path(context.store, run.corpus))
@@ -336,7 +329,7 @@ def _corpus_of(run: Trained, context: RunContext) -> OpenCorpus:
     return corpus
 
 
-def _done(store: Store, run: Corpus | Trained) -> dict[str, Any]:
+def _done(store: Store, run: Corpus | Stage) -> dict[str, Any]:
     done = store.existing(run).done()
     if done is None:
         raise ValueError(f"{type(run).__name__} {run.slug!r} is not done: run it first")
@@ -351,7 +344,7 @@ class Start:
     optimizer: Path | None
 
 
-def _resume(run: Trained, context: RunContext, model: LanguageModel) -> Start | None:
+def _resume(run: Stage, context: RunContext, model: LanguageModel) -> Start | None:
     """Go on from the newest good checkpoint that leaves no missing one behind; None without one.
     Rank 0 chooses.
     """
@@ -360,10 +353,10 @@ def _resume(run: Trained, context: RunContext, model: LanguageModel) -> Start | 
         return None
     path = context.directory.checkpoint_path(step)
     checkpoint.load_weights(model, tensors=checkpoint.read_tensors(path / "model.safetensors"))
-    return Start(progress=checkpoint.read_state(path, run=run_id(run)), optimizer=path)
+    return Start(progress=checkpoint.read_state(path, run=run.id), optimizer=path)
 
 
-def _resume_step(run: Trained, context: RunContext) -> int | None:
+def _resume_step(run: Stage, context: RunContext) -> int | None:
     """A corrupt checkpoint is named loudly and removed, so that its step is computed again."""
     while True:
         missing = _missing(run, context.directory)
@@ -383,7 +376,7 @@ def _resume_step(run: Trained, context: RunContext) -> int | None:
         return usable[-1]
 
 
-def _begin(run: Trained, context: RunContext, model: LanguageModel) -> Start:
+def _begin(run: Stage, context: RunContext, model: LanguageModel) -> Start:
     """The state before the first step: fresh, or the parent's, adapted and accounted for."""
     if isinstance(run, Pretrain):
         return Start(progress=Progress(), optimizer=None)
@@ -410,7 +403,7 @@ def _begin(run: Trained, context: RunContext, model: LanguageModel) -> Start:
     )
 
 
-def _load_optimizer(run: Trained, engine: Engine, start: Start) -> None:
+def _load_optimizer(run: Stage, engine: Engine, start: Start) -> None:
     if start.optimizer is None:
         return
     try:
@@ -424,14 +417,14 @@ def _load_optimizer(run: Trained, engine: Engine, start: Start) -> None:
         ) from error
 
 
-def schedule_before(run: Trained) -> int:
+def schedule_before(run: Stage) -> int:
     """Updates that the schedule of this run counts before its first."""
     if isinstance(run, Pretrain) or run.schedule_start == "restarted":
         return 0
     return schedule_before(run.parent) + run.parent_step
 
 
-def _warn_of_little_room(run: Trained, context: RunContext) -> None:
+def _warn_of_little_room(run: Stage, context: RunContext) -> None:
     """Say so before the time is spent. Only a warning: quotas and compression make it a guess."""
     each = 12 * cost.parameters(model_of(run))  # float32 weights and two moments
     needed = each * (2 + len(_missing(run, context.directory)))
@@ -443,7 +436,7 @@ def _warn_of_little_room(run: Trained, context: RunContext) -> None:
         )
 
 
-def _plan(run: Trained, context: RunContext) -> Plan:
+def _plan(run: Stage, context: RunContext) -> Plan:
     steps = run.training.steps
     points = validation_steps(steps, points=context.execution.validation_points)
     return Plan(
@@ -460,7 +453,7 @@ def _plan(run: Trained, context: RunContext) -> Plan:
     )
 
 
-def _records(run: Trained, context: RunContext) -> Records:
+def _records(run: Stage, context: RunContext) -> Records:
     """A finished run's curve stands; it writes neither events nor a mirror of them."""
     return Records(
         log=None
@@ -476,7 +469,7 @@ def _records(run: Trained, context: RunContext) -> Records:
 
 
 def _callbacks(
-    run: Trained, context: RunContext, *, engine: Engine, lease: Lease, records: Records
+    run: Stage, context: RunContext, *, engine: Engine, lease: Lease, records: Records
 ) -> RunCallbacks:
     bfloat16 = run.training.precision == "bfloat16_autocast"
     peak = peak_flops(
@@ -490,7 +483,7 @@ def _callbacks(
         lease=lease,
         engine=engine,
         ranks=context.ranks,
-        run=run_id(run),
+        run=run.id,
         keep=frozenset(context.remaining.keep),
         steps=run.training.steps,
         report=context.report,
@@ -501,7 +494,7 @@ def _callbacks(
 
 
 def _summary(
-    run: Trained, context: RunContext, *, progress: Progress, corpus: OpenCorpus
+    run: Stage, context: RunContext, *, progress: Progress, corpus: OpenCorpus
 ) -> dict[str, Any]:
     """What done.json says."""
     steps = run.training.steps

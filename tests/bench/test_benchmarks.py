@@ -13,7 +13,7 @@ from bench.rows import kernels, on_gpu
 from bench.same import Differs
 from bench.table_rows import ROWS
 from bench.turns import take_turns
-from study.runs.run import Model
+from study.language.values.model import Model
 
 FIVE = (1.0, 5.0, 2.0, 3.0, 4.0)
 

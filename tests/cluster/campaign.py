@@ -14,7 +14,7 @@ from machine import Machine
 
 from study.launch.cluster import records
 from study.runs import plan
-from study.runs.run import Run, run_id
+from study.runs.node import Run
 from study.store.directory import RunDirectory, Store
 from study.store.events import read_curve
 
@@ -84,7 +84,7 @@ class Campaign:
 
     def job(self, slug: str) -> str:
         """The newest job of a run, `<array>_<index>`."""
-        job = records.newest(records.load_all(self.store.root))[run_id(self.run(slug))].job
+        job = records.newest(records.load_all(self.store.root))[self.run(slug).id].job
         assert job is not None, f"{slug} was submitted"
         return job
 

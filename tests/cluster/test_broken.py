@@ -18,7 +18,7 @@ SWEEP = """
 import sys
 sys.path.insert(0, {folder!r})
 from tiny_study import CORPUS, FullLM, SpanCorruption, PrefixLM, pretrained
-from study.runs.run import Evaluation
+from study.language.values import Evaluation
 from tiny_study import SUITE
 
 def runs():

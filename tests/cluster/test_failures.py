@@ -14,7 +14,6 @@ from study.launch.cluster import records
 from study.launch.cluster.records import Array, Task
 from study.launch.cluster.slurm import Slurm
 from study.launch.cluster.view import look
-from study.runs.run import dependencies, run_id
 from study.store.directory import Store
 
 SCHEDULER_SECONDS = 120.0
@@ -59,9 +58,9 @@ def _recorded(store, run, submitted):
         tasks=(
             Task(
                 index=0,
-                run=run_id(run),
+                run=run.id,
                 directory=store.directory(run).name,
-                after=tuple(run_id(each) for each in dependencies(run)),
+                after=tuple(each.id for each in run.parents),
             ),
         ),
         job_id=job,
@@ -77,10 +76,10 @@ def _until(wanted, runs, store):
     end = time.monotonic() + SCHEDULER_SECONDS
     while True:
         view = look(runs, store=store)
-        states = [view.found[run_id(run)].state for run in runs]
+        states = [view.found[run.id].state for run in runs]
         if states == wanted:
             return view
-        assert time.monotonic() < end, [(run.slug, view.found[run_id(run)]) for run in runs]
+        assert time.monotonic() < end, [(run.slug, view.found[run.id]) for run in runs]
         time.sleep(1)
 
 
@@ -105,7 +104,7 @@ def test_children_and_grandchildren_of_a_failure_are_cancelled_with_the_reason(s
     for run, job in zip(reversed(runs[2:]), (grandchild, child, parent), strict=True):
         _recorded(store, run, job)
     view = _until(["done", "done", "failed", "cancelled", "cancelled"], runs, store)
-    words = [view.found[run_id(run)].reason for run in runs[2:]]
+    words = [view.found[run.id].reason for run in runs[2:]]
     assert words[0].startswith("its job ended FAILED on ")
     assert "exit code 3:0" in words[0]
     assert words[1:] == ["because pretrain failed"] * 2
@@ -121,7 +120,7 @@ def test_a_parent_that_failed_before_its_child_was_submitted(submit, tmp_path):
     _until(["done", "done", "failed", "planned"], runs, store)
     _recorded(store, runs[3], submit("true", after=[parent[1]]))
     view = _until(["done", "done", "failed", "cancelled"], runs, store)
-    assert view.found[run_id(runs[3])].reason == "because pretrain failed"
+    assert view.found[runs[3].id].reason == "because pretrain failed"
 
 
 def test_the_child_of_a_requeued_parent_waits_on(submit, tmp_path):
@@ -133,7 +132,7 @@ def test_the_child_of_a_requeued_parent_waits_on(submit, tmp_path):
     _until(["done", "done", "running", "queued"], runs, store)
     SLURM.requeue(f"{parent[1]}_0")
     view = _until(["done", "done", "queued", "queued"], runs, store)
-    assert view.found[run_id(runs[2])].job == f"{parent[1]}_0", "a requeued job keeps its id"
-    assert view.found[run_id(runs[2])].reason.startswith("requeued 1 x; ")
+    assert view.found[runs[2].id].job == f"{parent[1]}_0", "a requeued job keeps its id"
+    assert view.found[runs[2].id].reason.startswith("requeued 1 x; ")
     time.sleep(5)
-    assert look(runs, store=store).found[run_id(runs[3])].reason == "waits for pretrain"
+    assert look(runs, store=store).found[runs[3].id].reason == "waits for pretrain"

@@ -9,7 +9,7 @@ from dataclasses import replace
 sys.path.insert(0, {folder!r})
 import tiny_study
 from tiny_study import FullLM, Text, pretrained, world, world_suite_task
-from study.runs.run import Evaluation
+from study.language.values import Evaluation
 
 corpus = replace(
     tiny_study.CORPUS,

@@ -1,21 +1,13 @@
 """What the cluster's tests run: a corpus, a training of each architecture, a chain of stages."""
 
 from study.language.recipes.presets import small_training, world, world_suite_task
-from study.runs.run import (
-    Adapt,
-    Corpus,
-    Evaluation,
-    FullLM,
-    Model,
-    Packing,
-    PrefixLM,
-    Pretrain,
-    Scoring,
-    SpanCorruption,
-    Suite,
-    Text,
-    TrainedBPE,
-)
+from study.language.values.corpus import Corpus, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
+from study.language.values.stages import Adapt, Pretrain
+from study.language.values.suite import Scoring
+from study.runs.node import Evaluation
+from study.runs.suite import Suite
 
 STEPS = 60
 CORPUS = Corpus(

@@ -13,7 +13,7 @@ from study.language.data.tokenizer import train
 from study.language.huggingface.export import write_tokenizer
 from study.language.huggingface.t5 import export_t5
 from study.language.model.build import build
-from study.runs.run import Model
+from study.language.values.model import Model
 
 TEXTS = [
     "a masterpiece of film , moving and funny from its first scene to its last",

@@ -20,7 +20,7 @@ from study.language.layout import Segment, layout
 from study.language.model.build import build
 from study.nn.stack import recompute_layers
 from study.runs.execution import Execution
-from study.runs.run import Adafactor, Muon
+from study.runs.training import Adafactor, Muon
 from study.train import checkpoint
 from study.train.checkpoint import Progress
 from study.train.engine import TorchEngine

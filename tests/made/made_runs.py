@@ -4,29 +4,15 @@ Not a test module. Nothing here calls a preset: the golden ids of these runs cha
 canonical form does, and for no other reason.
 """
 
-from study.runs.run import (
-    AdamW,
-    Adapt,
-    Constant,
-    Corpus,
-    Evaluation,
-    Finetune,
-    FullLM,
-    Mixture,
-    Model,
-    Packing,
-    Pretrain,
-    Prompted,
-    PromptedTask,
-    Scoring,
-    Source,
-    SpanCorruption,
-    Suite,
-    SuiteTask,
-    Text,
-    TrainedBPE,
-    Training,
-)
+from study.language.values.corpus import Corpus, Mixture, PromptedTask, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, Packing, Prompted, SpanCorruption
+from study.language.values.stages import Adapt, Finetune, Pretrain
+from study.language.values.suite import Scoring, SuiteTask
+from study.runs.node import Evaluation
+from study.runs.source import Source
+from study.runs.suite import Suite
+from study.runs.training import AdamW, Constant, Training
 
 ROWS = Source(
     uri="world://rows/effect?items=20&seed=7",

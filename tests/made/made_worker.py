@@ -12,7 +12,6 @@ import sys
 import time
 
 from study.launch.worker import serve
-from study.runs.run import dependencies
 from study.store.publish import publish_directory
 from study.train.signals import handling_signals
 
@@ -26,7 +25,7 @@ def execute(run, *, store, execution, report):
             return
         with open(store.root / "order.txt", "a") as file:
             file.write(f"{run.slug} {os.getpid()} {os.environ['OMP_NUM_THREADS']}\n")
-        for needed in dependencies(run):
+        for needed in run.parents:
             if store.existing(needed).done() is None:
                 raise ValueError(f"{run.slug} was started before {needed.slug} was done")
         word = run.slug.partition("-")[0]

@@ -2,7 +2,7 @@
 
 from study.language.model.build import build
 from study.language.model.check import MIXERS
-from study.runs.run import Model
+from study.language.values.model import Model
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 KINDS = {"attention": {"mixer": "attention"}} | {

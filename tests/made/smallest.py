@@ -1,7 +1,10 @@
 """The smallest causal decoder that can be trained and scored. Not a test module."""
 
 from study.language.recipes.presets import small_training, world
-from study.runs.run import Corpus, FullLM, Model, Packing, Pretrain, Text, TrainedBPE
+from study.language.values.corpus import Corpus, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, Packing
+from study.language.values.stages import Pretrain
 
 CORPUS = Corpus(
     slug="text",

@@ -13,22 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from study.language.recipes.presets import small_training, world, world_task
+from study.language.values.corpus import Corpus, Mixture, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, Packing, Prompted, SpanCorruption
+from study.language.values.stages import Adapt, Finetune, Pretrain
 from study.runs.execution import Execution
-from study.runs.run import (
-    Adapt,
-    Constant,
-    Corpus,
-    Finetune,
-    FullLM,
-    Mixture,
-    Model,
-    Packing,
-    Pretrain,
-    Prompted,
-    SpanCorruption,
-    Text,
-    TrainedBPE,
-)
+from study.runs.training import Constant
 from study.store.directory import Store
 from study.train.signals import EXIT_CODE, Interrupted
 

@@ -17,8 +17,9 @@ with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
     from study.language.model.check import MIXERS
     from study.language.model.isolation import check_isolation
     from study.language.scores.score import Request, Subject, score
+    from study.language.values.model import Model
+    from study.language.values.suite import Scoring
     from study.nn.loss import linear_cross_entropy
-    from study.runs.run import Model, Scoring
 
 VOCABULARY = 40
 ROWS = [

@@ -13,7 +13,6 @@ import made_runs as made
 import pytest
 
 from study.runs.plan import load_sweep
-from study.runs.run import run_id
 from study.store.directory import Store
 
 HERE = Path(__file__).parents[1] / "made"
@@ -182,7 +181,7 @@ def test_show_prints_what_run_takes_with_the_same_id(sweep, tmp_path):
     file.write_text(shown)
     rows = json.loads(_study("plan", file, "--store", tmp_path / "runs", "--json").stdout)
     run = next(run for run in made.tree() if run.slug == "finetune")
-    assert rows[-1]["id"] == run_id(run)
+    assert rows[-1]["id"] == run.id
     assert json.loads(_study("show", f"{sweep}:finetune", "--json").stdout)["kind"] == "Finetune"
 
 

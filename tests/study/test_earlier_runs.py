@@ -16,9 +16,10 @@ import tiny_runs
 
 from eval.report.report import write
 from study.language.scores.execute import execute as score
+from study.language.values.stages import Adapt
 from study.runs.decode import decode_file
+from study.runs.node import Evaluation
 from study.runs.plan import load_sweep
-from study.runs.run import Adapt, Evaluation
 from study.store import items
 from study.store.directory import Store
 from study.store.events import read_curve

@@ -25,8 +25,8 @@ import numpy as np
 from study.language.data.stream import CORRUPTION, MIXTURE, TextStream, Tokens
 from study.language.layout import Batch, Row, Segment, layout
 from study.language.objectives import TextObjective, prefix_lm, prompted, raw_length, segments
-from study.runs.run import (
-    Architecture,
+from study.language.values.model import Architecture
+from study.language.values.objective import (
     FullLM,
     Objective,
     Packing,

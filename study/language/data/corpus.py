@@ -31,11 +31,17 @@ from study.language.data.examples import ExampleShards
 from study.language.data.mixture import Progress
 from study.language.data.shards import Item, TokenShards, grouped, write_shards
 from study.language.data.tokenizer import Tokenizer, count_lost
-from study.runs.run import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
+from study.language.values.corpus import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
 from study.sources import content as sources
 from study.sources.content import Access
+from study.store.directory import Store
 
 BATCH = 512
+
+
+def corpus_path(store: Store, corpus: Corpus) -> Path:
+    """Where a built corpus lies."""
+    return store.directory(corpus) / "corpus"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

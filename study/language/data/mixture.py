@@ -27,7 +27,7 @@ from study.language.data.examples import ExampleShards as ExampleShards
 from study.language.data.examples import ExampleTask, write_examples
 from study.language.data.tokenizer import Tokenizer, count_lost
 from study.language.prompts import templates as prompts
-from study.runs.run import Mixture, PromptedTask
+from study.language.values.corpus import Mixture, PromptedTask
 from study.sources import content as sources
 from study.sources import split, typed_rows
 from study.sources.formats import Row

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from study.language.layout import END_OF_SEQUENCE
-from study.runs.run import Packing
+from study.language.values.objective import Packing
 
 # Each use of a run's seed draws from its own generator: (seed, use, index).
 ORDER, CORRUPTION, MIXTURE = 0, 1, 2

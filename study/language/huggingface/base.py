@@ -21,15 +21,15 @@ from transformers.cache_utils import Cache
 from transformers.generation.utils import GenerationMixin
 
 from study.language.layout import END_OF_SEQUENCE, PAD
+from study.language.values.model import Architecture, Model
 from study.nn.attention import KeyValues
 from study.nn.initial_values import initial_values
-from study.runs.run import Architecture, Model
 
 IGNORED = -100
 
 
 class StudyConfig(PreTrainedConfig):
-    """A `study.runs.run.Model` in Hugging Face's clothes.
+    """A `study.language.values.model.Model` in Hugging Face's clothes.
 
     default_visibility is what `generate()` and a bare `forward()` give a prompt: `causal`, or
     `prefix`, under which the whole prompt sees itself. dropout is the training's, kept so that a

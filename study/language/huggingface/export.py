@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from study.language.values.stages import Stage, model_of
+from study.runs.node import root
 from study.runs.plan import Sweep
-from study.runs.run import Trained, model_of, root, run_id
 from study.store.directory import Store
 from study.store.publish import publish_directory
 
@@ -24,7 +25,7 @@ def write(
 ) -> Path:
     """Export the one run that the target names; `to` appears whole or not at all."""
     run = sweep.declared[0]
-    if len(sweep.declared) != 1 or not isinstance(run, Trained):
+    if len(sweep.declared) != 1 or not isinstance(run, Stage):
         raise ValueError(
             f"{sweep.path}: export takes one trained run; legal: PATH:SLUG of a Pretrain, Adapt or "
             "Finetune"
@@ -88,7 +89,7 @@ def write_tokenizer(file: Path, directory: Path) -> None:
     own.save(directory / "tokenizer.json")  # byte for byte the corpus's: its digest is in the seals
 
 
-def _card(run: Trained, form: str) -> str:
+def _card(run: Stage, form: str) -> str:
     shape = model_of(run)
     how = (
         "T5ForConditionalGeneration.from_pretrained(DIRECTORY)"
@@ -96,6 +97,6 @@ def _card(run: Trained, form: str) -> str:
         else "import study.auto; AutoModelForCausalLM (or Seq2SeqLM).from_pretrained(DIRECTORY)"
     )
     return (
-        f"# {run.slug}\n\nRun `{run_id(run)}`, {shape.architecture}, {shape.layers} layers of "
+        f"# {run.slug}\n\nRun `{run.id}`, {shape.architecture}, {shape.layers} layers of "
         f"{shape.d_model}, {shape.positions}.\n\nLoad: `{how}`.\n"
     )

@@ -23,8 +23,8 @@ from transformers import T5Config
 from study.language.layout import END_OF_SEQUENCE, PAD
 from study.language.model.build import empty
 from study.language.model.encoder_decoder import EncoderDecoder
+from study.language.values.model import Model
 from study.nn.stack import NORM_EPSILON
-from study.runs.run import Model
 from study.sources.weight_files import PRECISION, check_finite, read_config, stored_tensors
 
 _ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "output"}

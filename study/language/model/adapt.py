@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from study.language.model.build import empty
+from study.language.values.model import Model
 from study.nn.initial_values import initial_values, seeded
 from study.nn.positions import (
     MAX_DISTANCE,
@@ -38,7 +39,6 @@ from study.nn.positions import (
     bidirectional_buckets,
     causal_buckets,
 )
-from study.runs.run import Model
 
 Action = Literal["copied", "initialised", "dropped", "converted"]
 

@@ -11,8 +11,8 @@ import torch
 from study.language.model.decoder import Decoder
 from study.language.model.encoder_decoder import EncoderDecoder
 from study.language.model.language_model import LanguageModel
+from study.language.values.model import Model
 from study.nn.initial_values import initial_values, seeded
-from study.runs.run import Model
 
 __all__ = ["Decoder", "EncoderDecoder", "LanguageModel", "build", "empty"]
 

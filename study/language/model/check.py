@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from study.language.values.model import Architecture, Mixer, Model, Positions
+from study.language.values.stages import Stage, model_of
 from study.launch import environment
-from study.runs.run import Architecture, Mixer, Model, Positions, Trained, model_of
 from study.show.terminal import table
 
 Precision = Literal["float32", "bfloat16_autocast"]
@@ -101,7 +102,7 @@ def _models(target: str | None) -> Iterator[tuple[str, Model, Precision]]:
 
     seen = set()
     for run in load(target).runs:
-        if not isinstance(run, Trained):
+        if not isinstance(run, Stage):
             continue
         key = model_of(run), run.training.precision
         if key not in seen:

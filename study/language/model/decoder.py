@@ -16,8 +16,8 @@ from torch.nn import Embedding, Linear
 
 from study.language.model.continuation import Carried, Grown, Kept, caches, without_shared
 from study.language.model.language_model import LanguageModel
+from study.language.values.model import Model
 from study.nn.stack import Stack
-from study.runs.run import Model
 
 if TYPE_CHECKING:
     from study.language.layout import Batch

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from study.language.model.continuation import Carried
 from study.language.model.language_model import LanguageModel
+from study.language.values.model import Model
 from study.nn.attention import Mixing
 from study.nn.stack import Crossing, Stack
-from study.runs.run import Model
 
 if TYPE_CHECKING:
     from study.language.layout import Batch, SourceSide

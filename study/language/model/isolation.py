@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from study.language.layout import PAD, Batch, Row, Segment, layout
-from study.runs.run import Architecture
+from study.language.values.model import Architecture
 
 # (inputs, targets) of the documents in each row. Packed: the first row crosses the usual tile
 # borders 64 and 128, and its document without inputs is a full-LM one; the second row is mostly
@@ -91,7 +91,7 @@ def check_isolation(
     """Raise IsolationError unless the model keeps future, other documents and padding apart.
 
     Runs in eval mode and in the run's precision; modes of all modules and the random state are as
-    before afterwards. precision: as in `study.runs.run.Training`.
+    before afterwards. precision: as in `study.runs.training.Training`.
     """
     if vocab_size < 4:
         raise ValueError(f"vocab_size is {vocab_size}; legal: at least 4, to have tokens to swap")

@@ -19,8 +19,8 @@ from torch import Tensor
 from kernels import backend
 from study.language.layout import Segment, layout
 from study.language.model.build import build
+from study.language.values.model import Model
 from study.runs.execution import Execution
-from study.runs.run import Model
 from study.train.ranks import Ranks
 
 Precision = Literal["float32", "bfloat16_autocast"]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from study.runs.run import Model
+from study.language.values.model import Model
 
 if TYPE_CHECKING:
     from study.language.layout import Batch

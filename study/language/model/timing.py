@@ -18,7 +18,10 @@ import torch
 from kernels import backend
 from study.language.layout import Batch, Segment, layout
 from study.language.model.build import LanguageModel, build
-from study.runs.run import Model, Pretrain, Run, canonical
+from study.language.values.model import Model
+from study.language.values.stages import Pretrain
+from study.runs.identity import canonical
+from study.runs.node import Run
 from study.store import provenance
 from study.store.times import Times
 

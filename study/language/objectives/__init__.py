@@ -12,7 +12,7 @@ import numpy as np
 
 from study.language.layout import Row, Segment
 from study.language.objectives import full_lm, prefix_lm, span_corruption
-from study.runs.run import FullLM, Packing, PrefixLM, SpanCorruption
+from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
 
 TextObjective = FullLM | PrefixLM | SpanCorruption
 

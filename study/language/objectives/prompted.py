@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from study.language.layout import Row, Segment
-from study.runs.run import Prompted
+from study.language.values.objective import Prompted
 
 
 def pack(examples: Iterable[Segment], *, objective: Prompted, rows: int) -> list[Row]:

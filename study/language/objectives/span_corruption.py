@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from study.language.layout import END_OF_SEQUENCE, Segment
-from study.runs.run import SpanCorruption
+from study.language.values.objective import SpanCorruption
 
 
 def draw_runs(

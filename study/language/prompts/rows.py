@@ -19,7 +19,7 @@ from typing import Any
 
 from study.language.prompts.missing import is_blank, is_no_label, why_missing
 from study.language.prompts.templates import Skipped
-from study.runs.run import Labels, Preparation
+from study.language.values.suite import Labels, Preparation
 from study.sources.formats import Row
 
 LONGEST_LITERAL = 1_000_000

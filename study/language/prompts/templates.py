@@ -29,7 +29,7 @@ from study.language.prompts.missing import (
     is_blank,
     is_no_label,
 )
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import content as sources
 from study.sources.formats import Row
 

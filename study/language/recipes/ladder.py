@@ -12,16 +12,10 @@ from pathlib import Path
 from study.language.recipes.presets import adamw, paper_span_corruption
 from study.language.recipes.tree import Replication, Steps
 from study.language.suites import eai, t0
-from study.runs.run import (
-    Constant,
-    Corpus,
-    Model,
-    Packing,
-    PretrainedTokenizer,
-    Prompted,
-    Text,
-    Training,
-)
+from study.language.values.corpus import Corpus, PretrainedTokenizer, Text
+from study.language.values.model import Model
+from study.language.values.objective import Packing, Prompted
+from study.runs.training import Constant, Training
 from study.sources import pins
 
 STEPS = Steps(
@@ -106,7 +100,7 @@ def mixture(known: pins.Pins, *, table: Path, tokenizer: Corpus) -> Corpus:
 
 def training(*, steps: int, batch_size: int, dropout: float) -> Training:
     """AdamW at a constant rate after a warm-up: no horizon, so a budget is a checkpoint. The rate
-    is `study.train.rates`' to set.
+    is `study.language.recipes.rates`' to set.
     """
     return Training(
         optimizer=adamw(1.0),

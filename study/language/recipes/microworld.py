@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from study.language.recipes.presets import world, world_suite_task, world_task
 from study.language.recipes.tree import Scale, Setting
-from study.runs.run import (
-    Corpus,
-    Mixture,
-    Model,
-    Packing,
-    Prompted,
-    Scoring,
-    SpanCorruption,
-    Suite,
-    Text,
-    TrainedBPE,
-)
+from study.language.values.corpus import Corpus, Mixture, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import Packing, Prompted, SpanCorruption
+from study.language.values.suite import Scoring
+from study.runs.suite import Suite
 
 CORPUS = Corpus(
     slug="world-text",

@@ -1,4 +1,4 @@
-"""Sizes, recipes and suites as functions: what fills the fields that `study.runs.run` leaves
+"""Sizes, recipes and suites as functions: what fills the fields that `study.language.values` leaves
 without defaults.
 
 Owns no meaning of its own: a preset returns a value that could have been written out, and changing
@@ -10,21 +10,12 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlencode
 
-from study.runs.run import (
-    Adafactor,
-    AdamW,
-    Architecture,
-    Constant,
-    Model,
-    Part,
-    Positions,
-    PromptedTask,
-    Rsqrt,
-    Source,
-    SpanCorruption,
-    SuiteTask,
-    Training,
-)
+from study.language.values.corpus import PromptedTask
+from study.language.values.model import Architecture, Model, Positions
+from study.language.values.objective import SpanCorruption
+from study.language.values.suite import SuiteTask
+from study.runs.source import Part, Source
+from study.runs.training import Adafactor, AdamW, Constant, Rsqrt, Training
 
 PROMPTSOURCE = "pypi://promptsource==0.2.3/promptsource/templates"
 WORLD = "world:1"

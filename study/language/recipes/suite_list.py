@@ -16,7 +16,8 @@ from study.language.recipes import microworld
 from study.language.suites import eai, t0
 from study.language.suites.data_sets import DATA_SETS
 from study.language.suites.published import Asked, Found, hub
-from study.runs.run import Suite, SuiteTask
+from study.language.values.suite import SuiteTask
+from study.runs.suite import Suite
 from study.show import terminal as display
 from study.sources import pins
 from study.sources.pins import UNPINNED, Pins

@@ -14,27 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from study.language.recipes.presets import small_training
-from study.runs.run import (
-    Adapt,
-    Architecture,
-    Corpus,
-    Evaluation,
-    Finetune,
-    FullLM,
-    Model,
-    Packing,
-    PrefixLM,
-    Pretrain,
-    Prompted,
-    Run,
-    SpanCorruption,
-    Suite,
-    Trained,
-    Training,
-    cell,
-    lineage,
-    model_of,
-)
+from study.language.values.corpus import Corpus
+from study.language.values.model import Architecture, Model
+from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
+from study.language.values.stages import Adapt, Finetune, Pretrain, Stage, cell, lineage, model_of
+from study.runs.node import Evaluation, Run
+from study.runs.suite import Suite
+from study.runs.training import Training
 
 TextObjective = FullLM | PrefixLM | SpanCorruption
 _Stage = TypeVar("_Stage", Pretrain, Adapt, Finetune)
@@ -158,7 +144,7 @@ class Study:
             suite=self.setting.suite,
         )
 
-    def trained(self) -> list[Trained]:
+    def trained(self) -> list[Stage]:
         """Every trained run of this seed, parents before children."""
         pretrained = {
             (architecture, type(objective)): self.pretrain(architecture, objective)
@@ -234,8 +220,8 @@ class Replication:
 
     model: every cell's shape; its architecture is replaced by the cell's. packing, span_packing: of
     language modelling and of span corruption. pretraining, finetuning: the recipes; their steps are
-    replaced by `steps`' for text, kept for finetuning. rates: by lineage as in `study.train.rates`;
-    None keeps the recipes' own. tag: ends every slug.
+    replaced by `steps`' for text, kept for finetuning. rates: by lineage as in
+    `study.language.recipes.rates`; None keeps the recipes' own. tag: ends every slug.
     """
 
     corpus: Corpus
@@ -260,8 +246,8 @@ class Replication:
             for step in points:
                 yield from self.evaluate(run, step)
 
-    def trained(self) -> Iterator[tuple[Trained, tuple[int, ...]]]:
-        """Trained runs with the own steps at which each is scored."""
+    def trained(self) -> Iterator[tuple[Stage, tuple[int, ...]]]:
+        """Stage runs with the own steps at which each is scored."""
         steps = self.steps
         pretrained = [self.pretrain(kind, goal) for kind, goal in self.cells()]
         cells = {cell(run): run for run in pretrained}
@@ -389,7 +375,7 @@ class Replication:
         )
         return self._named(run, note="" if dropout is None else f"-dropout_{dropout:g}")
 
-    def evaluate(self, run: Trained, step: int) -> Iterator[Evaluation]:
+    def evaluate(self, run: Stage, step: int) -> Iterator[Evaluation]:
         for suite in self.suites:
             slug = f"{run.slug}-at_{step}-{suite.name}"
             yield Evaluation(slug=slug, run=run, step=step, suite=suite)
@@ -417,6 +403,6 @@ class Replication:
         return replace(run, slug=slug, training=training)
 
 
-def _end(run: Adapt | Finetune) -> tuple[Trained, tuple[int, ...]]:
+def _end(run: Adapt | Finetune) -> tuple[Stage, tuple[int, ...]]:
     """A run that is scored at its end alone."""
     return run, (run.training.steps,)

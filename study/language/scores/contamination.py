@@ -27,12 +27,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.language.data.corpus import OpenCorpus, open_corpus
+from study.language.data.corpus import OpenCorpus, corpus_path, open_corpus
 from study.language.data.shards import TokenShards
 from study.language.scores.ngrams import LONGEST, SHORTEST, Search
-from study.runs.run import Corpus, Evaluation, External, Suite, stages
+from study.language.values.corpus import Corpus
+from study.language.values.stages import External, scored
+from study.runs.node import Evaluation, stages
+from study.runs.suite import Suite
 from study.sources.content import Access
-from study.store.directory import RunDirectory, Store, corpus_path, publish_directory
+from study.store.directory import RunDirectory, Store, publish_directory
 
 RULE = 2
 """Raised when other n-grams start to count."""
@@ -68,9 +71,10 @@ def trained_on(run: Evaluation) -> tuple[Corpus, ...]:
     """What the scored lineage was trained on, in order; of a checkpoint from elsewhere nothing is
     known.
     """
-    if isinstance(run.run, External):
+    subject = scored(run)
+    if isinstance(subject, External):
         return ()
-    return tuple(dict.fromkeys(stage.corpus for stage in stages(run.run)))
+    return tuple(dict.fromkeys(stage.corpus for stage in stages(subject)))
 
 
 def ensure(

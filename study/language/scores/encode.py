@@ -27,7 +27,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from study.language.data.tokenizer import Lost, Tokenizer
-from study.runs.run import Architecture, Scoring
+from study.language.values.model import Architecture
+from study.language.values.suite import Scoring
 
 _NOTHING = Lost()
 

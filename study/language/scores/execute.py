@@ -34,8 +34,9 @@ from study.language.scores.score import SCORER_VERSION
 from study.language.scores.subjects import Opened, external_directory, open_external, open_run
 from study.language.scores.tasks import Prompts
 from study.language.values.conventions import convention, options
+from study.language.values.stages import External, scored
 from study.runs.execution import Execution
-from study.runs.run import Evaluation, External, run_id
+from study.runs.node import Evaluation
 from study.sources.content import Access
 from study.sources.weight_files import PRECISION
 from study.store import items as columns
@@ -124,7 +125,7 @@ def evaluate(
         | lm.losses(item.pairs or item.inputs for item in each.items)
         for each in prompts
     }
-    return results, items.collect(prompts, lm=lm, run=run_id(run.run)), counts
+    return results, items.collect(prompts, lm=lm, run=run.run.id), counts
 
 
 def _evaluate(
@@ -138,7 +139,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache, offline=execution.offline)
     prompts = suites.build(run.suite, access=access)
-    opened = open_run(run.run, run.step, store=store, execution=execution)
+    opened = open_run(scored(run), run.step, store=store, execution=execution)
     opened = replace(opened, subject=replace(opened.subject, watch=watch))
     digest = score_digest(opened, prompts=prompts, run=run)
     final = directory.scores(digest)
@@ -216,8 +217,8 @@ def _account(
 ) -> dict[str, Any]:
     """results.json: what lm-eval aggregated, and everything a reader needs to trust it."""
     return {
-        "run": run_id(run),
-        "scored_run": run_id(run.run),
+        "run": run.id,
+        "scored_run": run.run.id,
         "suite": run.suite.name,
         "architecture": opened.subject.architecture,
         "scoring": asdict(run.suite.scoring),

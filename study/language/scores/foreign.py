@@ -33,7 +33,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from study.language.data.tokenizer import Tokenizer
 from study.language.scores import tried
 from study.language.scores.passes import Piece
-from study.runs.run import Architecture
+from study.language.values.model import Architecture
 from study.sources.weight_files import PRECISION, check_finite, read_config, stored_tensors
 
 LOGITS_OF_A_PASS = 1 << 28

@@ -39,7 +39,7 @@ from study.language.huggingface.base import StudyModel
 from study.language.layout import PAD
 from study.language.scores.encode import encode
 from study.language.scores.score import Subject, begin, truncate
-from study.runs.run import Scoring
+from study.language.values.suite import Scoring
 
 MAX_NEW_TOKENS = 256
 """HFLM's, where a task names no limit."""

@@ -19,7 +19,7 @@ from lm_eval.utils import softmax
 from study.language.scores.lm import StudyLM
 from study.language.scores.score import Scored
 from study.language.scores.tasks import Item, Prompts
-from study.runs.run import Scoring
+from study.language.values.suite import Scoring
 from study.store.items import SCHEMA
 
 

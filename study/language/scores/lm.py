@@ -34,7 +34,7 @@ from study.language.scores.encode import Encoded, encode, encode_pairs
 from study.language.scores.generate import continuations
 from study.language.scores.score import Request, Scored, Subject, score
 from study.language.values.conventions import CONVENTIONS, STUDY
-from study.runs.run import Scoring
+from study.language.values.suite import Scoring
 from study.sources.weight_files import PRECISION
 from study.store.directory import log_warning
 

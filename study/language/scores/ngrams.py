@@ -33,7 +33,7 @@ import numpy as np
 
 from study.language.data.shards import grouped
 from study.language.scores.words import unspaced, words
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import content as sources
 from study.sources.content import Access
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from study.language.layout import Batch, Segment, layout
 from study.language.model.continuation import flush_right, own_half
-from study.runs.run import Architecture
+from study.language.values.model import Architecture
 
 Tokens = tuple[int, ...]
 

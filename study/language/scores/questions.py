@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from study.language.prompts.missing import is_blank
 from study.language.prompts.templates import Rendered, Template, join_target
-from study.runs.run import Metric
+from study.language.values.suite import Metric
 from study.sources.formats import Row
 
 

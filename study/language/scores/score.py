@@ -40,7 +40,8 @@ import torch
 from study.language.layout import END_OF_SEQUENCE
 from study.language.scores.passes import Found, Passes, Piece, Scorable, StudyPasses, Work
 from study.language.scores.scorer import Scorer
-from study.runs.run import Architecture, Scoring
+from study.language.values.model import Architecture
+from study.language.values.suite import Scoring
 
 __all__ = [
     "SCORER_VERSION", "Ids", "Request", "Scorable", "Scored", "Subject", "Work", "begin", "score",

@@ -15,21 +15,18 @@ from typing import Any
 
 import torch
 
+from study.language.data.corpus import corpus_path
 from study.language.data.shards import file_digest
 from study.language.data.tokenizer import Tokenizer, check_same, extend
 from study.language.model.language_model import LanguageModel
 from study.language.scores.score import Ids, Subject
+from study.language.values.corpus import Corpus
+from study.language.values.model import Architecture
+from study.language.values.objective import row_length
+from study.language.values.stages import External, Stage
 from study.runs.decode import decode_file
 from study.runs.execution import Execution
-from study.runs.run import (
-    Architecture,
-    Corpus,
-    External,
-    Trained,
-    root,
-    row_length,
-    stages,
-)
+from study.runs.node import root, stages
 from study.sources.hub import snapshot
 from study.sources.weight_files import (
     PRECISION,
@@ -38,7 +35,7 @@ from study.sources.weight_files import (
     stored_types,
     weight_files,
 )
-from study.store.directory import RunDirectory, Store, corpus_path, log_warning
+from study.store.directory import RunDirectory, Store, log_warning
 from study.store.weights import digest_of_names
 from study.train.checkpoint import read_model
 
@@ -70,7 +67,7 @@ class Opened:
         return isinstance(self.subject.model, LanguageModel) and self.stored != (PRECISION,)
 
 
-def open_run(run: Trained | External, step: int, *, store: Store, execution: Execution) -> Opened:
+def open_run(run: Stage | External, step: int, *, store: Store, execution: Execution) -> Opened:
     """The model of a run's checkpoint. Its longest context is what its lineage trained on."""
     if isinstance(run, External):
         return open_external(run, execution=execution)
@@ -107,7 +104,7 @@ def open_directory(
             batch_tokens=batch_tokens,
         )
     run = decode_file(run_directory / "run.yaml")
-    if not isinstance(run, Trained):
+    if not isinstance(run, Stage):
         raise ValueError(
             f"{run_directory} holds a {type(run).__name__}; legal: Pretrain, Adapt, Finetune"
         )

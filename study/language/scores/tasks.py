@@ -24,7 +24,9 @@ from study.language.prompts.missing import is_blank
 from study.language.prompts.rows import labelled, prepared, value_at
 from study.language.prompts.templates import Skipped, Template, load_templates
 from study.language.scores.questions import Item, ask, credit, together
-from study.runs.run import Suite, SuiteTask, identity
+from study.language.values.suite import SuiteTask
+from study.runs.identity import identity
+from study.runs.suite import Suite
 from study.sources import content as sources
 from study.sources.content import Access
 from study.sources.formats import Row

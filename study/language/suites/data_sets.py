@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from study.runs.run import Labels
+from study.language.values.suite import Labels
 
 State = Literal["same", "moved", "copied", "script", "on request"]
 """same: the hub's path still holds. moved: it is now under its owner's name. copied: another

@@ -24,7 +24,9 @@ from __future__ import annotations
 from study.language.suites import published
 from study.language.suites.data_sets import data_set
 from study.language.suites.published import Asked, Origin, hub
-from study.runs.run import Metric, Preparation, Scoring, Source, Suite
+from study.language.values.suite import Metric, Preparation, Scoring
+from study.runs.source import Source
+from study.runs.suite import Suite
 from study.sources.pins import Pins
 
 TEMPLATES = Source(

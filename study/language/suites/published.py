@@ -15,16 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from study.language.suites.data_sets import DataSet
-from study.runs.run import (
-    Hole,
-    Labels,
-    Metric,
-    Preparation,
-    Scoring,
-    Source,
-    Suite,
-    SuiteTask,
-)
+from study.language.values.suite import Labels, Metric, Preparation, Scoring, SuiteTask
+from study.runs.source import Source
+from study.runs.suite import Hole, Suite
 from study.sources.pins import UNPINNED, Pins
 
 

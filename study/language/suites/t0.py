@@ -15,7 +15,10 @@ from study.language.recipes.presets import PROMPTSOURCE, released
 from study.language.suites import published
 from study.language.suites.data_sets import data_set
 from study.language.suites.published import Asked, Origin, hub
-from study.runs.run import Mixture, PromptedTask, Scoring, Source, Suite
+from study.language.values.corpus import Mixture, PromptedTask
+from study.language.values.suite import Scoring
+from study.runs.source import Source
+from study.runs.suite import Suite
 from study.sources.pins import Pins
 
 CAP = 500_000

@@ -35,7 +35,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Literal
 
-from study.runs.suite import Scoring
+from study.language.values.suite import Scoring
 
 Convention = Literal["study", "lm_eval", "paper", "own"]
 

@@ -13,8 +13,8 @@ from typing import Literal
 from study.launch.cluster.reconcile import Reconciled, from_outside
 from study.launch.cluster.slurm import Job, Slurm, Unanswered
 from study.launch.cluster.view import View, look
+from study.runs.node import Run
 from study.runs.plan import children, descendants
-from study.runs.run import Run, dependencies, run_id
 from study.store.directory import Store
 
 Failed = Literal["leave", "submit"]
@@ -57,7 +57,7 @@ def choose(
     lost: dict[str, tuple[Literal["failed", "held"], str]] = {}
     submit: list[Run] = []
     for run in todo:
-        name, state = run_id(run), found[run_id(run)]
+        name, state = run.id, found[run.id]
         if name in lost:
             continue
         if name in alive:
@@ -74,14 +74,14 @@ def choose(
             kind, _ = lost[name]
             word = "failed" if kind == "failed" else "is at work elsewhere"
             for child in descendants(run, below=below):
-                lost.setdefault(run_id(child), (kind, f"{run.slug} {word}"))
+                lost.setdefault(child.id, (kind, f"{run.slug} {word}"))
     by_kind: dict[str, list[Left]] = {"failed": [], "held": []}
     for run in todo:
-        if run_id(run) in lost and run_id(run) not in alive:
-            kind, why = lost[run_id(run)]
+        if run.id in lost and run.id not in alive:
+            kind, why = lost[run.id]
             by_kind[kind].append(Left(run=run, why=why))
     return Choice(
-        submit=tuple(run for run in submit if run_id(run) not in lost),
+        submit=tuple(run for run in submit if run.id not in lost),
         waiting=tuple(waiting),
         failed=tuple(by_kind["failed"]),
         held=tuple(by_kind["held"]),
@@ -94,7 +94,7 @@ def _stopped(job: Job | None) -> bool:
 
 def waits_for(run: Run, *, unfinished: Set[str]) -> tuple[str, ...]:
     """Ids of the dependencies that this run must wait for."""
-    return tuple(run_id(each) for each in dependencies(run) if run_id(each) in unfinished)
+    return tuple(each.id for each in run.parents if each.id in unfinished)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +110,8 @@ def named(runs: Sequence[Run], *, run: Run | None) -> list[Run]:
     """All runs of a sweep, or one with everything that needs it, in the order of the plan."""
     if run is None:
         return list(runs)
-    below = {run_id(run), *(run_id(each) for each in descendants(run, below=children(runs)))}
-    return [each for each in runs if run_id(each) in below]
+    below = {run.id, *(each.id for each in descendants(run, below=children(runs)))}
+    return [each for each in runs if each.id in below]
 
 
 def alive(runs: Sequence[Run], *, view: View) -> list[Cancelled]:
@@ -120,7 +120,7 @@ def alive(runs: Sequence[Run], *, view: View) -> list[Cancelled]:
     """
     found = []
     for run in reversed(runs):
-        job = view.jobs.get(run_id(run))
+        job = view.jobs.get(run.id)
         if job is not None and not job.ended:
             found.append(Cancelled(slug=run.slug, job=job.id, was=job.state))
     return found

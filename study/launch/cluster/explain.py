@@ -16,8 +16,8 @@ from typing import Any
 from study.launch.cluster.records import output_path
 from study.launch.cluster.slurm import Slurm
 from study.launch.cluster.view import LOOKING, View, look
+from study.runs.node import Run
 from study.runs.plan import Sweep
-from study.runs.run import Run, dependencies, run_id
 from study.store.directory import RunDirectory, Store
 from study.store.lease import holder_of, is_stale
 from study.store.publish import CorruptError, verify
@@ -59,7 +59,7 @@ def explain(sweep: Sweep, *, store: Store, slurm: Slurm = LOOKING) -> Explanatio
         slugs = ", ".join(run.slug for run in sweep.runs[:10])
         raise ValueError(f"{sweep.path} has {len(sweep.runs)} runs; name one, PATH:SLUG: {slugs}")
     run = sweep.declared[0]
-    name = run_id(run)
+    name = run.id
     view = look(sweep.runs, store=store, slurm=slurm)
     directory = RunDirectory(store.directory(run))
     place = view.placed.get(name)
@@ -79,7 +79,7 @@ def explain(sweep: Sweep, *, store: Store, slurm: Slurm = LOOKING) -> Explanatio
         lease=_lease(directory.path),
         slurm=_slurm(name, view),
         job=asdict(job) if job else None,
-        parents={parent.slug: _parent(parent, view) for parent in dependencies(run)},
+        parents={parent.slug: _parent(parent, view) for parent in run.parents},
         command=_command(directory.path, sweep, run, store=store),
         log=_tail(directory.log),
         output=_tail(output) if output else (),
@@ -156,7 +156,7 @@ def _slurm(name: str, view: View) -> str:
 
 
 def _parent(parent: Run, view: View) -> str:
-    found = view.found[run_id(parent)]
+    found = view.found[parent.id]
     return f"{found.state} ({found.reason})" if found.reason else found.state
 
 

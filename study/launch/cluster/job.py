@@ -21,7 +21,7 @@ from study.launch import environment
 from study.launch.cluster.scripts import read_execution
 from study.launch.worker import Execute, perform
 from study.runs.decode import decode_file
-from study.runs.run import Run
+from study.runs.node import Run
 from study.store.directory import Store
 from study.train.ranks import place
 from study.train.signals import EXIT_CODE, STOPPING, Interrupted

@@ -22,9 +22,10 @@ from study.launch.cluster.slurm import Slurm, Unanswered
 from study.launch.cluster.submit import Group, divide
 from study.launch.cluster.view import View, look
 from study.launch.local import remaining
+from study.runs.domain import kinds
 from study.runs.execution import check_runs
+from study.runs.node import Run
 from study.runs.plan import Sweep, all_kept_steps
-from study.runs.run import KINDS, Run, run_id
 from study.store.directory import Store, StoreError, log_warning
 from study.store.lease import acquire
 
@@ -83,7 +84,7 @@ def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = log_warn
         folder = records.array_path(order.store.root, "")
         site = submit.Site(store=order.store, profile=order.profile, code=code, folder=folder)
         groups = divide(choice.submit, profile=order.profile)
-        unfinished = {run_id(run) for run in choice.submit} | alive.keys()
+        unfinished = {run.id for run in choice.submit} | alive.keys()
         arrays = submit.submit(groups, site=site, slurm=slurm, unfinished=unfinished)
     paths = tuple(folder / array.token / records.SCRIPT for array in arrays)
     return Launched(choice=choice, groups=groups, scripts=paths, arrays=arrays, completed=completed)
@@ -99,11 +100,11 @@ def dry_run(order: Order, *, warn: Callable[[str], None] = log_warning) -> Launc
         code = snapshot.take(order.store.root, changes=order.changes)
         todo = remaining(order.sweep, store=order.store)
         placed = records.newest(records.load_all(order.store.root))
-        chosen = tuple(run for run in todo if run_id(run) not in placed)
+        chosen = tuple(run for run in todo if run.id not in placed)
         before = tuple(
-            Left(run=run, why=f"submitted before, array {placed[run_id(run)].array.token}")
+            Left(run=run, why=f"submitted before, array {placed[run.id].array.token}")
             for run in todo
-            if run_id(run) in placed
+            if run.id in placed
         )
         refuse(chosen, profile=order.profile)
         for reason in ready.waits(order.sweep, todo):
@@ -115,7 +116,7 @@ def dry_run(order: Order, *, warn: Callable[[str], None] = log_warning) -> Launc
         shutil.rmtree(folder, ignore_errors=True)
         site = submit.Site(store=order.store, profile=order.profile, code=code, folder=folder)
         groups = divide(chosen, profile=order.profile)
-        unfinished = {run_id(run) for run in todo}
+        unfinished = {run.id for run in todo}
         for number, group in enumerate(groups):
             token = f"{number:06d}-{DRY}"
             submit.write_array(group, site=site, token=token, unfinished=unfinished)
@@ -153,7 +154,7 @@ def away_from(runs: Sequence[Run], *, profile: Profile) -> str:
     its nodes have no network. Empty where they can.
     """
     found: list[str] = []
-    for kind in KINDS:
+    for kind in kinds():
         mine = [run for run in runs if type(run).__name__ == kind]
         execution = profile.kinds[kind][1]
         if mine and execution.offline:
@@ -188,8 +189,7 @@ def _alive(todo: Sequence[Run], *, view: View, slurm: Slurm) -> Mapping[str, str
     sealed = [
         place
         for run in todo
-        if view.found[run_id(run)].state == "done"
-        and (place := view.placed.get(run_id(run))) is not None
+        if view.found[run.id].state == "done" and (place := view.placed.get(run.id)) is not None
     ]
     ids = {place.array.job_id for place in sealed if place.array.job_id is not None}
     known = slurm.jobs(ids) if ids else {}
@@ -197,4 +197,4 @@ def _alive(todo: Sequence[Run], *, view: View, slurm: Slurm) -> Mapping[str, str
         job = known.get(place.job or "")
         if job is not None and not job.ended and job.name == place.array.name:
             jobs[place.task.run] = job
-    return {run_id(run): jobs[run_id(run)].id for run in todo if run_id(run) in jobs}
+    return {run.id: jobs[run.id].id for run in todo if run.id in jobs}

@@ -22,13 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from study.runs import user_directories
+from study.runs import domain, user_directories
 from study.runs.execution import Execution
-from study.runs.run import KINDS, Run
+from study.runs.node import Run
 from study.runs.toml_table import TomlFile, names
-
-ONE_RANK = ("Corpus", "Evaluation", "External")
-"""Kinds that one process executes, whatever a profile says of the others."""
 
 DERIVED = ("ranks",)
 """Fields of an execution that follow from the resources."""
@@ -191,11 +188,11 @@ class _Reader:
         execution = file.table(table.pop("execution", {}), where="execution")
         legal = [*names(Site), *names(Resources), "execution", "kind"]
         file.check_names(table, legal, where="")
-        file.check_names(overrides, KINDS, where="kind")
+        file.check_names(overrides, domain.kinds(), where="kind")
         own = {name: table.pop(name) for name in names(Site) if name in table}
         base = file.fill(Resources(), table, where="")
         kinds = {}
-        for kind in KINDS:
+        for kind in domain.kinds():
             over = file.table(overrides.get(kind, {}), where=f"kind.{kind}")
             more = file.table(over.pop("execution", {}), where=f"kind.{kind}.execution")
             resources = self.resources(kind, base, over)
@@ -207,10 +204,10 @@ class _Reader:
         return Profile(name=_name(file.path), site=site, kinds=kinds)
 
     def resources(self, kind: str, base: Resources, over: dict[str, Any]) -> Resources:
-        if kind in ONE_RANK:
+        if not domain.is_trained(kind):
             base = replace(base, nodes=1, ranks_per_node=1)
         made = self.file.fill(base, over, where=f"kind.{kind}")
-        if kind in ONE_RANK and made.ranks != 1:
+        if not domain.is_trained(kind) and made.ranks != 1:
             name = "nodes" if made.nodes != 1 else "ranks_per_node"
             message = f"{kind} asks for {made.ranks} ranks; legal: 1, as one process executes it"
             raise self.file.fail(f"kind.{kind}", name, message)

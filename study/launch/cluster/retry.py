@@ -14,8 +14,8 @@ from study.launch.cluster.choose import named
 from study.launch.cluster.launch import Launched, Order, launch
 from study.launch.cluster.slurm import Slurm, Unanswered
 from study.launch.cluster.view import View, look
+from study.runs.node import Run
 from study.runs.plan import Sweep
-from study.runs.run import Run, dependencies, run_id
 from study.show import terminal as display
 from study.store.directory import Store
 
@@ -40,8 +40,8 @@ def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Retry
     view = look(sweep.runs, store=store, slurm=slurm)
     if view.silent is not None:
         raise Unanswered(f"nothing was submitted: {view.silent}")
-    mine = {run_id(run) for run in named(sweep.runs, run=sweep.run(slug) if slug else None)}
-    return [again for again in failed(sweep.runs, view=view) if run_id(again.run) in mine]
+    mine = {run.id for run in named(sweep.runs, run=sweep.run(slug) if slug else None)}
+    return [again for again in failed(sweep.runs, view=view) if again.run.id in mine]
 
 
 def failed(runs: Sequence[Run], *, view: View) -> list[Retry]:
@@ -52,17 +52,17 @@ def failed(runs: Sequence[Run], *, view: View) -> list[Retry]:
     """
     wanted: set[str] = set()
     for run in runs:
-        found = view.found[run_id(run)]
+        found = view.found[run.id]
         lacking = [
-            run_id(each)
-            for each in dependencies(run)
-            if view.found[run_id(each)].state not in ("done", "queued", "running")
+            each.id
+            for each in run.parents
+            if view.found[each.id].state not in ("done", "queued", "running")
         ]
-        own = found.state == "failed" and found.free and run_id(run) in view.placed
+        own = found.state == "failed" and found.free and run.id in view.placed
         with_parents = found.cancelled_by == "slurm" and lacking and wanted.issuperset(lacking)
         if own or with_parents:
-            wanted.add(run_id(run))
-    return [_again(run, view) for run in runs if run_id(run) in wanted]
+            wanted.add(run.id)
+    return [_again(run, view) for run in runs if run.id in wanted]
 
 
 def profile_name(again: Sequence[Retry]) -> str:
@@ -96,7 +96,7 @@ def show(again: Sequence[Retry]) -> None:
 
 
 def _again(run: Run, view: View) -> Retry:
-    found, place = view.found[run_id(run)], view.placed.get(run_id(run))
+    found, place = view.found[run.id], view.placed.get(run.id)
     profile = place.array.profile if place else None
     return Retry(run=run, state=found.state, why=found.reason, profile=profile)
 

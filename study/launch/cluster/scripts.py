@@ -15,7 +15,7 @@ from typing import Any
 
 from study.launch.cluster.profile import Profile, Resources
 from study.runs.execution import Execution
-from study.runs.run import Run, run_id
+from study.runs.node import Run
 
 EARLY = """# shellcheck disable=SC2034,SC1091  # the file that is sourced uses the variables
 trap 'signalled=USR1' USR1
@@ -65,7 +65,7 @@ def job_script(job: Job, *, profile: Profile) -> str:
         "STUDY_OFFLINE": "yes" if execution.offline else "",
     }
     return (
-        header(resources, name=f"archstudy-{run_id(job.run)[:12]}", output=output)
+        header(resources, name=f"archstudy-{job.run.id[:12]}", output=output)
         + f"# {type(job.run).__name__} {title}. By hand: sbatch job.sh\n"
         + EARLY
         + "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in variables.items())

@@ -29,7 +29,7 @@ from study.launch.cluster.records import Array, Task
 from study.launch.cluster.slurm import Job, Refused, Slurm
 from study.launch.cluster.snapshot import code_path
 from study.runs.execution import Execution
-from study.runs.run import Run, dependencies, run_id
+from study.runs.node import Run
 from study.store.directory import WRITERS, RunDirectory, Store
 from study.store.publish import publish_file
 
@@ -52,7 +52,7 @@ def write_runs(runs: Iterable[Run], *, store: Store, keep: Mapping[str, tuple[in
     directories = store.prepare_all(runs)
 
     def ask(run: Run, directory: RunDirectory) -> None:
-        directory.keep(keep.get(run_id(run), ()))
+        directory.keep(keep.get(run.id, ()))
 
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(ask, runs, directories))
@@ -91,7 +91,7 @@ def write_array(group: Group, *, site: Site, token: str, unfinished: Set[str]) -
         tasks=tuple(
             Task(
                 index=index,
-                run=run_id(run),
+                run=run.id,
                 directory=path.name,
                 after=waits_for(run, unfinished=unfinished),
             )
@@ -265,8 +265,8 @@ def divide(runs: Iterable[Run], *, profile: Profile) -> tuple[Group, ...]:
     depth: dict[str, int] = {}
     alike: dict[tuple[int, Resources, Execution], list[Run]] = {}
     for run in runs:
-        above = [depth[run_id(each)] for each in dependencies(run) if run_id(each) in depth]
-        layer = depth[run_id(run)] = max(above, default=-1) + 1
+        above = [depth[each.id] for each in run.parents if each.id in depth]
+        layer = depth[run.id] = max(above, default=-1) + 1
         alike.setdefault((layer, *profile.of(run)), []).append(run)
     cap = profile.site.array_cap
     return tuple(

@@ -13,7 +13,7 @@ from typing import Literal
 from study.launch.cluster.reconcile import Files, Parent, Reconciled, Silent, reconcile
 from study.launch.cluster.records import Array, Placed, load_all, newest
 from study.launch.cluster.slurm import Job, Slurm, Unanswered
-from study.runs.run import Run, dependencies, run_id
+from study.runs.node import Run
 from study.store.directory import RunDirectory, State, Store
 from study.store.lease import holder_of
 
@@ -43,18 +43,18 @@ def look(
     sealed: whether SLURM is asked for the jobs of sealed runs too, which may be computing a
     checkpoint again. Their state does not depend on it, and a large finished study has many.
     """
-    mine = {run_id(run) for run in runs}
+    mine = {run.id for run in runs}
     placed = {name: place for name, place in newest(load_all(store.root)).items() if name in mine}
     before = store.statuses(runs) if sealed == "skip" else {}
     asked = {name: place for name, place in placed.items() if before.get(name) != "done"}
     jobs, silent = _jobs(asked, slurm=slurm)
     # Files are read after SLURM has answered: a job that ended before has sealed its run by now.
     states = store.statuses(runs)
-    files = {run_id(run): read_files(run, state=states[run_id(run)], store=store) for run in runs}
+    files = {run.id: read_files(run, state=states[run.id], store=store) for run in runs}
     found: dict[str, Reconciled] = {}
     for run in runs:
-        name = run_id(run)
-        parents = tuple(_parent(each, found[run_id(each)]) for each in dependencies(run))
+        name = run.id
+        parents = tuple(_parent(each, found[each.id]) for each in run.parents)
         seen = Silent(why=silent) if silent is not None else jobs.get(name)
         place = placed.get(name)
         found[name] = reconcile(files[name], placed=place, seen=seen, parents=parents)

@@ -14,9 +14,10 @@ from eval.claims.decided import by_size
 from eval.claims.files import paper_claims
 from eval.evidence.panel import panels
 from study.cli import app
-from study.runs.cells import Naming
+from study.language.cells import LanguageNames
+from study.language.values.stages import Finetune
+from study.runs.node import Evaluation
 from study.runs.plan import close
-from study.runs.run import Evaluation, Finetune
 from study.store.directory import Store
 
 CLAIMS = paper_claims("micro", 0.05)
@@ -51,7 +52,7 @@ def test_finetuning_without_dropout_is_a_cell_of_its_own_and_decides_c16(tmp_pat
     runs = made.study(3)
     none = {}
     for run in runs:
-        if isinstance(run, Finetune) and len(Naming(runs).lineage(run)) == 2:
+        if isinstance(run, Finetune) and len(LanguageNames(runs).lineage(run)) == 2:
             training = replace(run.training, dropout=0.0)
             none[run.slug] = replace(run, slug=f"{run.slug}-dropout_0", training=training)
     scores = [

@@ -8,19 +8,11 @@ import pytest
 
 from eval.claims.needs import needed
 from study.language import cost
+from study.language.cells import LanguageNames
 from study.language.recipes import ladder
-from study.runs.cells import Naming
+from study.language.values.stages import Finetune, Pretrain, lineage, model_of
+from study.runs.node import Evaluation, Trained, stages
 from study.runs.plan import load_sweep
-from study.runs.run import (
-    Evaluation,
-    Finetune,
-    Pretrain,
-    Trained,
-    lineage,
-    model_of,
-    run_id,
-    stages,
-)
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 SMALL = "12 layers, width 512"
@@ -42,11 +34,13 @@ def missing(claims, runs):
 
 def without(runs, gone):
     """The runs that can be without `gone`: neither it, nor what is trained from it or scores it."""
-    name = run_id(gone)
+    name = gone.id
 
     def stays(run):
         subject = run.run if isinstance(run, Evaluation) else run
-        return not isinstance(subject, Trained) or name not in map(run_id, stages(subject))
+        if not isinstance(subject, Trained):
+            return True
+        return name not in [stage.id for stage in stages(subject)]
 
     return [run for run in runs if stays(run)]
 
@@ -149,7 +143,7 @@ def test_the_demo_says_what_it_leaves_out():
 
 def test_what_most_runs_are_needs_no_name():
     plan = sweep("ladder")
-    naming = Naming(plan.runs)
+    naming = LanguageNames(plan.runs)
     names = {
         (naming.size(run), naming.variant(model_of(run)), model_of(run).architecture)
         for run in plan.runs

@@ -8,8 +8,9 @@ import pytest
 from eval.claims import files as claim_files
 from eval.claims.published import AsPublished
 from eval.evidence import verdicts
-from eval.evidence.claims import CHANCE, Benchmark, Cell, Contrast, after, before
+from eval.evidence.claims import CHANCE, Benchmark, Contrast, after, before
 from eval.evidence.verdicts import ALPHA, Estimate, decide
+from study.runs.cells import Cell
 
 EAI, T0 = "EAI", "T0"
 ERROR = {EAI: 0.62, T0: 1.39}  # of a difference of two cells, percentage points, items only

@@ -14,8 +14,9 @@ from eval.claims.files import load, paper_claims
 from eval.evidence.claims import digest
 from eval.evidence.panel import panels
 from study.cli import app
+from study.language.values.stages import Pretrain
+from study.runs.node import Evaluation
 from study.runs.plan import Sweep
-from study.runs.run import Evaluation, Pretrain
 from study.store import declared
 from study.store.directory import Store
 
@@ -125,7 +126,7 @@ SUITES = {"eai": MICRO, "t0": MICRO}
 CLAIMS = claim_files.load("wang2022", SUITES)
 from study.language.recipes import microworld
 from study.language.recipes.presets import small_training
-from study.runs.run import Evaluation, FullLM, Pretrain, Text, TrainedBPE, Corpus
+from study.language.values import Evaluation, FullLM, Pretrain, Text, TrainedBPE, Corpus
 from study.language.recipes.presets import world
 from dataclasses import replace
 

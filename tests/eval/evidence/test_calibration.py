@@ -20,9 +20,13 @@ from study.language.data import tokenizer
 from study.language.recipes.presets import world, world_suite_task
 from study.language.scores.execute import execute
 from study.language.scores.subjects import directory_digest
+from study.language.values.stages import External
+from study.language.values.suite import Scoring
 from study.runs.execution import Execution
+from study.runs.node import Evaluation
 from study.runs.plan import Sweep, close, load_sweep
-from study.runs.run import Evaluation, External, Scoring, Source, Suite
+from study.runs.source import Source
+from study.runs.suite import Suite
 from study.sources import content as sources
 from study.sources.content import Access
 from study.store import items as columns

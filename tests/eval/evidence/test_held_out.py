@@ -11,7 +11,8 @@ from eval.claims.decided import by_size
 from eval.claims.files import paper_claims
 from eval.evidence.held_out import read
 from study.language import cost
-from study.runs.run import Adapt, Pretrain, Trained, cell, lineage
+from study.language.values.stages import Adapt, Pretrain, cell, lineage
+from study.runs.node import Trained
 from study.store.directory import Store
 
 CLAIMS = paper_claims("micro", 0.05)

@@ -11,7 +11,9 @@ import test_report as made
 from eval.evidence import panel as panels
 from eval.evidence.panel import BOOTSTRAP_SEED
 from eval.evidence.statistics import REPLICATES, resampling_counts
-from study.runs.run import Evaluation, External, Source
+from study.language.values.stages import External
+from study.runs.node import Evaluation
+from study.runs.source import Source
 from study.store.directory import Store
 from study.store.publish import MANIFEST
 from study.store.weights import digest_of_names

@@ -9,8 +9,10 @@ from eval.evidence import panel, table
 from eval.report import mixing
 from eval.report.report import write
 from study.language import cost
+from study.language.values.stages import Pretrain
 from study.runs import cells
-from study.runs.run import Evaluation, Pretrain, canonical
+from study.runs.identity import canonical
+from study.runs.node import Evaluation
 from study.store import times
 from study.store.directory import Store
 

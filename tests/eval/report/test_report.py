@@ -21,25 +21,15 @@ from eval.report.report import write
 from eval.report.terminal import show_scores
 from study.language.recipes.presets import world, world_suite_task, world_task
 from study.language.recipes.tree import Scale, Setting, Study
+from study.language.values.corpus import Corpus, Mixture, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import Packing, Prompted, SpanCorruption
+from study.language.values.stages import lineage
+from study.language.values.suite import Scoring
 from study.runs.cells import Naming
+from study.runs.node import Evaluation, Trained, root
 from study.runs.plan import Sweep, close
-from study.runs.run import (
-    Corpus,
-    Evaluation,
-    Mixture,
-    Model,
-    Packing,
-    Prompted,
-    Scoring,
-    SpanCorruption,
-    Suite,
-    Text,
-    Trained,
-    TrainedBPE,
-    lineage,
-    root,
-    run_id,
-)
+from study.runs.suite import Suite
 from study.store import items as columns
 from study.store.directory import Store
 from study.store.weights import digest_of_names
@@ -152,7 +142,7 @@ def publish(run, store, accuracy, *, draw, other=None, weights="w", **changed):
             for index, hit in enumerate(hits):
                 rows.append(
                     {
-                        "run": run_id(run.run),
+                        "run": run.run.id,
                         "task": family,
                         "template": template,
                         "metric": "rank",

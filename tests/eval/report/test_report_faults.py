@@ -16,7 +16,8 @@ from eval.report import accounts
 from eval.report.latex import escape
 from eval.report.material import gather
 from eval.report.report import build, files, write
-from study.runs.run import Evaluation, Finetune, Pretrain
+from study.language.values.stages import Finetune, Pretrain
+from study.runs.node import Evaluation
 from study.show.table import Details, Grid
 from study.store.directory import Store
 

@@ -17,7 +17,6 @@ from fake_slurm import FakeSlurm, queue_line
 from study.launch.cluster import records
 from study.launch.cluster.records import Array, Task
 from study.runs.plan import load_sweep
-from study.runs.run import dependencies, run_id
 from study.store.directory import Store
 
 HERE = Path(__file__).parents[2] / "made"
@@ -68,9 +67,9 @@ def _array(runs, store, *, job_id, token="000001-aaaaaa", released=True):
     tasks = tuple(
         Task(
             index=at,
-            run=run_id(run),
+            run=run.id,
             directory=store.directory(run).name,
-            after=tuple(run_id(each) for each in dependencies(run)),
+            after=tuple(each.id for each in run.parents),
         )
         for at, run in enumerate(runs)
     )
@@ -499,7 +498,7 @@ def test_retry_submits_the_failed_run_and_its_child_and_removes_the_note(
     assert answer.returncode == 0, answer.stderr
     assert "2 runs submitted" in answer.stdout
     newest = records.newest(records.load_all(store.root))
-    jobs = {slug: newest[run_id(_run(slug))].job for slug in SLUGS}
+    jobs = {slug: newest[_run(slug).id].job for slug in SLUGS}
     assert (jobs["pretrain"], jobs["adapt"], jobs["finetune"]) == ("13_0", "14_0", "12_4")
     assert ["scontrol", "update", "JobId=14_0", "Dependency=afterok:13_0"] in fake.calls()
     assert store.existing(_run("pretrain")).failure() is None

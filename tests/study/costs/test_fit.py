@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from study.cli import app
 from study.costs.fit import fits
 from study.costs.hardware import CARDS, Hardware, hardware
+from study.language.values.stages import External
 from study.runs.plan import load_sweep
-from study.runs.run import External
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 

@@ -15,18 +15,11 @@ from study.costs.memory import forecast
 from study.language.layout import Segment, layout
 from study.language.model.build import build
 from study.language.recipes import presets
+from study.language.values.corpus import Corpus, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
+from study.language.values.stages import Pretrain
 from study.runs.decode import encode
-from study.runs.run import (
-    Corpus,
-    FullLM,
-    Model,
-    Packing,
-    PrefixLM,
-    Pretrain,
-    SpanCorruption,
-    Text,
-    TrainedBPE,
-)
 from study.train.engine import TorchEngine
 
 MODEL = Model(

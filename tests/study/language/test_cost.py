@@ -13,25 +13,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from study.language import cost
 from study.language.layout import Segment, layout
 from study.language.model.build import build, empty
-from study.runs.run import (
-    AdamW,
-    Adapt,
-    Constant,
-    Corpus,
-    Finetune,
+from study.language.values.corpus import Corpus, Mixture, Text, TrainedBPE
+from study.language.values.model import Model
+from study.language.values.objective import (
     FullLM,
-    Mixture,
-    Model,
     Objective,
     Packing,
     PrefixLM,
-    Pretrain,
     Prompted,
     SpanCorruption,
-    Text,
-    TrainedBPE,
-    Training,
 )
+from study.language.values.stages import Adapt, Finetune, Pretrain
+from study.runs.training import AdamW, Constant, Training
 
 SMALL = Model(
     architecture="causal_decoder",

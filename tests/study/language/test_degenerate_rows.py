@@ -16,8 +16,8 @@ from study.language.data.shards import write_shards
 from study.language.data.tokenizer import train
 from study.language.layout import PAD, Segment, layout
 from study.language.objectives import sentinel_ids, span_corruption
+from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
 from study.nn.loss import linear_cross_entropy
-from study.runs.run import FullLM, Packing, PrefixLM, SpanCorruption
 
 
 def document(inputs, targets):

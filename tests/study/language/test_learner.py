@@ -8,7 +8,7 @@ from study.language.data.corpus import OpenCorpus
 from study.language.data.examples import ExampleShards
 from study.language.data.shards import write_shards
 from study.language.learner import open_batches
-from study.runs.run import FullLM, Prompted
+from study.language.values.objective import FullLM, Prompted
 
 
 class Words:

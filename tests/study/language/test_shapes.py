@@ -8,7 +8,7 @@ import pytest
 from study.language import cost
 from study.language.cost import shapes
 from study.language.model.build import empty
-from study.runs.run import Model
+from study.language.values.model import Model
 from study.train.optimizers import role
 
 BASE = Model(

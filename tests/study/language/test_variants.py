@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import made_runs as made
 
-from study.language.variants import shape, variants
+from study.language.cells import shape, variants
 
 SSD = {"mixer": "ssd", "positions": "none", "d_state": 4}
 

@@ -14,7 +14,6 @@ from study.launch import local as launch
 from study.launch.local import LaunchError, default_workers, priorities, run_plan, with_threads
 from study.runs.execution import Execution
 from study.runs.plan import Sweep, children, close
-from study.runs.run import run_id
 from study.store.directory import Store, status
 from study.store.lease import acquire, holder_of
 from study.train.signals import EXIT_CODE
@@ -93,7 +92,7 @@ def test_a_failure_cancels_its_descendants_and_nothing_else(store):
     sweep = _sweep(bad, good, below, lowest, other)
     outcome, events = _run(sweep, store)
     assert outcome.exit_code == 1
-    ends = {run.slug: outcome.ends[run_id(run)] for run in sweep.runs}
+    ends = {run.slug: outcome.ends[run.id] for run in sweep.runs}
     assert ends == {
         "text": "done",
         "mixture": "done",
@@ -136,8 +135,8 @@ def test_a_crashed_worker_fails_its_run_with_its_last_words(store, slug, words):
     rest = [made.pretrain(f"ok-{seed}", seed=seed) for seed in range(2, 6)]
     outcome, events = _run(_sweep(bad, *rest), store, workers=1)
     assert outcome.exit_code == 1
-    assert outcome.ends[run_id(bad)] == "failed"
-    assert [outcome.ends[run_id(run)] for run in rest] == ["done"] * 4
+    assert outcome.ends[bad.id] == "failed"
+    assert [outcome.ends[run.id] for run in rest] == ["done"] * 4
     (failed,) = [event for event in events if event.what == "failed"]
     for word in words:
         assert word in failed.message
@@ -152,9 +151,9 @@ def test_a_log_without_room_fails_its_run_and_no_other(store):
     directory.log.symlink_to("/dev/full")
     outcome, events = _run(_sweep(bad, good), store, workers=1)
     assert outcome.ends == {
-        run_id(bad): "failed",
-        run_id(good): "done",
-        run_id(made.CORPUS): "done",
+        bad.id: "failed",
+        good.id: "done",
+        made.CORPUS.id: "done",
     }
     (failed,) = [event for event in events if event.what == "failed"]
     assert "No space left on device" in failed.message
@@ -222,9 +221,9 @@ def test_a_run_that_another_process_holds_is_left_alone(store):
     with acquire(directory.path):
         outcome, events = _run(_sweep(held, free, child), store)
     assert outcome.exit_code == 3
-    assert outcome.ends[run_id(held)] == "held"
-    assert outcome.ends[run_id(free)] == "done"
-    assert outcome.ends[run_id(child)] == "cancelled"
+    assert outcome.ends[held.id] == "held"
+    assert outcome.ends[free.id] == "done"
+    assert outcome.ends[child.id] == "cancelled"
     (refused,) = [event for event in events if event.what == "held"]
     assert f"process {os.getpid()} on" in refused.message
     assert store.existing(held).done() is None
@@ -245,7 +244,7 @@ def test_the_longest_remaining_path_goes_first(store):
     tail = made.adapt(long, "tail", steps=100)
     sweep = _sweep(made.CORPUS, short, long, tail)
     rank = priorities(sweep.runs, below=children(sweep.runs))
-    ids = [run_id(run) for run in (made.CORPUS, long, tail, short)]
+    ids = [run.id for run in (made.CORPUS, long, tail, short)]
     assert sorted(rank, key=rank.__getitem__, reverse=True) == ids
     _run(sweep, store, workers=1)
     assert _started(store) == ["text", "ok-long", "tail", "ok-short"]

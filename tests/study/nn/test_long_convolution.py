@@ -18,11 +18,13 @@ from study.language.model.adapt import adapt, table
 from study.language.model.build import build
 from study.language.model.check import MIXERS
 from study.language.model.isolation import IsolationError, check_isolation
+from study.language.values.model import Model
+from study.language.values.objective import PrefixLM, SpanCorruption
 from study.nn import long_convolution
 from study.nn.block_diagonal import BlockDiagonal, shuffled
 from study.nn.cost import filter_flops, mixer_flops
 from study.nn.filters import ImplicitFilter
-from study.runs.run import AdamW, Model, Muon, PrefixLM, SpanCorruption
+from study.runs.training import AdamW, Muon
 from study.train.optimizers import Optimizer, role
 
 SMALL = Model(

@@ -11,8 +11,8 @@ from kernels.attention import attention
 from kernels.longconv import longconv
 from kernels.ssd import ssd
 from kernels.visibility import Visibility, causal, full, packed
+from study.language.values.model import Mixer
 from study.nn.patterns import PATTERNS, SERVED, Serves
-from study.runs.run import Mixer
 
 T, S = 6, 9
 

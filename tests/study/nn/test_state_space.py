@@ -14,7 +14,8 @@ from study.language import cost
 from study.language.layout import Segment, layout
 from study.language.model.adapt import adapt
 from study.language.model.build import build
-from study.runs.run import Model, PrefixLM, SpanCorruption
+from study.language.values.model import Model
+from study.language.values.objective import PrefixLM, SpanCorruption
 from study.train.optimizers import role
 
 SMALL = Model(

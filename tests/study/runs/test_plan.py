@@ -13,6 +13,7 @@ from study.costs import ledger
 from study.language import cost
 from study.runs import moved
 from study.runs.decode import encode
+from study.runs.node import Evaluation
 from study.runs.plan import (
     SweepError,
     children,
@@ -24,7 +25,6 @@ from study.runs.plan import (
     load_sweep,
     split_target,
 )
-from study.runs.run import Evaluation, dependencies, run_id
 from study.store.directory import Store
 
 HEAD = f"""\
@@ -73,8 +73,8 @@ def test_a_sweep_is_closed_over_parents_and_ordered(sweep):
     ]
     seen = set()
     for run in loaded.runs:
-        assert {run_id(each) for each in dependencies(run)} <= seen
-        seen.add(run_id(run))
+        assert {each.id for each in run.parents} <= seen
+        seen.add(run.id)
     assert [run.slug for run in loaded.declared] == ["evaluation", "adapt"]
 
 
@@ -110,7 +110,7 @@ def test_a_sweep_that_raises_is_named_by_its_own_line(sweep):
     [
         ("from study.presets import world", "study.language.recipes.presets"),
         ("from study import microworld", "study.language.recipes.microworld"),
-        ("from study.run import Suite", "study.runs.run"),
+        ("from study.run import Suite", "study.language.values"),
         ("from eval.claims import Benchmark", "eval.evidence.claims"),
         ("import eval.claim_files", "eval.claims.files"),
         ("from study.store import Store", "study.store.directory"),
@@ -172,7 +172,7 @@ def test_two_runs_of_one_slug_are_both_named(sweep):
         load_sweep(path)
     message = str(caught.value)
     for seed in (1, 2):
-        assert run_id(made.pretrain(seed=seed))[:12] in message
+        assert made.pretrain(seed=seed).id[:12] in message
     assert "'same'" in message
     assert "seed: 1 against 2" in message
 
@@ -193,7 +193,7 @@ def test_a_target_names_one_run_with_what_it_needs(sweep):
     path = sweep(TREE)
     part = load(f"{path}:adapt")
     assert [run.slug for run in part.runs] == ["text", "pretrain", "adapt"]
-    by_id = load(f"{path}:{run_id(part.runs[-1])[:10]}")
+    by_id = load(f"{path}:{part.runs[-1].id[:10]}")
     assert by_id.runs == part.runs
     with pytest.raises(SweepError, match=r"no run 'adpt'.*adapt"):
         load(f"{path}:adpt")
@@ -219,7 +219,7 @@ def test_a_run_file_is_the_same_run(sweep, tmp_path):
     path = tmp_path / "one.yaml"
     path.write_text(encode(run))
     loaded = load(str(path))
-    assert run_id(loaded.declared[0]) == run_id(run)
+    assert loaded.declared[0].id == run.id
     assert [each.slug for each in loaded.runs] == [
         "text",
         "pretrain",
@@ -340,7 +340,7 @@ def test_ten_thousand_runs_plan_in_three_seconds(sweep, tmp_path):
     store = Store(tmp_path / "runs")
     store.root.mkdir()
     for seed in range(300):
-        done = store.root / f"p{seed}--{run_id(made.pretrain(seed=seed))[:12]}"
+        done = store.root / f"p{seed}--{made.pretrain(seed=seed).id[:12]}"
         done.mkdir()
         (done / "done.json").write_text("{}")
     begun = time.process_time()

@@ -13,17 +13,13 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.runs import run as vocabulary
+from study.language import values as vocabulary
+from study.language.values.stages import lineage
+from study.runs.identity import canonical, identity
+from study.runs.node import steps_before
 from study.runs.plan import load_sweep
-from study.runs.run import (
-    Cosine,
-    Source,
-    canonical,
-    identity,
-    lineage,
-    run_id,
-    steps_before,
-)
+from study.runs.source import Source
+from study.runs.training import Cosine
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "ids.json"
@@ -35,7 +31,7 @@ def _golden():
 
 
 def _ids(runs):
-    return {run.slug: run_id(run) for run in runs}
+    return {run.slug: run.id for run in runs}
 
 
 def test_ids_of_made_runs_are_golden():
@@ -57,7 +53,7 @@ def test_golden_file_names_no_sweep_that_is_gone():
 
 def test_slug_is_no_part_of_the_id_and_every_other_field_is():
     run = made.pretrain()
-    assert run_id(replace(run, slug="other")) == run_id(run)
+    assert replace(run, slug="other").id == run.id
     changed = {
         "corpus": replace(made.CORPUS, tokenizer=replace(made.CORPUS.tokenizer, sentinels=8)),
         "model": replace(made.MODEL, tied=False),
@@ -68,18 +64,18 @@ def test_slug_is_no_part_of_the_id_and_every_other_field_is():
     }
     assert changed.keys() == {each.name for each in fields(run)} - {"slug"}
     for name, value in changed.items():
-        assert run_id(replace(run, **{name: value})) != run_id(run), name
+        assert replace(run, **{name: value}).id != run.id, name
 
 
 def test_parents_enter_by_id():
     child, other = made.adapt(made.pretrain()), made.adapt(made.pretrain(seed=2))
-    assert run_id(child) != run_id(other)
-    assert run_id(made.adapt(made.pretrain(slug="renamed"))) == run_id(child)
-    assert identity(child)["parent"] == run_id(made.pretrain())
+    assert child.id != other.id
+    assert (made.adapt(made.pretrain(slug="renamed"))).id == child.id
+    assert identity(child)["parent"] == made.pretrain().id
 
 
 def test_an_integer_in_a_float_field_is_that_float():
-    assert run_id(made.pretrain(weight_decay=0)) == run_id(made.pretrain(weight_decay=0.0))
+    assert made.pretrain(weight_decay=0).id == made.pretrain(weight_decay=0.0).id
     assert canonical(made.training(weight_decay=1))["optimizer"]["weight_decay"] == 1.0
     assert type(canonical(made.training(weight_decay=1))["optimizer"]["weight_decay"]) is float
 
@@ -133,7 +129,7 @@ def test_what_has_no_canonical_form_is_refused(content):
     with pytest.raises(TypeError, match="no canonical form"):
         canonical(Box(content=content))
     with pytest.raises(TypeError, match="no canonical form"):
-        run_id(replace(made.pretrain(), seed=content))
+        _ = replace(made.pretrain(), seed=content).id
 
 
 def test_an_intermediate_step_under_a_horizon_is_no_parent():

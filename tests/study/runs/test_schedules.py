@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from study.runs.run import Constant, Cosine, Rsqrt, WarmupStableDecay
 from study.runs.schedules import fraction, learning_rate
+from study.runs.training import Constant, Cosine, Rsqrt, WarmupStableDecay
 
 
 def test_rsqrt_with_a_hundredth_is_the_papers_schedule():

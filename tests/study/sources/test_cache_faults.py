@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import content as sources
 from study.sources import hub, pypi
 from study.sources.content import Access

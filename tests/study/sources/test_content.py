@@ -8,7 +8,8 @@ import pytest
 
 from study.language import world
 from study.language.scores import ngrams
-from study.runs.run import Part, Source, identity
+from study.runs.identity import identity
+from study.runs.source import Part, Source
 from study.sources import content as sources
 from study.sources.content import Access
 

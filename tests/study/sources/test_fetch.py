@@ -9,8 +9,11 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
+from study.language.values.corpus import PretrainedTokenizer, Text
+from study.language.values.stages import External
 from study.launch.cluster import launch, profile
-from study.runs.run import Evaluation, External, PretrainedTokenizer, Source, Text
+from study.runs.node import Evaluation
+from study.runs.source import Source
 from study.sources import content as sources
 from study.sources import fetch, hub
 from study.sources.content import Access

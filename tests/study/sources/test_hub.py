@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import hub
 from study.sources.typed_rows import row_key
 

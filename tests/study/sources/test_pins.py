@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from study.language.values.corpus import Corpus, Text, TrainedBPE
+from study.language.values.stages import External
 from study.launch import ready
 from study.runs.plan import load_sweep
-from study.runs.run import Corpus, External, Text, TrainedBPE, run_id
 from study.sources import pins
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +28,7 @@ SHA = "ab" * 32
 SWEEP = '''"""A sweep of pins."""
 from pathlib import Path
 from study.sources import pins
-from study.runs.run import Corpus, PretrainedTokenizer, Text, TrainedBPE
+from study.language.values import Corpus, PretrainedTokenizer, Text, TrainedBPE
 PINS = pins.load(Path(__file__).with_name("pins.toml"))
 def runs():
     for name in ("made/open", "made/known"):
@@ -79,7 +80,7 @@ def test_two_unpinned_files_are_two_sources():
         External(slug=name, source=known.file(name), architecture="causal_decoder")
         for name in ("a", "b")
     )
-    assert run_id(one) != run_id(replace(other, slug="a"))
+    assert one.id != replace(other, slug="a").id
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_pin_fills_what_is_empty_and_nothing_else(tmp_path):
 def test_a_pin_changes_the_ids_of_what_reads_it(tmp_path):
     before = load_sweep(sweep_at(tmp_path)).run("made-open")
     after = load_sweep(sweep_at(tmp_path, TOML.replace('commit = ""', f'commit = "{COMMIT}"', 1)))
-    assert run_id(after.run("made-open")) != run_id(before)
+    assert after.run("made-open").id != before.id
 
 
 @contextmanager

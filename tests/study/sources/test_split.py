@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from study.language import world
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources import split
 from study.sources.split import read_key, said, share, split_key
 

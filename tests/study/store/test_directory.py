@@ -16,7 +16,6 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.runs.run import run_id
 from study.store import publish
 from study.store.directory import Store, StoreError, directory_name, status
 from study.store.lease import acquire, holder_of
@@ -308,7 +307,7 @@ def test_requests_to_keep_add_up(directory):
 
 def test_opening_writes_the_run_and_where_it_comes_from(store):
     opened = store.open(made.pretrain())
-    assert opened.path.name == f"pretrain--{run_id(made.pretrain())[:12]}"
+    assert opened.path.name == f"pretrain--{made.pretrain().id[:12]}"
     (start,) = opened.provenance()
     assert {"commit", "dirty", "python", "packages", "hardware"} <= start.keys()
     assert start["packages"]["torch"]
@@ -437,7 +436,7 @@ def test_slugs_become_names_that_every_file_system_takes():
     slug, _, short = name.rpartition("--")
     assert slug.startswith("CD-FLM-b")
     assert len(slug) <= 100
-    assert short == run_id(made.pretrain())[:12]
+    assert short == made.pretrain().id[:12]
 
 
 def test_status_follows_the_files(store):

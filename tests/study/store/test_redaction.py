@@ -106,7 +106,7 @@ def test_no_field_of_any_run_is_taken_for_a_secret():
     sys.path.insert(0, str(Path(__file__).parent))
     import made_runs as made
 
-    from study.runs.run import canonical
+    from study.runs.identity import canonical
 
     for run in made.tree():
         form = json.loads(json.dumps(canonical(run)))

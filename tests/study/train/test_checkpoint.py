@@ -11,7 +11,6 @@ import torch
 
 from study.language.layout import Segment, layout
 from study.language.model.build import build
-from study.runs.run import run_id
 from study.store.directory import RunDirectory
 from study.store.lease import LeaseLost, acquire
 from study.store.publish import CorruptError, verify
@@ -293,10 +292,10 @@ def test_a_damaged_file_is_named(saved, file, damage):
 
 
 def test_the_runs_id_is_in_the_state(saved):
-    saved.run = run_id(tiny_runs.pretrain())
+    saved.run = tiny_runs.pretrain().id
     saved.save(Progress(step=4))
     state = json.loads((saved.directory.checkpoint_path(4) / "state.json").read_text())
-    assert state["run"] == run_id(tiny_runs.pretrain())
+    assert state["run"] == tiny_runs.pretrain().id
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

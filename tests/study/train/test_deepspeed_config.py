@@ -11,7 +11,7 @@ def _config(zero, **changes):
     return configuration(
         tiny_runs.training(3),
         execution=Execution(ranks=2, zero=zero, **changes),
-        model=tiny_runs.MODEL,
+        width=tiny_runs.MODEL.d_model,
         parameters=31_000,
     )
 

@@ -15,7 +15,7 @@ import torch
 
 from study.language.layout import Segment, layout
 from study.language.model.build import build
-from study.runs.run import Adafactor, AdamW, Constant, Muon
+from study.runs.training import Adafactor, AdamW, Constant, Muon
 from study.train import checkpoint
 from study.train.checkpoint import Progress
 from study.train.engine import NonFinite, TorchEngine, Update

@@ -16,7 +16,7 @@ import torch
 import typer
 from tiny_runs import TEXT, execution, pretrain
 
-from study.runs.run import canonical
+from study.runs.identity import canonical
 from study.store.directory import Store
 from study.store.events import EventLog, read_curve
 from study.train import mirror

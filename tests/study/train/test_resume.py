@@ -18,9 +18,9 @@ from dataclasses import replace
 import pytest
 import tiny_runs
 
-from study.language.data.corpus import open_corpus
-from study.runs.run import Corpus
-from study.store.directory import RunDirectory, Store, corpus_path
+from study.language.data.corpus import corpus_path, open_corpus
+from study.language.values.corpus import Corpus
+from study.store.directory import RunDirectory, Store
 from study.store.events import read_curve, read_events
 from study.train.signals import EXIT_CODE
 from study.train.work import execute

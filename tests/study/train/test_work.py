@@ -11,12 +11,15 @@ import torch
 from tiny_runs import MIXTURE, MODEL, SPANS, TEXT, adapt, execution, finetune, pretrain
 
 from study.language import cost
-from study.language.data.corpus import open_corpus
+from study.language.data.corpus import corpus_path, open_corpus
 from study.language.learner import open_batches, tokens_read_before
 from study.language.model.check import MIXERS
-from study.runs.run import Adafactor, FullLM, TrainedBPE, WarmupStableDecay, lineage, run_id
+from study.language.values.corpus import TrainedBPE
+from study.language.values.objective import FullLM
+from study.language.values.stages import lineage
+from study.runs.training import Adafactor, WarmupStableDecay
 from study.store import lease
-from study.store.directory import Store, StoreError, corpus_path
+from study.store.directory import Store, StoreError
 from study.store.events import read_curve, read_events
 from study.store.lease import LeaseHeld, LeaseLost, acquire
 from study.store.publish import sha256
@@ -551,7 +554,8 @@ def test_examples_too_long_for_a_row_are_left_out_and_counted(store):
 
 
 def test_an_evaluation_is_not_trained(store):
-    from study.runs.run import External, Source
+    from study.language.values.stages import External
+    from study.runs.source import Source
 
     source = Source(uri="hf://a/b", digest="commit:1", text_field="", where=(), part=None)
     external = External(slug="x", source=source, architecture="causal_decoder")
@@ -568,4 +572,4 @@ def test_an_execution_that_the_run_cannot_have_is_refused_before_anything_is_the
 
 
 def test_ids_do_not_depend_on_execution():
-    assert run_id(pretrain(2)) == run_id(pretrain(2, slug="other"))
+    assert pretrain(2).id == pretrain(2, slug="other").id

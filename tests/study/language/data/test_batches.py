@@ -24,7 +24,14 @@ from study.language.data.mixture import ExampleShards
 from study.language.data.shards import TokenShards, write_shards
 from study.language.layout import END_OF_SEQUENCE, PAD, Batch
 from study.language.objectives import sentinel_ids
-from study.runs.run import FullLM, Packing, PrefixLM, Prompted, SpanCorruption, objective_short
+from study.language.values.objective import (
+    FullLM,
+    Packing,
+    PrefixLM,
+    Prompted,
+    SpanCorruption,
+    objective_short,
+)
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "batch_digests.json"
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")

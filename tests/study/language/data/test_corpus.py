@@ -6,7 +6,8 @@ import pytest
 from study.language.data import corpus as corpora
 from study.language.data import tokenizer as tokenizers
 from study.language.data.shards import TokenShards
-from study.runs.run import Corpus, PretrainedTokenizer, Source, Text, TrainedBPE
+from study.language.values.corpus import Corpus, PretrainedTokenizer, Text, TrainedBPE
+from study.runs.source import Source
 from study.sources.content import Access
 
 TEXTS = [f"document {n}: naïve 🙂 text about {n * 7}" for n in range(300)]

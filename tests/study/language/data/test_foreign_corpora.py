@@ -9,7 +9,8 @@ import yaml
 
 from study.language.data import tokenizer as tokenizers
 from study.language.data.corpus import build_corpus, open_corpus, said
-from study.runs.run import Corpus, Mixture, PretrainedTokenizer, PromptedTask, Source, Text
+from study.language.values.corpus import Corpus, Mixture, PretrainedTokenizer, PromptedTask, Text
+from study.runs.source import Source
 from study.sources.content import Access
 
 

@@ -15,7 +15,8 @@ from study.language.data import tokenizer as tokenizers
 from study.language.data.examples import ExampleShards
 from study.language.data.mixture import template_rows
 from study.language.prompts import templates as prompts
-from study.runs.run import Corpus, Mixture, Part, PromptedTask, Source, TrainedBPE
+from study.language.values.corpus import Corpus, Mixture, PromptedTask, TrainedBPE
+from study.runs.source import Part, Source
 from study.sources import content as sources
 from study.sources.content import Access
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from study.language.data.shards import write_shards
 from study.language.data.stream import TextStream
 from study.language.layout import END_OF_SEQUENCE
-from study.runs.run import Packing
+from study.language.values.objective import Packing
 
 
 class InMemory:

@@ -9,7 +9,7 @@ import torch
 from study.auto import pretrained
 from study.language.layout import Segment, layout
 from study.language.model.build import build
-from study.runs.run import Model
+from study.language.values.model import Model
 
 TINY = Model(
     architecture="causal_decoder",

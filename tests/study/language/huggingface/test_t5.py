@@ -14,7 +14,7 @@ from study.language.huggingface.t5 import export_t5, import_t5, model_from_confi
 from study.language.layout import Segment, layout
 from study.language.model.adapt import adapt
 from study.language.model.build import build, empty
-from study.runs.run import Model
+from study.language.values.model import Model
 
 SHAPE = Model(
     architecture="encoder_decoder",

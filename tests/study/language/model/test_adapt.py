@@ -10,8 +10,8 @@ import torch
 from study.language.layout import Segment, layout
 from study.language.model.adapt import Account, adapt, bidirectional_from_causal, table
 from study.language.model.build import build, empty
+from study.language.values.model import Architecture, Model, Positions
 from study.nn.positions import bidirectional_buckets, causal_and_later_buckets
-from study.runs.run import Architecture, Model, Positions
 
 TINY = Model(
     architecture="causal_decoder",

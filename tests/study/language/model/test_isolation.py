@@ -14,7 +14,7 @@ from study.language.layout import Batch
 from study.language.model import isolation
 from study.language.model.build import build
 from study.language.model.isolation import IsolationError, check_isolation
-from study.runs.run import Model
+from study.language.values.model import Model
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 VOCABULARY = 64

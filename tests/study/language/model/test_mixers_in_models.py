@@ -19,10 +19,10 @@ from study.language.layout import Batch, Row, Segment, layout
 from study.language.model.build import build
 from study.language.model.check import MIXERS
 from study.language.model.isolation import IsolationError, check_isolation
+from study.language.values.model import Model
 from study.nn import stack
 from study.nn.filters import short_filter
 from study.nn.initial_values import seeded
-from study.runs.run import Model
 from study.train.checkpoint import read_model, write_weights
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")

@@ -21,7 +21,7 @@ from study.auto import pretrained
 from study.language.layout import Segment, layout
 from study.language.model.build import build, empty
 from study.language.model.isolation import check_isolation
-from study.runs.run import Architecture, Model, Positions
+from study.language.values.model import Architecture, Model, Positions
 from study.train.checkpoint import write_weights
 
 TINY = Model(

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from study.language.layout import Batch, Row, Segment, layout
 from study.language.model.build import build
-from study.runs.run import Model
+from study.language.values.model import Model
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 SIZES = (((5, 3), (0, 4), (7, 2)), ((2, 6), (1, 1)))

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from study import cli
 from study.language.model import timing
-from study.runs.run import PrefixLM, canonical
+from study.language.values.objective import PrefixLM
+from study.runs.identity import canonical
 from study.store import times
 
 LENGTHS = (16, 32, 64)

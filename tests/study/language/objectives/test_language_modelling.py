@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.language.objectives import prefix_lm, raw_length, segments, sentinel_ids
-from study.runs.run import FullLM, Packing, PrefixLM, SpanCorruption
+from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
 
 OBJECTIVES = (
     FullLM(length=60),

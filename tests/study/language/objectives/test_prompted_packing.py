@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from study.language.layout import Segment
 from study.language.objectives import prompted
-from study.runs.run import Prompted
+from study.language.values.objective import Prompted
 
 LIMITS = Prompted(inputs=20, targets=6)
 

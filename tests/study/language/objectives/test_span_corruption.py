@@ -15,8 +15,9 @@ from scipy import stats
 
 from study.language.layout import END_OF_SEQUENCE
 from study.language.objectives import sentinel_ids, span_corruption
+from study.language.values.corpus import TrainedBPE
+from study.language.values.objective import SpanCorruption
 from study.runs import plan
-from study.runs.run import SpanCorruption, TrainedBPE
 
 SWEEPS = Path(plan.__file__).resolve().parents[2] / "sweeps"
 PAPER = SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)

@@ -356,7 +356,7 @@ def test_what_is_wrong_with_a_template_names_it(old, new, match):
 def test_named_templates_in_their_order(tmp_path):
     import hashlib
 
-    from study.runs.run import Source
+    from study.runs.source import Source
     from study.sources.content import Access
 
     (tmp_path / "t.yaml").write_text(YAML)

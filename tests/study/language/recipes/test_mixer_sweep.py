@@ -6,8 +6,9 @@ import pytest
 
 from study.language import cost
 from study.language.scores import tasks as suites
+from study.language.values.stages import Pretrain
+from study.runs.node import Evaluation
 from study.runs.plan import load_sweep
-from study.runs.run import Evaluation, Pretrain
 from study.sources.content import Access
 
 SWEEP = load_sweep(Path(__file__).parents[4] / "sweeps" / "mixers.py")

@@ -12,18 +12,10 @@ from study.costs import ledger
 from study.language import cost
 from study.language.prompts.templates import load_templates
 from study.language.suites import eai, t0
+from study.language.values.objective import SpanCorruption
+from study.language.values.stages import Adapt, Finetune, Pretrain, cell, lineage, model_of
+from study.runs.node import Evaluation, Trained
 from study.runs.plan import load_sweep
-from study.runs.run import (
-    Adapt,
-    Evaluation,
-    Finetune,
-    Pretrain,
-    SpanCorruption,
-    Trained,
-    cell,
-    lineage,
-    model_of,
-)
 from study.sources import pins
 from study.sources.content import Access
 from study.store.directory import Store

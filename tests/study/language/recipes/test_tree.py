@@ -7,7 +7,9 @@ import pytest
 
 from study.language.recipes import microworld
 from study.language.recipes.tree import Study
-from study.runs.run import Adapt, Evaluation, Finetune, Pretrain, lineage, root, row_length, run_id
+from study.language.values.objective import row_length
+from study.language.values.stages import Adapt, Finetune, Pretrain, lineage
+from study.runs.node import Evaluation, root
 
 ANY = defaultdict(lambda: 1e-3)
 
@@ -46,8 +48,8 @@ def test_a_stage_sees_equal_tokens_in_every_cell(kind: type) -> None:
 
 def test_seeds_share_the_corpora_and_nothing_else() -> None:
     one, two = _study().trained(), _study(seed=1).trained()
-    assert {run_id(run) for run in one}.isdisjoint(run_id(run) for run in two)
-    assert {run_id(run.corpus) for run in one} == {run_id(run.corpus) for run in two}
+    assert {run.id for run in one}.isdisjoint(run.id for run in two)
+    assert {run.corpus.id for run in one} == {run.corpus.id for run in two}
     assert {root(run).seed for run in two} == {1}
 
 

@@ -10,26 +10,19 @@ import smallest
 
 from eval.evidence.clean_scores import contamination as of_panel
 from eval.evidence.panel import ScoredRun
-from study.language.data.corpus import build_corpus
+from study.language.data.corpus import build_corpus, corpus_path
 from study.language.recipes.presets import small_training, world_suite_task
 from study.language.scores import contamination
 from study.language.scores.contamination import ensure, own_text, read
-from study.runs.run import (
-    Corpus,
-    Evaluation,
-    External,
-    Finetune,
-    Mixture,
-    Prompted,
-    PromptedTask,
-    Scoring,
-    Source,
-    Suite,
-    Text,
-    TrainedBPE,
-)
+from study.language.values.corpus import Corpus, Mixture, PromptedTask, Text, TrainedBPE
+from study.language.values.objective import Prompted
+from study.language.values.stages import External, Finetune
+from study.language.values.suite import Scoring
+from study.runs.node import Evaluation
+from study.runs.source import Source
+from study.runs.suite import Suite
 from study.sources.content import Access
-from study.store.directory import Store, corpus_path
+from study.store.directory import Store
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "en", "in", "on", "un")]
 

@@ -20,7 +20,8 @@ from study.language.values.conventions import (
     convention,
     options,
 )
-from study.runs.run import Scoring, canonical
+from study.language.values.suite import Scoring
+from study.runs.identity import canonical
 
 
 @pytest.fixture(scope="module")

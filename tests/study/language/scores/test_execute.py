@@ -12,20 +12,25 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from eval.evidence.panel import read
+from study.language.data.corpus import corpus_path
 from study.language.recipes.presets import world, world_suite_task
 from study.language.scores import execute as execute_module
 from study.language.scores import tasks as suites
 from study.language.scores.execute import execute
 from study.language.scores.subjects import directory_digest, open_directory, open_run
 from study.language.values.conventions import LM_EVAL
+from study.language.values.stages import External
+from study.language.values.suite import Scoring
 from study.launch.local import remaining
 from study.runs.cells import Naming
 from study.runs.execution import Execution
+from study.runs.node import Evaluation
 from study.runs.plan import Sweep, close
-from study.runs.run import Evaluation, External, Scoring, Source, Suite, run_id
+from study.runs.source import Source
+from study.runs.suite import Suite
 from study.sources.content import Access
 from study.store import items as columns
-from study.store.directory import CorruptError, Store, corpus_path
+from study.store.directory import CorruptError, Store
 from study.train.work import execute as train
 
 
@@ -238,18 +243,18 @@ def test_damaged_scores_are_no_scores_and_are_made_again(tree, damage, name):
     run, store, execution, _ = tree
     execute(run, store=store, execution=execution)
     sweep = Sweep(path=Path("made.py"), title="t", declared=(run,), runs=close([run]))
-    before = {run_id(each) for each in remaining(sweep, store=store)}
+    before = {each.id for each in remaining(sweep, store=store)}
     place, _, table = published(run, store)
     damage((store.existing(run).path if name == "done.json" else place) / name)
     found = read(run, naming=Naming([run]), store=store)
     assert found.results is None
     assert found.hole.startswith("scores unreadable")
     assert name in found.hole
-    assert {run_id(each) for each in remaining(sweep, store=store)} == before | {run_id(run)}
+    assert {each.id for each in remaining(sweep, store=store)} == before | {run.id}
     told = []
     execute(run, store=store, execution=execution, report=told.append)
     assert any(name in each["message"] for each in told if each["event"] == "warning")
-    assert {run_id(each) for each in remaining(sweep, store=store)} == before
+    assert {each.id for each in remaining(sweep, store=store)} == before
     assert published(run, store)[2].equals(table)
     assert read(run, naming=Naming([run]), store=store).hole == ""
 

@@ -17,8 +17,9 @@ from study.language.scores.subjects import (
     open_external,
 )
 from study.language.values.conventions import LM_EVAL, STUDY
+from study.language.values.stages import External
 from study.runs.execution import Execution
-from study.runs.run import External, Source
+from study.runs.source import Source
 from study.store.directory import Store
 
 KINDS = ("gpt_neox", "gpt2", "llama", "bart", "t5")

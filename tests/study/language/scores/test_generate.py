@@ -15,7 +15,7 @@ from study.language.scores.lm import StudyLM
 from study.language.scores.score import Request, Subject, score
 from study.language.scores.subjects import open_directory
 from study.language.values.conventions import LM_EVAL, PAPER, STUDY
-from study.runs.run import Model
+from study.language.values.model import Model
 
 KINDS = ("causal_decoder", "encoder_decoder", "gpt_neox", "gpt2", "llama", "bart", "t5")
 LENGTH = 48

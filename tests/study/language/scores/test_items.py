@@ -11,7 +11,7 @@ from study.language.scores import tasks as suites
 from study.language.scores.encode import Encoded
 from study.language.scores.score import Scored
 from study.language.scores.tasks import Item, Prompts
-from study.runs.run import Scoring
+from study.language.values.suite import Scoring
 
 
 class Given:

@@ -24,7 +24,10 @@ from study.language.scores import items
 from study.language.scores import tasks as suites
 from study.language.scores.lm import StudyLM, forward_lm_eval
 from study.language.scores.score import Subject
-from study.runs.run import Model, Scoring, Source, Suite, SuiteTask
+from study.language.values.model import Model
+from study.language.values.suite import Scoring, SuiteTask
+from study.runs.source import Source
+from study.runs.suite import Suite
 from study.sources.content import Access
 
 TEXTS = ["is it so? yes no maybe the answer here is yes or no", "he said no and she said yes"] * 20

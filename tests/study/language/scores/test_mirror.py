@@ -22,8 +22,8 @@ from study.language.scores.execute import execute
 from study.language.scores.score import Scored
 from study.language.suites import eai, published
 from study.runs.execution import Execution
+from study.runs.node import Evaluation
 from study.runs.plan import Sweep
-from study.runs.run import Evaluation
 from study.sources.content import Access
 from study.sources.pins import Pins
 from study.store import items as columns

@@ -25,7 +25,8 @@ from study.language.scores.score import (
     begin,
     score,
 )
-from study.runs.run import Model, Scoring
+from study.language.values.model import Model
+from study.language.values.suite import Scoring
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 VOCABULARY = 41

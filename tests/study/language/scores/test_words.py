@@ -8,7 +8,7 @@ import pytest
 
 from study.language.scores import ngrams
 from study.language.scores.words import words
-from study.runs.run import Source
+from study.runs.source import Source
 from study.sources.content import Access
 
 FRENCH = "Le élève a reçu à Noël une pièce où l'été était très élevé"

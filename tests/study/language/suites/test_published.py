@@ -16,8 +16,10 @@ from study import cli
 from study.language.prompts.rows import LONGEST_LITERAL, labelled, prepared, value_at
 from study.language.recipes import suite_list
 from study.language.suites import data_sets, eai, published, t0
+from study.language.values.suite import Labels
 from study.runs.decode import decode, encode
-from study.runs.run import Evaluation, Hole, Labels, Suite, run_id
+from study.runs.node import Evaluation
+from study.runs.suite import Hole, Suite
 from study.sources import content as sources
 from study.sources import pins
 from study.sources.content import Access
@@ -62,7 +64,7 @@ def test_a_mirror_gives_what_it_has_and_holes_for_the_rest(tmp_path):
 
 def test_ids_follow_the_files_content_and_the_holes(tmp_path):
     def scored(suite):
-        return run_id(Evaluation(slug="s", run=made.pretrain(), step=1, suite=suite))
+        return (Evaluation(slug="s", run=made.pretrain(), step=1, suite=suite)).id
 
     rows = [CB | {"label": 0}]
     known = mirrored(tmp_path, {CB_FILE: rows})
@@ -82,7 +84,7 @@ def test_a_suite_with_labels_questions_and_holes_is_written_and_read_back(tmp_pa
     run = Evaluation(slug="s", run=made.pretrain(), step=1, suite=suite)
     again = decode(encode(run))
     assert again == run
-    assert run_id(again) == run_id(run)
+    assert again.id == run.id
 
 
 def test_a_task_is_no_hole():
@@ -343,7 +345,7 @@ def test_pins_of_a_mirror_are_filled_and_its_holes_stay(tmp_path):
         import made_runs as made
         from study.sources import pins
         from study.language.suites import published, t0
-        from study.runs.run import Evaluation
+        from study.language.values import Evaluation
         PINS = pins.load(Path(__file__).with_name("mirror.toml"))
 
         def runs():

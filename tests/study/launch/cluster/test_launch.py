@@ -15,7 +15,7 @@ from study.launch.cluster import profile, records, slurm, snapshot, submit
 from study.launch.cluster.launch import Order, dry_run, launch
 from study.launch.cluster.slurm import Refused, Slurm, Unanswered
 from study.runs.plan import Sweep, close
-from study.runs.run import Adafactor, dependencies, run_id
+from study.runs.training import Adafactor
 from study.store.directory import Store, StoreError
 from study.store.lease import LeaseHeld, acquire
 
@@ -60,7 +60,7 @@ def _quiet(message):
 
 def _jobs(order, controller):
     """slug -> (job, slugs of what it waits for), of everything that SLURM has."""
-    slugs = {run_id(run): run.slug for run in order.sweep.runs}
+    slugs = {run.id: run.slug for run in order.sweep.runs}
     placed = records.newest(records.load_all(order.store.root))
     names = {place.job: slugs[run] for run, place in placed.items()}
     return {
@@ -82,7 +82,7 @@ def _seal(order, *slugs):
 def test_every_run_is_submitted_once_and_waits_for_what_it_needs(order, controller):
     launched = launch(order, slurm=QUICK)
     jobs = _jobs(order, controller)
-    assert jobs == {run.slug: {each.slug for each in dependencies(run)} for run in order.sweep.runs}
+    assert jobs == {run.slug: {each.slug for each in run.parents} for run in order.sweep.runs}
     assert not any(array["held"] for array in controller.arrays().values())
     assert all(array.released for array in launched.arrays)
     assert len(launched.arrays) == 5  # text; mixture and pretrain; adapt; finetune; score
@@ -224,7 +224,7 @@ def _once(order, controller):
     arrays = controller.arrays()
     assert sum(len(array["tasks"]) for array in arrays.values()) == len(order.sweep.runs)
     assert not any(array["held"] for array in arrays.values())
-    expected = {run.slug: {each.slug for each in dependencies(run)} for run in order.sweep.runs}
+    expected = {run.slug: {each.slug for each in run.parents} for run in order.sweep.runs}
     assert _jobs(order, controller) == expected
     assert all(array.released for array in records.load_all(order.store.root))
     return True

@@ -8,8 +8,8 @@ import pytest
 
 from study.launch.cluster import profile, scripts
 from study.launch.cluster.submit import divide
+from study.runs.domain import kinds
 from study.runs.plan import close
-from study.runs.run import KINDS, run_id
 
 SHIPPED = Path(profile.__file__).resolve().parents[3] / "slurm" / "profiles"
 FULL = """\
@@ -121,7 +121,7 @@ def test_slurms_forms_of_time(text, expected):
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_shipped_profiles_are_read_and_name_every_common_key(path):
     loaded = profile.load(path)
-    assert loaded.kinds.keys() == KINDS.keys()
+    assert loaded.kinds.keys() == kinds().keys()
     assert profile.find(path.stem) == path
     assert loaded.name == path.stem
 
@@ -140,9 +140,9 @@ def test_a_profile_is_found_by_path_by_name_and_in_the_home_directory(tmp_path, 
 
 
 def test_a_profile_never_enters_an_id(tmp_path):
-    before = run_id(made.pretrain())
+    before = made.pretrain().id
     _load(tmp_path, FULL).of(made.pretrain())
-    assert run_id(made.pretrain()) == before
+    assert made.pretrain().id == before
 
 
 def test_gpus_are_asked_for_by_node_with_their_type(tmp_path):

@@ -8,8 +8,8 @@ from made_slurm import Controller
 from study.launch.cluster import launch as launches
 from study.launch.cluster import profile, slurm, snapshot
 from study.launch.cluster.slurm import Slurm
+from study.runs.node import Evaluation
 from study.runs.plan import load_sweep
-from study.runs.run import Evaluation
 from study.store.directory import Store
 
 SWEEPS = Path(__file__).parents[4] / "sweeps"

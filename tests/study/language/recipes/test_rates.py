@@ -11,13 +11,13 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.language.recipes import ladder
+from study.language.recipes import ladder, rates
+from study.language.recipes.rates import RateError, Trial
+from study.language.values.stages import model_of
 from study.launch.ready import held, refuse
+from study.runs.node import Trained
 from study.runs.plan import load_sweep
-from study.runs.run import Trained, model_of
 from study.store.directory import Store
-from study.train import rates
-from study.train.rates import RateError, Trial
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.runs.run import Model, Run, Trained, lineage, model_of, root
+from study.language.values.model import Model
+from study.language.values.stages import Stage, lineage, model_of
+from study.runs.node import Run, root
 from study.store.publish import publish_file
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Trial:
 def trials(runs: Iterable[Run], *, store: Store) -> tuple[Trial, ...]:
     """The finished trained runs as trials. Raises RateError that names a run that is not done."""
     found = []
-    trained = [run for run in runs if isinstance(run, Trained)]
+    trained = [run for run in runs if isinstance(run, Stage)]
     several = len({size(model_of(run)) for run in trained}) > 1
     for run in trained:
         done = store.existing(run).done()
@@ -66,7 +68,7 @@ def size(model: Model) -> str:
     return f"{model.layers} layers, width {model.d_model}"
 
 
-def path_of(run: Trained, *, several: bool) -> str:
+def path_of(run: Stage, *, several: bool) -> str:
     """A run's key in the file; `several`: the sweep searches more than one size."""
     path = " > ".join(lineage(run))
     return f"{size(model_of(run))}: {path}" if several else path

@@ -1,0 +1,157 @@
+"""The seam: what a domain brings, and which domain a run is of. No torch.
+
+A domain is a package `study/<name>/` whose `__init__` imports its values and ends in `register`. A
+package's face runs before anything in it, so whoever holds a value has its domain registered;
+`study.domains` is needed only where a run is read from text. The functions of a domain import what
+they need when they are called.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+
+from study.runs.node import (
+    Continue,
+    Evaluation,
+    Imported,
+    ModelShape,
+    Objective,
+    Run,
+    Train,
+    Trained,
+)
+from study.runs.suite import ScoringRule, Task
+
+if TYPE_CHECKING:
+    from study.runs.cells import Names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one trained run takes, its parents' share not counted.
+
+    parameters: trainable numbers. tokens: positions that the model reads in training. loss_tokens:
+    those with a loss, None where only the data knows. flops: of forward and backward passes.
+    """
+
+    parameters: int
+    tokens: int
+    loss_tokens: int | None
+    flops: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """name: the folder's. values: every dataclass that its runs may hold. cost: of a trained run.
+    names: those that a plan gives its runs. traits: what a
+    plan's table says of a run in the domain's own words, such as its architecture.
+    """
+
+    name: str
+    values: tuple[type, ...]
+    cost: Callable[[Trained], Cost]
+    names: Callable[[Iterable[Run]], Names]
+    traits: Callable[[Run], Mapping[str, str]]
+
+
+_BASES = (Run, ModelShape, Objective, Task, ScoringRule)
+_CORE: tuple[type, ...] = (Train, Continue, Imported)
+_domains: dict[str, Domain] = {}
+_owners: dict[type, Domain] = {}
+
+
+def register(domain: Domain) -> None:
+    """Make a domain's classes known. Raises ValueError where a class's name, which stands in run
+    files and ids, is taken.
+    """
+    taken = {each.__name__: "the core" for each in (*_CORE, Evaluation)}
+    taken |= {each.__name__: owner.name for each, owner in _owners.items()}
+    for each in domain.values:
+        if each.__name__ in taken:
+            raise ValueError(
+                f"domain {domain.name!r} has a class {each.__name__}, as {taken[each.__name__]} "
+                "has; legal: a name of its own, since it stands in run files and ids"
+            )
+    _domains[domain.name] = domain
+    _owners.update(dict.fromkeys(domain.values, domain))
+    forget_resolved()
+
+
+def forget_resolved() -> None:
+    """What was resolved before the domains changed."""
+    members.cache_clear()
+    kinds.cache_clear()
+
+
+def of(run: Run) -> Domain:
+    """The domain that registered the run's class; of a core kind, the class of its model.
+
+    Raises LookupError that names both.
+    """
+    if isinstance(run, Evaluation):
+        return of(run.run)
+    owner = type(run.model) if isinstance(run, _CORE) else type(run)  # type: ignore[attr-defined]
+    if owner not in _owners:
+        raise LookupError(f"{owner.__name__} is of no domain; known: {', '.join(_domains)}")
+    return _owners[owner]
+
+
+def registered() -> tuple[str, ...]:
+    """The names of the domains, in the order of registration."""
+    return tuple(_domains)
+
+
+_costs: dict[str, Cost] = {}
+
+
+def cost(run: Trained) -> Cost:
+    """What the run's domain says that it takes, remembered by id."""
+    if run.id not in _costs:
+        _costs[run.id] = of(run).cost(run)
+    return _costs[run.id]
+
+
+@functools.cache
+def kinds() -> dict[str, type[Run]]:
+    """Every kind of run that can stand in a file, by name; the core's own where a domain has models
+    for them.
+    """
+    own = [each for each in _owners if issubclass(each, Run)]
+    core = _CORE if any(issubclass(each, ModelShape) for each in _owners) else ()
+    return {each.__name__: each for each in (*own, *core, Evaluation)}
+
+
+def is_trained(kind: str) -> bool:
+    """Whether a kind of run trains; every other one is executed by one process."""
+    return issubclass(kinds()[kind], Trained)
+
+
+@functools.cache
+def members(declared: Any) -> tuple[Any, ...]:
+    """The alternatives of a declared type: a union's, or itself; a base without fields stands for
+    the registered classes that derive from it.
+    """
+    origin = get_origin(declared)
+    alternatives = get_args(declared) if origin in (Union, types.UnionType) else (declared,)
+    return tuple(each for member in alternatives for each in _derived(member))
+
+
+def _derived(member: Any) -> Iterable[Any]:
+    if isinstance(member, TypeVar):
+        member = member.__bound__
+    if not isinstance(member, type) or is_dataclass(member) or not issubclass(member, _BASES):
+        return (member,)
+    known = kinds().values() if issubclass(member, Run) else _owners
+    return [each for each in known if issubclass(each, member)]
+
+
+@functools.cache
+def types_of(owner: type) -> dict[str, Any]:
+    """Field name -> declared type, resolved."""
+    hints = typing.get_type_hints(owner)
+    return {each.name: hints[each.name] for each in fields(owner)}

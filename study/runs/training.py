@@ -1,0 +1,120 @@
+"""How weights are moved: optimisers, schedules and training recipes.
+
+Owns frozen values and their legal ranges. What the optimisers compute is `study.train.optimizers`';
+the learning rate of a step is `study.runs.schedules`'. No torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from study.runs.legal import positive, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Loshchilov and Hutter 2019. No decay on norms, embeddings and biases."""
+
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        positive(self, "learning_rate", "epsilon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor:
+    """Shazeer and Stern 2018, as torch.optim.Adafactor computes it; the paper decays at 0.8."""
+
+    learning_rate: float
+    decay_rate: float
+    clip_threshold: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        positive(self, "learning_rate", "decay_rate", "clip_threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    """Jordan et al. 2024, torch.optim.Muon on the hidden matrices; AdamW at `adamw` on everything
+    else.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    adamw: AdamW
+
+    def __post_init__(self) -> None:
+        positive(self, "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The full rate after a linear warm-up."""
+
+    warmup_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rsqrt:
+    """Flat for `flat_steps`, then sqrt(flat_steps / step): with Adafactor's 0.01 and 10,000 the
+    paper's schedule.
+    """
+
+    flat_steps: int
+
+    def __post_init__(self) -> None:
+        positive(self, "flat_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay:
+    """Linear warm-up, a stable phase, and a linear decay to zero over the last `decay_steps`."""
+
+    warmup_steps: int
+    decay_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Linear warm-up, then a half cosine down to `final_fraction` at the last step: a schedule with
+    a horizon.
+    """
+
+    warmup_steps: int
+    final_fraction: float
+
+
+Optimizer = AdamW | Adafactor | Muon
+Schedule = Constant | Rsqrt | WarmupStableDecay | Cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How weights are moved.
+
+    steps: this run's own optimiser steps. batch_size: rows a step, over all ranks and
+    micro-batches.
+    clip_norm: largest global gradient norm, or None. reduction: `mean` divides the summed loss by
+    the step's loss tokens; `sum` does not (the paper's Adafactor).
+    """
+
+    optimizer: Optimizer
+    schedule: Schedule
+    steps: int
+    batch_size: int
+    dropout: float
+    z_loss: float
+    clip_norm: float | None
+    precision: Literal["float32", "bfloat16_autocast"]
+    reduction: Literal["mean", "sum"]
+
+    def __post_init__(self) -> None:
+        positive(self, "steps", "batch_size")
+        within(self, "dropout", low=0.0, high=1.0)

@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.corpora import decoder, encoder_decoder, movies, opened
 from bench.row import Bench
 from study.language.huggingface.export import write_tokenizer
+from study.language.huggingface.opened import write_model
 from study.language.huggingface.t5 import export_t5
 from study.language.model.build import EncoderDecoder, build
 from study.language.values.model import Architecture
-from study.train.checkpoint import write_weights
 
 
 def checkpoint(architecture: Architecture, bench: Bench, *, width: int, layers: int) -> Path:
@@ -28,7 +28,7 @@ def checkpoint(architecture: Architecture, bench: Bench, *, width: int, layers: 
         assert isinstance(model, EncoderDecoder)
         export_t5(model, directory)
     else:
-        write_weights(directory, model=model)
+        write_model(directory, model=model)
     tokenizer.save(directory / "tokenizer.json")
     write_tokenizer(directory / "tokenizer.json", directory)
     return directory

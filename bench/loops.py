@@ -19,12 +19,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import set_seed
 
 from study.language.layout import Batch
+from study.language.learner import Batches
+from study.language.losses import TokenLosses
 from study.language.model.build import LanguageModel, build
 from study.language.values.stages import Stage, model_of
 from study.store.events import EventLog
 from study.train.checkpoint import Progress
 from study.train.engine import TorchEngine
-from study.train.loop import Batches, Plan, train
+from study.train.loop import Plan, train
 from study.train.signals import Stop
 
 FIRST = 2
@@ -64,7 +66,10 @@ class OurLoop:
         self.run = run
         self.batches = batches
         self.model: LanguageModel = build(model_of(run), dropout=0.0, seed=0)
-        self.engine = TorchEngine(self.model, training=run.training, compiled=compiled)
+        computed = TokenLosses(self.model, training=run.training)
+        if compiled:
+            computed.compile(compiled)
+        self.engine = TorchEngine(computed, training=run.training)
         self._callbacks = _Callbacks(log=EventLog(folder / "events.jsonl"))
         self._progress = Progress()
 

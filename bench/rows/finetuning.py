@@ -18,10 +18,9 @@ from bench.row import Bench
 from bench.rows.training import gpt_neox
 from bench.turns import take_turns
 from study.language.layout import Batch
-from study.language.learner import open_batches
+from study.language.learner import Batches, open_batches
 from study.language.values.objective import FullLM, Prompted
 from study.language.values.stages import Finetune
-from study.train.loop import Batches
 
 PROMPTED = Prompted(inputs=4032, targets=64)
 ROWS = 16

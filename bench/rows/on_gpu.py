@@ -15,6 +15,7 @@ from bench.row import Bench
 from bench.same import Differs
 from study.language import cost
 from study.language.layout import Segment, layout
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.language.recipes import presets
 from study.language.values.model import Architecture, Model
@@ -39,9 +40,9 @@ def utilisation(
         raise Differs(f"the peak of {name!r} is not known (bench/cards.py)")
     model = model or shape(architecture)
     training = recipe(steps=1, batch_size=ROWS)
-    engine = TorchEngine(
-        build(model, dropout=0.0, seed=0), training=training, device=device, compiled=torch.compile
-    )
+    computed = TokenLosses(build(model, dropout=0.0, seed=0), training=training)
+    computed.compile(torch.compile)
+    engine = TorchEngine(computed, training=training, device=device)
     tokens = np.random.default_rng(0).integers(2, model.vocab_size, (ROWS, LENGTH)).astype(np.int32)
     segments = [(Segment(inputs=each[:0], targets=each),) for each in tokens]
     batch = layout(segments, architecture=architecture)

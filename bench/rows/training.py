@@ -13,11 +13,10 @@ from bench.finding import Finding
 from bench.loops import OurLoop, TrainerLoop
 from bench.row import Bench
 from bench.turns import take_turns
-from study.language.learner import open_batches
+from study.language.learner import Batches, open_batches
 from study.language.values.model import Model
 from study.language.values.objective import FullLM, SpanCorruption
 from study.language.values.stages import Pretrain
-from study.train.loop import Batches
 
 BATCH = 16
 TURN = 8

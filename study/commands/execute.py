@@ -54,13 +54,15 @@ def rank():
     """Train one run as one of several ranks, for a worker (a JSON line)."""
     from study.launch.worker import assist
 
-    code = assist(executors()["Pretrain"])
+    code = assist(executors())
     sys.stderr.flush()
     os._exit(code)
 
 
 def executors() -> dict[str, Execute]:
     """What executes a run, by the name of its kind."""
+    from study.runs import domain
+    from study.runs.node import Prepared, Trained
 
     def train(run: Run, *, store: Store, execution: Execution, report: Callable[..., None]) -> None:
         from study.launch.companions import gathered
@@ -68,16 +70,16 @@ def executors() -> dict[str, Execute]:
         with gathered(run, store=store, execution=execution) as ranks:
             from study.train.work import execute
 
-            # the table below gives it corpora and trained runs alone
+            # the table below gives it data and trained runs alone
             execute(run, store=store, execution=execution, report=report, ranks=ranks)  # type: ignore[arg-type]
 
     def score(run: Run, **rest: Any) -> None:
-        from study.language.scores.execute import execute
+        domain.of(run).score(run, **rest)
 
-        execute(run, **rest)  # type: ignore[arg-type]
-
-    kinds: dict[str, Execute] = {"Evaluation": score, "External": score}
-    return {"Corpus": train, "Pretrain": train, "Adapt": train, "Finetune": train} | kinds
+    return {
+        name: train if issubclass(kind, (Prepared, Trained)) else score
+        for name, kind in domain.kinds().items()
+    }
 
 
 def execute_plan(

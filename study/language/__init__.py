@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from study.language.values.corpus import (
     Corpus,
@@ -15,13 +16,33 @@ from study.language.values.corpus import (
 )
 from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
-from study.language.values.stages import Adapt, External, Finetune, Pretrain
+from study.language.values.stages import Adapt, External, Finetune, Pretrain, Stage
 from study.language.values.suite import Labels, Scoring, SuiteTask
 from study.runs.domain import Cost, Domain, register
 
 if TYPE_CHECKING:
     from study.runs.cells import Names
-    from study.runs.node import Run, Trained
+    from study.runs.node import Evaluation, Run, Trained
+    from study.store.directory import Store
+    from study.train.learner import Learner
+
+
+def _prepare(corpus: Corpus, directory: Path, **rest: Any) -> dict[str, Any]:
+    from study.language.data.corpus import prepare
+
+    return prepare(corpus, directory, **rest)
+
+
+def _learner(run: Stage, *, store: Store) -> Learner:
+    from study.language.learner import LanguageLearner
+
+    return LanguageLearner(run, store=store)
+
+
+def _score(run: Evaluation | External, **rest: Any) -> None:
+    from study.language.scores.execute import execute
+
+    execute(run, **rest)
 
 
 def _cost(run: Trained) -> Cost:
@@ -52,8 +73,12 @@ register(
             *(Model, FullLM, PrefixLM, SpanCorruption, Prompted, Packing),
             *(SuiteTask, Scoring, Labels),
         ),
+        prepare=_prepare,
+        learner=_learner,
+        score=_score,
         cost=_cost,
         names=_names,
         traits=_traits,
+        data_directory="corpus",
     )
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -129,6 +129,9 @@ class Batch:
             segments=self.segments[low:high],
             source=None if self.source is None else self.source.rows(low, high),
         )
+
+    def without_loss(self) -> Batch:
+        return replace(self, loss_mask=torch.zeros_like(self.loss_mask))
 
     def digest(self) -> str:
         """sha256 over every array, its shape and its type; 16 hex digits."""

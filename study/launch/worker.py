@@ -177,7 +177,7 @@ def _executed(work: Callable[[], None]) -> tuple[Outcome, str]:
     return "done", ""
 
 
-def assist(execute: Execute) -> int:
+def assist(executors: Mapping[str, Execute]) -> int:
     """A rank that a worker started: one job from standard input; returns the exit code. The end of
     input before its own is the end of rank 0, and so of this process.
     """
@@ -190,7 +190,7 @@ def assist(execute: Execute) -> int:
     run, store, execution, keep = _read_job(line)
     outcome, _ = perform(
         run,
-        execute=execute,
+        execute=executors[type(run).__name__],
         store=store,
         execution=execution,
         keep=keep,

@@ -69,6 +69,8 @@ def decode_file(path: Path) -> Run:
 
 def decode(text: str, *, name: str = "run") -> Run:
     """The run in `text`; `name` stands before the line number in errors."""
+    if not domain.registered():
+        raise RuntimeError("no domain is known, so no kind of run is: `import study.domains` first")
     reader = _Reader(name=name)
     node = reader.compose(text)
     return reader.value(node, Run, "a run")

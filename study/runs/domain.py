@@ -29,6 +29,7 @@ from study.runs.suite import ScoringRule, Task
 
 if TYPE_CHECKING:
     from study.runs.cells import Names
+    from study.train.learner import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +48,23 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """name: the folder's. values: every dataclass that its runs may hold. cost: of a trained run.
+    """name: the folder's. values: every dataclass that its runs may hold. prepare: data into a
+    directory, published under the name `data_directory`; its summary. learner: of a trained run
+    (`study.train.learner.Learner`). score: an evaluation or a checkpoint from elsewhere, published
+    and sealed. cost: of a trained run.
     names: those that a plan gives its runs. traits: what a
     plan's table says of a run in the domain's own words, such as its architecture.
     """
 
     name: str
     values: tuple[type, ...]
+    prepare: Callable[..., dict[str, Any]]
+    learner: Callable[..., Learner]
+    score: Callable[..., None]
     cost: Callable[[Trained], Cost]
     names: Callable[[Iterable[Run]], Names]
     traits: Callable[[Run], Mapping[str, str]]
+    data_directory: str = "data"
 
 
 _BASES = (Run, ModelShape, Objective, Task, ScoringRule)

@@ -120,6 +120,13 @@ class Store:
         self.check_owner(run)
         return RunDirectory(directory)
 
+    def finished(self, run: Run) -> dict[str, Any]:
+        """What the run's seal says; raises ValueError where it is not done."""
+        seal = self.existing(run).done()
+        if seal is None:
+            raise ValueError(f"{type(run).__name__} {run.slug!r} is not done: run it first")
+        return seal
+
     def check_writable(self) -> None:
         """Raise StoreError where nothing can be written below the root: before any run is started,
         so that a plan does not fail run by run.

@@ -1,7 +1,7 @@
 """What a checkpoint holds, and how it is written and read.
 
     checkpoints/step-00001200/
-        config.json, generation_config.json, model.safetensors   as transformers reads them
+        model.safetensors, and what the domain writes beside it   (a config.json)
         optimizer.safetensors                                     `KEY/PARAMETER` tensors, or one
         optimizer-00000-of-00002.safetensors                      a rank (`train.optimizer_shards`)
         state.json                                                `Progress`, run id, random states
@@ -18,19 +18,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from study.language.huggingface.config_file import write_config
-from study.sources.weight_files import PRECISION, check_finite, read_config, stored_tensors
-
-if TYPE_CHECKING:
-    from study.language.model.language_model import LanguageModel
-    from study.store.directory import RunDirectory
 
 FORMAT = 1
 
@@ -62,10 +55,10 @@ class NonFinite(ArithmeticError):
 
 
 def write_weights(
-    directory: Path, *, model: LanguageModel, tensors: dict[str, Tensor] | None = None
+    directory: Path, *, model: nn.Module, tensors: dict[str, Tensor] | None = None
 ) -> None:
-    """What transformers reads, one file of weights whatever its size. tensors: the weights, where
-    the model itself holds only its share of them.
+    """One file of weights whatever its size. tensors: the weights, where the model itself holds
+    only its share of them.
 
     Raises NonFinite: an update of finite gradients can overflow, and the last step has no next loss
     to show it.
@@ -74,7 +67,6 @@ def write_weights(
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
             raise NonFinite(f"the weights {name!r} hold a number that is not finite")
-    write_config(directory, model=model)
     kept = {name: value.detach().contiguous() for name, value in weights.items()}
     save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
 
@@ -158,44 +150,6 @@ def load_weights(model: nn.Module, *, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in tensors.items():
             state[name].copy_(value)
-
-
-def load_model(directory: RunDirectory, step: int) -> LanguageModel:
-    """The model of a finished run's checkpoint, digests checked, in evaluation mode."""
-    return read_model(directory.checkpoint(step))
-
-
-def read_model(directory: Path) -> LanguageModel:
-    """A checkpoint or any directory that `save_pretrained` wrote, in evaluation mode and in float32
-    whatever its files are written in; transformers' own kind of model.
-    """
-    from study.language.huggingface.base import StudyDecoderConfig, StudyEncoderDecoderConfig
-    from study.language.huggingface.decoder import DecoderForCausalLM
-    from study.language.huggingface.encoder_decoder import EncoderDecoderForSeq2SeqLM
-
-    kind = read_config(directory).get("model_type")
-    stored_tensors(directory)
-    families = {
-        StudyDecoderConfig.model_type: DecoderForCausalLM,
-        StudyEncoderDecoderConfig.model_type: EncoderDecoderForSeq2SeqLM,
-    }
-    if kind not in families:
-        raise ValueError(
-            f"{directory / 'config.json'}: model_type is {kind!r}; legal: {', '.join(families)}"
-        )
-    try:
-        model = families[kind].from_pretrained(
-            directory,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=getattr(torch, PRECISION),
-        )
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
-        raise ValueError(
-            f"{directory}: its config.json is no model's here: {type(error).__name__}: {error}"
-        ) from error
-    check_finite(model.state_dict(), owner=directory)
-    return model.eval()
 
 
 def _encoded(state: Tensor) -> str:

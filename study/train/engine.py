@@ -1,32 +1,25 @@
 """The engine: weights and how they move. The loop (`study.train.loop`) sees nothing else of them.
 
-Owns the protocol, the losses of a batch, and `TorchEngine`, plain torch in one process with float32
-parameters. The engine of several ranks is `study.train.sharded`'s. Logits are computed at loss
-positions only.
-
-Axes: B rows, T positions, D model width.
+Owns the protocol and `TorchEngine`, plain torch in one process with float32 parameters. The engine
+of several ranks is `study.train.sharded`'s; what the losses are is a domain's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from study.nn.loss import Loss, linear_cross_entropy
 from study.runs.training import Training
 from study.train import checkpoint, optimizer_shards
 from study.train.checkpoint import NonFinite
+from study.train.learner import Batch, Computation
 from study.train.optimizers import Optimizer
-
-if TYPE_CHECKING:
-    from study.language.layout import Batch
-    from study.language.model.build import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +36,8 @@ class Engine(Protocol):
     gradient that moves the weights is that of all ranks' rows.
     """
 
-    def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
-        """Add the gradient of loss / denominator; return the summed cross-entropy and z-term.
+    def forward_backward(self, batch: Batch, *, denominator: float) -> Mapping[str, Tensor]:
+        """Add the gradient of loss / denominator; return the parts of the loss, summed.
         denominator: of the whole batch, equal on all ranks.
         """
         ...
@@ -56,7 +49,7 @@ class Engine(Protocol):
         ...
 
     def evaluate(self, batch: Batch) -> float:
-        """Summed cross-entropy without dropout; changes nothing."""
+        """The summed `loss` without dropout; changes nothing."""
         ...
 
     def write(self, directory: Path) -> None:
@@ -70,76 +63,21 @@ class Engine(Protocol):
         ...
 
 
-def losses(
-    batch: Batch,
-    *,
-    model: LanguageModel,
-    hidden: Callable[[Batch], Tensor],
-    training: Training,
-    device: torch.device,
-    compiled: Callable[[Any], Any] | None = None,
-) -> Loss:
-    """Summed cross-entropy and z-term at the loss positions, in the run's precision. hidden: the
-    model's own, or what wraps it. compiled: what wraps the work on a block of logits.
-    """
-    places = batch.loss_mask.flatten().nonzero()[:, 0]
-    whole = places.numel() == batch.loss_mask.numel()
-    if device.type != "cpu":
-        batch, places = batch.to(device), places.to(device)
-    # A weight is used once in a pass, so keeping its rounded copy would cost memory alone.
-    autocast = torch.autocast(
-        device.type,
-        dtype=torch.bfloat16,
-        enabled=training.precision == "bfloat16_autocast",
-        cache_enabled=False,
-    )
-    with autocast:
-        states = hidden(batch).flatten(0, 1)  # (B T, D)
-        labels = batch.labels.flatten()
-        if not whole:
-            # The vocabulary matrix is read at loss positions only. Not states[mask]: the backward
-            # pass of a mask is a serial scatter, that of index_select an addition.
-            states, labels = states.index_select(0, places), labels.index_select(0, places)
-        return linear_cross_entropy(
-            *model.read_out(states), labels, z_loss=training.z_loss, compiled=compiled
-        )
-
-
 class TorchEngine:
     """Plain torch in one process, float32 parameters."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        *,
-        training: Training,
-        device: str = "cpu",
-        compiled: Callable[[Any], Any] | None = None,
-    ) -> None:
-        """compiled: what wraps the model's `hidden`, such as torch.compile; None leaves it."""
+    def __init__(self, computed: Computation, *, training: Training, device: str = "cpu") -> None:
         self._device = torch.device(device)
-        model.to(self._device)
-        self.model = model.train()
+        self._computed = computed
+        self.model = computed.model.to(self._device).train()
         self.optimizer = Optimizer(self.model, recipe=training.optimizer)
         self._training = training
-        self._compiled = compiled
-        self._hidden = compiled(self.model.hidden) if compiled else self.model.hidden
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
 
-    def _losses(self, batch: Batch) -> Loss:
-        return losses(
-            batch,
-            model=self.model,
-            hidden=self._hidden,
-            training=self._training,
-            device=self._device,
-            compiled=self._compiled,
-        )
-
-    def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
-        loss = self._losses(batch)
-        (loss.total / denominator).backward()
-        return loss.cross_entropy, loss.z_term
+    def forward_backward(self, batch: Batch, *, denominator: float) -> Mapping[str, Tensor]:
+        losses = self._computed.losses(batch, device=self._device)
+        (losses.total / denominator).backward()
+        return losses.parts
 
     def step(self, share: float) -> Update:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -159,11 +97,12 @@ class TorchEngine:
         self.model.eval()
         try:
             with torch.no_grad():
-                return float(self._losses(batch).cross_entropy)
+                return float(self._computed.losses(batch, device=self._device).parts["loss"])
         finally:
             self.model.train()
 
     def write(self, directory: Path) -> None:
+        self._computed.write(directory)
         checkpoint.write_weights(directory, model=self.model)
         checkpoint.write_tensors(
             directory / optimizer_shards.WHOLE, tensors=self.optimizer.tensors()

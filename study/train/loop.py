@@ -20,7 +20,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -28,17 +28,9 @@ from study.runs import schedules
 from study.runs.training import Training
 from study.train.checkpoint import Progress
 from study.train.engine import Engine, NonFinite
+from study.train.learner import Batch, Batches
 from study.train.ranks import Ranks, single_process
 from study.train.signals import Stop
-
-if TYPE_CHECKING:
-    from study.language.layout import Batch
-
-
-class Batches(Protocol):
-    """The whole batch of the run's own step (from 0), a pure function of it."""
-
-    def batch(self, step: int) -> Batch: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +129,17 @@ def _step(
     if not loss_tokens:
         raise ValueError(f"step {progress.step + 1} (batch {digest}) has no token with loss")
     denominator = float(loss_tokens) if training.reduction == "mean" else 1.0
-    summed = z_term = 0.0
+    sums: dict[str, float] = {}
     for low, part in _own_parts(batch, rows=plan.micro_batch, ranks=plan.ranks):
         if training.dropout:
             torch.manual_seed(_dropout_seed(plan.seed, step=step, row=low))
-        one, z_one = engine.forward_backward(part, denominator=denominator)
-        summed, z_term = summed + float(one), z_term + float(z_one)
-    summed, z_term = plan.ranks.sum(summed, z_term)
+        for name, value in engine.forward_backward(part, denominator=denominator).items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+    sums = dict(zip(sums, plan.ranks.sum(*sums.values()), strict=True))
+    total = sum(sums.values())
     where = f"at step {progress.step + 1} (batch {digest} of seed {plan.seed})"
-    if not math.isfinite(summed + z_term):
-        raise NonFinite(f"the loss is {(summed + z_term) / loss_tokens} {where}")
+    if not math.isfinite(total):
+        raise NonFinite(f"the loss is {total / loss_tokens} {where}")
     share = schedules.fraction(
         training.schedule,
         step=plan.schedule_before + progress.step,
@@ -170,8 +163,7 @@ def _step(
     callbacks.step(
         {
             "step": progress.step,
-            "loss": summed / loss_tokens,
-            "z_loss": z_term / loss_tokens,
+            **{name: value / loss_tokens for name, value in sums.items()},
             "learning_rate": update.learning_rate,
             "grad_norm": update.grad_norm,
             "clipped": update.clipped,
@@ -199,8 +191,7 @@ def _own_parts(batch: Batch, *, rows: int | None, ranks: Ranks) -> Iterator[tupl
         if low < batch.num_rows:
             yield low, batch.rows(low, low + rows)
         else:
-            idle = batch.rows(0, 1)
-            yield low, replace(idle, loss_mask=torch.zeros_like(idle.loss_mask))
+            yield low, batch.rows(0, 1).without_loss()
 
 
 def _validate(

@@ -19,26 +19,22 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from study.nn.loss import Loss
 from study.runs.execution import Execution
 from study.runs.training import Training
 from study.train import checkpoint, optimizer_shards
 from study.train.deepspeed_config import check, configuration
-from study.train.engine import NonFinite, Update, losses
+from study.train.engine import NonFinite, Update
+from study.train.learner import Batch, Computation, Losses
 from study.train.optimizer_shards import Fragment, Stored
 from study.train.optimizers import Optimizer
 from study.train.ranks import Ranks
-
-if TYPE_CHECKING:
-    from study.language.layout import Batch
-    from study.language.model.build import LanguageModel
 
 
 def deepspeed_for(device: str) -> Any:
@@ -75,30 +71,14 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 class _Losses(nn.Module):
     """What DeepSpeed wraps: a batch to its losses, so that `forward` uses all weights."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        *,
-        training: Training,
-        device: torch.device,
-        compiled: Callable[[Any], Any] | None,
-    ) -> None:
+    def __init__(self, computed: Computation, *, device: torch.device) -> None:
         super().__init__()
-        self.model = model
-        self._compiled = compiled
-        self._hidden = compiled(model.hidden) if compiled else model.hidden
-        self._recipe = training
+        self.model = computed.model
+        self._computed = computed
         self._device = device
 
-    def forward(self, batch: Batch) -> Loss:
-        return losses(
-            batch,
-            model=self.model,
-            hidden=self._hidden,
-            training=self._recipe,
-            device=self._device,
-            compiled=self._compiled,
-        )
+    def forward(self, batch: Batch) -> Losses:
+        return self._computed.losses(batch, device=self._device)
 
 
 class ShardedEngine:
@@ -106,19 +86,18 @@ class ShardedEngine:
 
     def __init__(
         self,
-        model: LanguageModel,
+        computed: Computation,
         *,
         training: Training,
         execution: Execution,
         ranks: Ranks,
-        compiled: Callable[[Any], Any] | None = None,
     ) -> None:
-        """model: plain, with the weights to begin from, equal on all ranks."""
+        """computed: its model is plain, with the weights to begin from, equal on all ranks."""
         library = deepspeed_for(ranks.device)
         assert execution.zero is not None, "one process without DeepSpeed has `TorchEngine`"
         device = torch.device(ranks.device)
-        model.to(device)
-        self.model = model.train()
+        self._computed = computed
+        self.model = model = computed.model.to(device).train()
         self.ranks = ranks
         self._stage = execution.zero
         self._training = training
@@ -132,21 +111,21 @@ class ShardedEngine:
         config = configuration(
             training,
             execution=execution,
-            width=model.shape.d_model,
+            width=computed.width,
             parameters=sum(p.numel() for p in self._parameters),
         )
         check(config)
         self._library = library
         self._engine = library.initialize(
-            model=_Losses(model, training=training, device=device, compiled=compiled),
+            model=_Losses(computed, device=device),
             optimizer=self._joined,
             config=config,
         )[0]
 
-    def forward_backward(self, batch: Batch, *, denominator: float) -> tuple[Tensor, Tensor]:
-        loss = self._engine(batch)
-        self._engine.backward(loss.total * (self.ranks.world / denominator))
-        return loss.cross_entropy, loss.z_term
+    def forward_backward(self, batch: Batch, *, denominator: float) -> Mapping[str, Tensor]:
+        losses = self._engine(batch)
+        self._engine.backward(losses.total * (self.ranks.world / denominator))
+        return losses.parts
 
     def step(self, share: float) -> Update:
         self.optimizer.scale(share)
@@ -182,7 +161,7 @@ class ShardedEngine:
         self._engine.eval()
         try:
             with torch.no_grad():
-                return float(self._engine(batch).cross_entropy)
+                return float(self._engine(batch).parts["loss"])
         finally:
             self._engine.train()
 
@@ -204,6 +183,7 @@ class ShardedEngine:
         """The model alone, by rank 0; every rank has to call this."""
         if self._stage < 3:
             if self.ranks.first:
+                self._computed.write(directory)
                 checkpoint.write_weights(directory, model=self.model)
             return
         gathered = {}
@@ -212,6 +192,7 @@ class ShardedEngine:
                 if self.ranks.first:
                     gathered[name] = parameter.detach().cpu().clone()
         if self.ranks.first:
+            self._computed.write(directory)
             checkpoint.write_weights(directory, model=self.model, tensors=gathered)
 
     def read_optimizer(self, directory: Path) -> None:

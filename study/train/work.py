@@ -1,10 +1,10 @@
-"""One run from its value to its sealed directory: corpora and trained models.
+"""One run from its value to its sealed directory: prepared data and trained models.
 
 Owns the order of a run's life: lease, resume, checks, loop, seal. Every part has a module of its
 own; this one puts them together and holds nothing that another kind of engine would do otherwise.
 Where several ranks train the run, rank 0 decides what depends on files (what is left, where to go
 on) and tells the others; it alone writes, but for the other ranks' parts of a checkpoint.
-Scores are `study.language.scores.execute`'s.
+What data and batches hold, and what is learned, is the run's domain's, as its scores are.
 """
 
 from __future__ import annotations
@@ -22,18 +22,10 @@ from typing import Any
 import torch
 
 from kernels import backend
-from study.language import cost
-from study.language.data.corpus import OpenCorpus, build_corpus, corpus_path, open_corpus, said
-from study.language.learner import open_batches
-from study.language.model.adapt import adapt, table
-from study.language.model.build import LanguageModel, build
-from study.language.model.isolation import check_isolation
-from study.language.model.kernel_trial import choose_kernels
-from study.language.values.corpus import Corpus
-from study.language.values.stages import Adapt, Finetune, Pretrain, Stage, model_of
 from study.nn.stack import recompute_layers
+from study.runs import domain
 from study.runs.execution import Execution, check_runs
-from study.runs.node import steps_before
+from study.runs.node import Prepared, Trained, parent_of, start_of, steps_before
 from study.sources.content import Access
 from study.store.directory import RunDirectory, Store, log_warning
 from study.store.events import EventLog
@@ -44,6 +36,7 @@ from study.train.callbacks import AssistantCallbacks, Records, Report, RunCallba
 from study.train.checkpoint import Progress
 from study.train.compile_cache import remove_unfinished_builds
 from study.train.engine import Engine, TorchEngine
+from study.train.learner import Learner
 from study.train.loop import Plan, train, validation_steps
 from study.train.mirror import Mirror
 from study.train.ranks import Ranks, single_process
@@ -51,7 +44,7 @@ from study.train.signals import Stop
 
 
 def execute(
-    run: Corpus | Stage,
+    run: Prepared | Trained,
     *,
     store: Store,
     execution: Execution,
@@ -66,10 +59,9 @@ def execute(
     default. Raises Interrupted after a complete checkpoint, LeaseHeld where another process works
     on the run, NonFinite, and ValueError or OSError that name what is wrong.
     """
-    if not isinstance(run, (Corpus, Pretrain, Adapt, Finetune)):
-        raise ValueError(
-            f"{type(run).__name__} {run.slug!r}; legal: Corpus, Pretrain, Adapt, Finetune"
-        )
+    if not isinstance(run, (Prepared, Trained)):
+        legal = [n for n, kind in domain.kinds().items() if issubclass(kind, (Prepared, Trained))]
+        raise ValueError(f"{type(run).__name__} {run.slug!r}; legal: {', '.join(legal)}")
     check_runs([run], execution=execution)
     ranks = ranks or single_process()
     if not ranks.first:
@@ -102,7 +94,7 @@ def execute(
         _work(run, context)
 
 
-def _assist(run: Corpus | Stage, *, store: Store, execution: Execution, ranks: Ranks) -> None:
+def _assist(run: Prepared | Trained, *, store: Store, execution: Execution, ranks: Ranks) -> None:
     """The same as another rank than 0, which holds no lease and tells nobody."""
     with signals.handling_signals() as stop:
         remaining = ranks.broadcast(None)
@@ -122,15 +114,14 @@ def _assist(run: Corpus | Stage, *, store: Store, execution: Execution, ranks: R
         _work(run, context)
 
 
-def _work(run: Corpus | Stage, context: RunContext) -> None:
+def _work(run: Prepared | Trained, context: RunContext) -> None:
     torch.set_num_threads(context.execution.threads)
     # Where it is not told, DeepSpeed looks for a GPU and complains.
     os.environ.setdefault("DS_ACCELERATOR", torch.device(context.execution.device).type)
-    match run:
-        case Corpus():
-            _build(run, context)
-        case _:
-            _train(run, context)
+    if isinstance(run, Prepared):
+        _prepare(run, context)
+    else:
+        _train(run, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +137,9 @@ class Remaining:
     keep: list[int]
 
 
-def _remaining(run: Corpus | Stage, directory: RunDirectory) -> Remaining:
+def _remaining(run: Prepared | Trained, directory: RunDirectory) -> Remaining:
     finished = directory.done() is not None
-    if isinstance(run, Corpus):
+    if isinstance(run, Prepared):
         return Remaining(finished=finished, last=0, keep=[])
     steps = run.training.steps
     # A finished run computes missing checkpoints again and no more: its curve stands.
@@ -173,31 +164,27 @@ class RunContext:
     remaining: Remaining
 
 
-def _missing(run: Corpus | Stage, directory: RunDirectory) -> frozenset[int]:
+def _missing(run: Prepared | Trained, directory: RunDirectory) -> frozenset[int]:
     """Steps whose checkpoints are asked for and not there."""
-    if isinstance(run, Corpus):
+    if isinstance(run, Prepared):
         return frozenset()
     return frozenset({*directory.kept(), run.training.steps} - set(directory.steps()))
 
 
-def _check_steps(run: Corpus | Stage, keep: frozenset[int]) -> None:
-    last = 0 if isinstance(run, Corpus) else run.training.steps
+def _check_steps(run: Prepared | Trained, keep: frozenset[int]) -> None:
+    last = 0 if isinstance(run, Prepared) else run.training.steps
     for step in sorted(keep):
         if not 0 < step <= last:
-            legal = f"1 to {last}" if last else "none, for a corpus"
+            legal = f"1 to {last}" if last else "none, for data"
             raise ValueError(f"{run.slug!r} is asked to keep step {step}; legal: {legal}")
 
 
-def _build(run: Corpus, context: RunContext) -> None:
+def _prepare(run: Prepared, context: RunContext) -> None:
     begun = time.monotonic()
-    lease = context.lease
-    assert lease is not None, "corpora are built by one process"
+    lease, owner = context.lease, domain.of(run)
+    assert lease is not None, "data is prepared by one process"
     if context.remaining.finished:
         return
-    tokenizer = None
-    if isinstance(run.tokenizer, Corpus):
-        _done(context.store, run.tokenizer)
-        tokenizer = corpus_path(context.store, run.tokenizer)
     access = Access(
         data_dirs=context.execution.data_dirs,
         cache=context.execution.cache,
@@ -210,48 +197,36 @@ def _build(run: Corpus, context: RunContext) -> None:
         context.report({"event": "stage"} | stage)
 
     def write(aside: Path) -> None:
-        summary.update(
-            build_corpus(
-                run, aside, access=access, tokenizer_directory=tokenizer, progress=progress
-            )
+        found = owner.prepare(
+            run,
+            aside,
+            store=context.store,
+            access=access,
+            progress=progress,
+            warn=context.warn,
         )
+        summary.update(found)
         lease.check()
 
-    publish_directory(context.directory.path / "corpus", write)
-    for line in said(summary):
-        context.warn(f"{run.slug!r}: {line}")
+    publish_directory(context.directory.path / owner.data_directory, write)
     seconds = {"wall_seconds": time.monotonic() - begun}
-    context.directory.seal({"kind": "Corpus"} | summary | seconds)
+    context.directory.seal({"kind": type(run).__name__} | summary | seconds)
 
 
-def _train(run: Stage, context: RunContext) -> None:
-    corpus = _corpus_of(run, context)
-    model = build(model_of(run), dropout=run.training.dropout, seed=run.seed)
-    start = _resume(run, context, model) or _begin(run, context, model)
-    model.to(_device(context))
+def _train(run: Trained, context: RunContext) -> None:
+    learner = domain.of(run).learner(run, store=context.store)
+    start = _resume(run, context, learner) or _begin(run, context, learner)
+    learner.model.to(_device(context))
     context.report({"event": "stage", "stage": "isolation"})
-    choose_kernels(
-        model_of(run),
-        execution=context.execution,
-        ranks=context.ranks,
-        precision=run.training.precision,
-        warn=context.warn,
-    )
-    isolation = check_isolation(
-        model,
-        architecture=model_of(run).architecture,
-        vocab_size=model_of(run).vocab_size,
-        precision=run.training.precision,
-    )
-    engine = _engine(run, context, model)
+    learner.check(execution=context.execution, ranks=context.ranks, warn=context.warn)
+    engine = _engine(run, context, learner)
     _load_optimizer(run, engine, start)
-    fed = open_batches(run, corpus=corpus)
     plan = _plan(run, context)
     if not context.ranks.first:
         train(
             engine,
-            batches=fed.batches,
-            validation=fed.validation,
+            batches=learner,
+            validation=learner.validation,
             plan=plan,
             progress=start.progress,
             callbacks=AssistantCallbacks(stop=context.stop, engine=engine, ranks=context.ranks),
@@ -267,73 +242,35 @@ def _train(run: Stage, context: RunContext) -> None:
             records.log.write("kernels", step=start.progress.step, backend=used)
         progress = train(
             engine,
-            batches=fed.batches,
-            validation=fed.validation,
+            batches=learner,
+            validation=learner.validation,
             plan=plan,
             progress=start.progress,
             callbacks=_callbacks(run, context, engine=engine, lease=context.lease, records=records),
         )
     if not context.remaining.finished:
         context.lease.check()
-        context.directory.seal(
-            _summary(run, context, progress=progress, corpus=corpus)
-            | {"isolation": asdict(isolation), "examples": fed.left_out}
-        )
+        context.directory.seal(_summary(run, context, progress=progress) | learner.summary())
 
 
 def _device(context: RunContext) -> str:
     return context.execution.device if context.execution.zero is None else context.ranks.device
 
 
-def _engine(run: Stage, context: RunContext, model: LanguageModel) -> Engine:
+def _engine(run: Trained, context: RunContext, learner: Learner) -> Engine:
     if context.execution.activation_checkpointing == "on":
-        recompute_layers(model)
-    compiled = None
+        recompute_layers(learner.model)
     if context.execution.compile == "on":
         remove_unfinished_builds()
-        compiled = torch.compile
+        learner.compile(torch.compile)
     if context.execution.zero is None:
-        return TorchEngine(model, training=run.training, device=_device(context), compiled=compiled)
-    from study.train.sharded import (
-        ShardedEngine,  # imports DeepSpeed, which one process can do without
-    )
+        return TorchEngine(learner, training=run.training, device=_device(context))
+    # imports DeepSpeed, which one process can do without
+    from study.train.sharded import ShardedEngine
 
     return ShardedEngine(
-        model,
-        training=run.training,
-        execution=context.execution,
-        ranks=context.ranks,
-        compiled=compiled,
+        learner, training=run.training, execution=context.execution, ranks=context.ranks
     )
-
-
-def _corpus_of(run: Stage, context: RunContext) -> OpenCorpus:
-    """The run's corpus, opened, with its tokenizer checked against model and parent."""
-    _done(context.store, run.corpus)
-    corpus = open_corpus(corpus_path(context.store, run.corpus))
-    size, room = corpus.tokenizer.vocab_size, model_of(run).vocab_size
-    if size > room:
-        raise ValueError(
-            f"{run.slug!r}: its model has room for {room} tokens and its tokenizer has {size}; "
-            f"legal: Model.vocab_size of {size} or more"
-        )
-    if not isinstance(run, Pretrain):
-        parents = _done(context.store, run.parent)["tokenizer"]
-        if parents != corpus.tokenizer.digest:
-            raise ValueError(
-                f"{run.slug!r}: the tokenizer of its corpus {run.corpus.slug!r} "
-                f"({corpus.tokenizer.digest[:12]}) is not the one that {run.parent.slug!r} was "
-                f"trained with ({parents[:12]}); legal: the same (Corpus.tokenizer may name the "
-                "parent's corpus)"
-            )
-    return corpus
-
-
-def _done(store: Store, run: Corpus | Stage) -> dict[str, Any]:
-    done = store.existing(run).done()
-    if done is None:
-        raise ValueError(f"{type(run).__name__} {run.slug!r} is not done: run it first")
-    return done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +281,7 @@ class Start:
     optimizer: Path | None
 
 
-def _resume(run: Stage, context: RunContext, model: LanguageModel) -> Start | None:
+def _resume(run: Trained, context: RunContext, learner: Learner) -> Start | None:
     """Go on from the newest good checkpoint that leaves no missing one behind; None without one.
     Rank 0 chooses.
     """
@@ -352,11 +289,12 @@ def _resume(run: Stage, context: RunContext, model: LanguageModel) -> Start | No
     if step is None:
         return None
     path = context.directory.checkpoint_path(step)
-    checkpoint.load_weights(model, tensors=checkpoint.read_tensors(path / "model.safetensors"))
+    weights = checkpoint.read_tensors(path / "model.safetensors")
+    checkpoint.load_weights(learner.model, tensors=weights)
     return Start(progress=checkpoint.read_state(path, run=run.id), optimizer=path)
 
 
-def _resume_step(run: Stage, context: RunContext) -> int | None:
+def _resume_step(run: Trained, context: RunContext) -> int | None:
     """A corrupt checkpoint is named loudly and removed, so that its step is computed again."""
     while True:
         missing = _missing(run, context.directory)
@@ -376,57 +314,52 @@ def _resume_step(run: Stage, context: RunContext) -> int | None:
         return usable[-1]
 
 
-def _begin(run: Stage, context: RunContext, model: LanguageModel) -> Start:
+def _begin(run: Trained, context: RunContext, learner: Learner) -> Start:
     """The state before the first step: fresh, or the parent's, adapted and accounted for."""
-    if isinstance(run, Pretrain):
+    origin, step = start_of(run)
+    if origin is None:
         return Start(progress=Progress(), optimizer=None)
-    parent = context.store.existing(run.parent)
+    parent = context.store.existing(origin)
     if context.ranks.first:
-        parent.checkpoint(run.parent_step)  # verified once
+        parent.checkpoint(step)  # verified once
     context.ranks.barrier()
-    path = parent.checkpoint_path(run.parent_step)
-    weights, accounts = adapt(
-        checkpoint.read_tensors(path / "model.safetensors"),
-        source=model_of(run.parent),
-        target=model_of(run),
-        seed=run.seed,
-    )
-    checkpoint.load_weights(model, tensors=weights)
+    path = parent.checkpoint_path(step)
+    inheritance = learner.begin(path)
     if context.ranks.first:
-        text = table(accounts)
-        publish_file(context.directory.path / "adapt.txt", text.encode())
-        entries = [asdict(account) for account in accounts]
-        publish_file(context.directory.path / "adapt.json", json.dumps(entries, indent=1).encode())
-        print(text, file=sys.stderr)
-    return Start(
-        progress=Progress(), optimizer=path if run.optimizer_state == "inherited" else None
-    )
+        publish_file(context.directory.path / "adapt.txt", inheritance.table.encode())
+        entries = json.dumps(inheritance.entries, indent=1)
+        publish_file(context.directory.path / "adapt.json", entries.encode())
+        print(inheritance.table, file=sys.stderr)
+    inherited = getattr(run, "optimizer_state", "fresh") == "inherited"
+    return Start(progress=Progress(), optimizer=path if inherited else None)
 
 
-def _load_optimizer(run: Stage, engine: Engine, start: Start) -> None:
+def _load_optimizer(run: Trained, engine: Engine, start: Start) -> None:
     if start.optimizer is None:
         return
     try:
         engine.read_optimizer(start.optimizer)
     except ValueError as error:
-        if isinstance(run, Pretrain) or start.progress.step:
+        parent = parent_of(run)
+        if parent is None or start.progress.step:
             raise
         raise ValueError(
-            f"{run.slug!r} inherits the optimiser state of {run.parent.slug!r}, whose tensors "
+            f"{run.slug!r} inherits the optimiser state of {parent.slug!r}, whose tensors "
             f"must be equal: {error}; legal here: optimizer_state='fresh'"
         ) from error
 
 
-def schedule_before(run: Stage) -> int:
+def schedule_before(run: Trained) -> int:
     """Updates that the schedule of this run counts before its first."""
-    if isinstance(run, Pretrain) or run.schedule_start == "restarted":
+    parent, step = start_of(run)
+    if parent is None or getattr(run, "schedule_start", "restarted") == "restarted":
         return 0
-    return schedule_before(run.parent) + run.parent_step
+    return schedule_before(parent) + step
 
 
-def _warn_of_little_room(run: Stage, context: RunContext) -> None:
+def _warn_of_little_room(run: Trained, context: RunContext) -> None:
     """Say so before the time is spent. Only a warning: quotas and compression make it a guess."""
-    each = 12 * cost.parameters(model_of(run))  # float32 weights and two moments
+    each = 12 * domain.cost(run).parameters  # float32 weights and two moments
     needed = each * (2 + len(_missing(run, context.directory)))
     free = shutil.disk_usage(context.directory.path).free
     if free < needed:
@@ -436,7 +369,7 @@ def _warn_of_little_room(run: Stage, context: RunContext) -> None:
         )
 
 
-def _plan(run: Stage, context: RunContext) -> Plan:
+def _plan(run: Trained, context: RunContext) -> Plan:
     steps = run.training.steps
     points = validation_steps(steps, points=context.execution.validation_points)
     return Plan(
@@ -453,7 +386,7 @@ def _plan(run: Stage, context: RunContext) -> Plan:
     )
 
 
-def _records(run: Stage, context: RunContext) -> Records:
+def _records(run: Trained, context: RunContext) -> Records:
     """A finished run's curve stands; it writes neither events nor a mirror of them."""
     return Records(
         log=None
@@ -469,7 +402,7 @@ def _records(run: Stage, context: RunContext) -> Records:
 
 
 def _callbacks(
-    run: Stage, context: RunContext, *, engine: Engine, lease: Lease, records: Records
+    run: Trained, context: RunContext, *, engine: Engine, lease: Lease, records: Records
 ) -> RunCallbacks:
     bfloat16 = run.training.precision == "bfloat16_autocast"
     peak = peak_flops(
@@ -488,22 +421,20 @@ def _callbacks(
         steps=run.training.steps,
         report=context.report,
         records=records,
-        flops_per_step=cost.flops(run) / run.training.steps,
+        flops_per_step=domain.cost(run).flops / run.training.steps,
         peak_flops=peak * context.ranks.world,
     )
 
 
-def _summary(
-    run: Stage, context: RunContext, *, progress: Progress, corpus: OpenCorpus
-) -> dict[str, Any]:
+def _summary(run: Trained, context: RunContext, *, progress: Progress) -> dict[str, Any]:
     """What done.json says."""
     steps = run.training.steps
     weights = context.directory.checkpoint_path(steps) / "model.safetensors"
     return {
         "kind": type(run).__name__,
         "steps": steps,
-        "parameters": cost.parameters(model_of(run)),
-        "flops": cost.flops(run),
+        "parameters": domain.cost(run).parameters,
+        "flops": domain.cost(run).flops,
         "tokens": progress.tokens,
         "loss_tokens": progress.loss_tokens,
         "clipped_fraction": progress.clipped_steps / steps,
@@ -513,6 +444,4 @@ def _summary(
         "tokens_per_second": progress.tokens / progress.train_seconds,
         "weights": sha256(weights),
         "data": progress.data_digest,
-        "tokenizer": corpus.tokenizer.digest,
-        "corpus": corpus.summary["digest"],
     }

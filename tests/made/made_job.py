@@ -11,6 +11,7 @@ from pathlib import Path
 
 from made_worker import execute
 
+import study.domains  # noqa: F401  the kinds of a run file
 from study.launch.cluster.job import execute_directory
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import tiny_runs
 import torch
 
 from study.language.layout import Segment, layout
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.nn.stack import recompute_layers
 from study.runs.execution import Execution
@@ -113,11 +114,16 @@ def run_case(one, ranks):
     if one["recompute"] == "on":
         recompute_layers(model)
     if one["zero"] is None:
-        engine = TorchEngine(model, training=training)
+        engine = TorchEngine(TokenLosses(model, training=training), training=training)
     else:
         from study.train.sharded import ShardedEngine
 
-        engine = ShardedEngine(model, training=training, execution=execution, ranks=ranks)
+        engine = ShardedEngine(
+            TokenLosses(model, training=training),
+            training=training,
+            execution=execution,
+            ranks=ranks,
+        )
     if one["start"]:
         engine.read_optimizer(start)
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import study.domains  # noqa: F401  the kinds of a run file
 from study.launch.worker import serve
 from study.store.publish import publish_directory
 from study.train.signals import handling_signals

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import study.domains  # noqa: F401  the kinds of a run file
 from study.language.layout import Segment, layout
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.nn.stack import recompute_layers
 from study.runs.decode import decode
@@ -57,10 +59,15 @@ def engine(run, *, execution, ranks):
     if execution.activation_checkpointing == "on":
         recompute_layers(model)
     if execution.zero is None:
-        return TorchEngine(model, training=run.training)
+        return TorchEngine(TokenLosses(model, training=run.training), training=run.training)
     from study.train.sharded import ShardedEngine
 
-    return ShardedEngine(model, training=run.training, execution=execution, ranks=ranks)
+    return ShardedEngine(
+        TokenLosses(model, training=run.training),
+        training=run.training,
+        execution=execution,
+        ranks=ranks,
+    )
 
 
 def steps(run, *, execution, ranks, count):

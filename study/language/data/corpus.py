@@ -107,6 +107,30 @@ def build_corpus(
     return summary
 
 
+def prepare(
+    corpus: Corpus,
+    directory: Path,
+    *,
+    store: Store,
+    access: Access,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> dict:
+    """`build_corpus`, with the tokenizer of another corpus of the store where it names one, and a
+    warning for what the tokenizer loses.
+    """
+    tokenizer = None
+    if isinstance(corpus.tokenizer, Corpus):
+        store.finished(corpus.tokenizer)
+        tokenizer = corpus_path(store, corpus.tokenizer)
+    summary = build_corpus(
+        corpus, directory, access=access, tokenizer_directory=tokenizer, progress=progress
+    )
+    for line in said(summary):
+        warn(f"{corpus.slug!r}: {line}")
+    return summary
+
+
 def said(summary: dict) -> list[str]:
     """What somebody should hear of a corpus: what its tokenizer loses, and what was taken out."""
     lines = [f"its tokenizer: {cure}" for cure in summary["tokenizer"].get("cures", ())]

@@ -55,7 +55,7 @@ def write(
 def _fill(aside: Path, checkpoint: Path, tokenizer: Path, form: Literal["hf", "t5"]) -> None:
     from transformers.utils import logging
 
-    from study.train.checkpoint import read_model, write_weights
+    from study.language.huggingface.opened import read_model, write_model
 
     logging.disable_progress_bar()
     model = read_model(checkpoint)
@@ -64,7 +64,7 @@ def _fill(aside: Path, checkpoint: Path, tokenizer: Path, form: Literal["hf", "t
 
         export_t5(model, aside)  # type: ignore[arg-type]
     else:
-        write_weights(aside, model=model)
+        write_model(aside, model=model)
     write_tokenizer(tokenizer, aside)
 
 

@@ -18,6 +18,7 @@ import torch
 from study.language.data.corpus import corpus_path
 from study.language.data.shards import file_digest
 from study.language.data.tokenizer import Tokenizer, check_same, extend
+from study.language.huggingface.opened import read_model
 from study.language.model.language_model import LanguageModel
 from study.language.scores.score import Ids, Subject
 from study.language.values.corpus import Corpus
@@ -37,7 +38,6 @@ from study.sources.weight_files import (
 )
 from study.store.directory import RunDirectory, Store, log_warning
 from study.store.weights import digest_of_names
-from study.train.checkpoint import read_model
 
 BATCH_TOKENS = 16_384
 EXTERNAL_LENGTH = 1024

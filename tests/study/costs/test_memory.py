@@ -13,6 +13,7 @@ import torch
 
 from study.costs.memory import forecast
 from study.language.layout import Segment, layout
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.language.recipes import presets
 from study.language.values.corpus import Corpus, Text, TrainedBPE
@@ -20,7 +21,6 @@ from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, SpanCorruption
 from study.language.values.stages import Pretrain
 from study.runs.decode import encode
-from study.train.engine import TorchEngine
 
 MODEL = Model(
     architecture="causal_decoder",
@@ -78,11 +78,10 @@ def segments(run):
 
 def saved(run):
     """Bytes that autograd keeps of one forward pass: every storage once, weights left out."""
-    engine = TorchEngine(
-        build(run.model, dropout=run.training.dropout, seed=0), training=run.training
-    )
+    model = build(run.model, dropout=run.training.dropout, seed=0)
+    computed = TokenLosses(model, training=run.training)
     batch = layout([segments(run)] * ROWS, architecture=run.model.architecture)
-    own = {each.untyped_storage().data_ptr() for each in engine.model.parameters()}
+    own = {each.untyped_storage().data_ptr() for each in model.parameters()}
     found: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor):
@@ -92,7 +91,7 @@ def saved(run):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = engine._losses(batch)
+        out = computed.losses(batch, device=torch.device("cpu"))
     del out
     return sum(storage.nbytes() for storage in found.values())
 

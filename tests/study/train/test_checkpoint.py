@@ -9,7 +9,9 @@ import pytest
 import tiny_runs
 import torch
 
+from study.language.huggingface import opened
 from study.language.layout import Segment, layout
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.store.directory import RunDirectory
 from study.store.lease import LeaseLost, acquire
@@ -24,7 +26,8 @@ from study.train.signals import Stop
 
 def _engine(*, tied=True):
     shape = replace(tiny_runs.MODEL, tied=tied, vocab_size=64)
-    return TorchEngine(build(shape, dropout=0.0, seed=3), training=tiny_runs.training(4))
+    model, training = build(shape, dropout=0.0, seed=3), tiny_runs.training(4)
+    return TorchEngine(TokenLosses(model, training=training), training=training)
 
 
 def _moved(engine):
@@ -90,7 +93,7 @@ def test_a_checkpoint_holds_what_hugging_face_reads(saved):
         "state.json",
         "manifest.json",
     }
-    model = checkpoint.load_model(saved.directory, 2)
+    model = opened.load_model(saved.directory, 2)
     assert not model.training
     for name, value in saved.engine.model.state_dict().items():
         assert value.equal(model.state_dict()[name]), name
@@ -178,7 +181,7 @@ def test_a_pickle_where_safetensors_are_expected_is_refused_unread(tmp_path):
     torch.save({"weight": Trap(sprung)}, tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="pickle"):
-        checkpoint.read_model(tmp_path)
+        opened.read_model(tmp_path)
     assert not sprung.exists()
 
 
@@ -212,7 +215,7 @@ def test_no_weight_that_is_no_number_is_written(tmp_path, value):
     with torch.no_grad():
         engine.model.decoder.norm.weight[3] = value
     with pytest.raises(checkpoint.NonFinite, match=r"decoder\.norm\.weight"):
-        checkpoint.write_weights(tmp_path, model=engine.model)
+        opened.write_model(tmp_path, model=engine.model)
     assert not (tmp_path / "model.safetensors").exists()
 
 
@@ -305,7 +308,7 @@ def test_a_model_is_read_in_float32_and_from_shards(tmp_path, dtype):
     built = pretrained(_engine().model).to(dtype)
     built.save_pretrained(tmp_path, max_shard_size="10KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    read = checkpoint.read_model(tmp_path)
+    read = opened.read_model(tmp_path)
     state = read.state_dict()
     assert {each.dtype for each in state.values()} == {torch.float32}
     assert all(state[name].equal(each.float()) for name, each in built.state_dict().items())
@@ -325,4 +328,4 @@ def test_a_config_that_does_not_fit_its_tensors_is_refused_by_name(tmp_path, cha
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(ValueError, match=match):
-        checkpoint.read_model(tmp_path)
+        opened.read_model(tmp_path)

@@ -14,6 +14,7 @@ import tiny_runs
 import torch
 
 from study.language.layout import Segment, layout
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.runs.training import Adafactor, AdamW, Constant, Muon
 from study.train import checkpoint
@@ -64,7 +65,10 @@ class Callbacks:
 def _engine(training, *, architecture="causal_decoder", layers=2, compiled=None):
     shape = replace(tiny_runs.MODEL, architecture=architecture, layers=layers, vocab_size=64)
     model = build(shape, dropout=training.dropout, seed=3)
-    return TorchEngine(model, training=training, compiled=compiled)
+    computed = TokenLosses(model, training=training)
+    if compiled:
+        computed.compile(compiled)
+    return TorchEngine(computed, training=training)
 
 
 def _plan(training, **changes):
@@ -182,7 +186,9 @@ def test_gradients_are_clipped_after_the_division():
 
     training = tiny_runs.training(1, clip_norm=norm / 2)
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    _, callbacks = _run(training, engine=Recording(model, training=training))
+    _, callbacks = _run(
+        training, engine=Recording(TokenLosses(model, training=training), training=training)
+    )
     assert callbacks.steps[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
     assert callbacks.steps[0]["clipped"] is True
     for name, value in reference.items():
@@ -284,13 +290,13 @@ def test_dropout_differs_from_row_to_row_however_they_are_passed():
 
         class Recording(TorchEngine):
             def forward_backward(self, batch, *, denominator):
-                summed, z_term = super().forward_backward(batch, denominator=denominator)
-                seen.append(float(summed))
-                return summed, z_term
+                parts = super().forward_backward(batch, denominator=denominator)
+                seen.append(float(parts["loss"]))
+                return parts
 
         model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=dropout, seed=3)
         train(
-            Recording(model, training=training),
+            Recording(TokenLosses(model, training=training), training=training),
             batches=Twice(),
             validation=[],
             plan=_plan(training, micro_batch=1),
@@ -386,11 +392,14 @@ def test_a_loss_that_is_no_number_stops_before_the_update_and_the_save():
 
         def forward_backward(self, batch, *, denominator):
             self.calls += 1
-            summed, z_term = super().forward_backward(batch, denominator=denominator)
-            return (summed * float("nan") if self.calls == 4 else summed), z_term
+            parts = super().forward_backward(batch, denominator=denominator)
+            return parts | {"loss": parts["loss"] * float("nan")} if self.calls == 4 else parts
 
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    engine, callbacks = Poisoned(model, training=training), Callbacks()
+    engine, callbacks = (
+        Poisoned(TokenLosses(model, training=training), training=training),
+        Callbacks(),
+    )
     with pytest.raises(NonFinite) as caught:
         _run(training, engine=engine, callbacks=callbacks, keep=frozenset({2, 4, 6}))
     assert f"loss is nan at step 4 (batch {Batches().batch(3).digest()} of seed 5)" in str(
@@ -585,7 +594,9 @@ def test_an_update_reports_what_the_engine_did():
 
     training = tiny_runs.training(1)
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    event = _run(training, engine=Fixed(model, training=training))[1].steps[0]
+    event = _run(training, engine=Fixed(TokenLosses(model, training=training), training=training))[
+        1
+    ].steps[0]
     assert (event["learning_rate"], event["grad_norm"], event["clipped"]) == (0.1, 2.0, True)
     assert event["tokens_per_second"] > 0
     assert event["tokens_seen"] == Batches().batch(0).content_tokens

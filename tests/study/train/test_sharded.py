@@ -9,6 +9,7 @@ import tiny_runs
 import torch
 from made_ranks import SHAPE, Batches, alone_case, case, run_case, start_ranks
 
+from study.language.losses import TokenLosses
 from study.language.model.build import build
 from study.runs.execution import Execution
 from study.train.checkpoint import read_tensors
@@ -182,7 +183,12 @@ def test_an_infinite_gradient_stops_before_a_weight_has_moved(zero, tmp_path, mo
     execution = Execution(zero=zero)
     with join(Place(), directory=tmp_path, device="cpu") as ranks:
         model = build(SHAPE, dropout=0.0, seed=3)
-        engine = ShardedEngine(model, training=training, execution=execution, ranks=ranks)
+        engine = ShardedEngine(
+            TokenLosses(model, training=training),
+            training=training,
+            execution=execution,
+            ranks=ranks,
+        )
         engine.forward_backward(Batches("causal_decoder").batch(0), denominator=1e-38)
         with pytest.raises(NonFinite):
             engine.step(1.0)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from study.auto import pretrained
 from study.language import cost
+from study.language.huggingface.opened import read_model, write_model
 from study.language.layout import Batch, Row, Segment, layout
 from study.language.model.build import build
 from study.language.model.check import MIXERS
@@ -23,7 +24,6 @@ from study.language.values.model import Model
 from study.nn import stack
 from study.nn.filters import short_filter
 from study.nn.initial_values import seeded
-from study.train.checkpoint import read_model, write_weights
 
 ARCHITECTURES = ("causal_decoder", "prefix_decoder", "encoder_decoder")
 KINDS = {each: {"mixer": each, **own} for each, own in MIXERS.items()}
@@ -160,7 +160,7 @@ def test_generate_recomputes_and_answers_as_the_layout_does(kind, architecture):
 def test_it_is_saved_and_loaded(kind, architecture, tmp_path):
     model = lively(kind, architecture)
     pretrained(model).save_pretrained(tmp_path / "theirs")
-    write_weights(tmp_path, model=model)
+    write_model(tmp_path, model=model)
     for again in (read_model(tmp_path), read_model(tmp_path / "theirs")):
         assert again.shape == model.shape
         state = again.state_dict()

@@ -18,11 +18,11 @@ from transformers import (
 
 from kernels.attention import attention
 from study.auto import pretrained
+from study.language.huggingface.opened import write_model
 from study.language.layout import Segment, layout
 from study.language.model.build import build, empty
 from study.language.model.isolation import check_isolation
 from study.language.values.model import Architecture, Model, Positions
-from study.train.checkpoint import write_weights
 
 TINY = Model(
     architecture="causal_decoder",
@@ -369,7 +369,7 @@ def test_a_checkpoints_configuration_is_the_one_transformers_would_write(model: 
     built = build(replace(model, tied=False), dropout=0.1, seed=0).eval()
     pretrained(built).save_pretrained(tmp_path / "theirs")
     (tmp_path / "ours").mkdir()
-    write_weights(tmp_path / "ours", model=built)
+    write_model(tmp_path / "ours", model=built)
     unsaid = {"output_attentions", "output_hidden_states"}  # False there, None here: both are no
     for kind in (AutoConfig, GenerationConfig):
         ours, theirs = (

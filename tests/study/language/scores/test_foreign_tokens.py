@@ -20,6 +20,7 @@ from eval.evidence.panel import TaskScores
 from eval.evidence.table import Row
 from study.language.data import tokenizer as tokenizers
 from study.language.huggingface.export import write_tokenizer
+from study.language.huggingface.opened import write_model
 from study.language.model.build import build
 from study.language.prompts.templates import join_target
 from study.language.scores import items
@@ -31,7 +32,6 @@ from study.language.scores.questions import Item
 from study.language.scores.score import Ids, Subject
 from study.language.scores.subjects import Opened, open_directory
 from study.language.values.conventions import CONVENTIONS, LM_EVAL, STUDY
-from study.train.checkpoint import write_weights
 
 
 def opened(make, *, prefix=1):
@@ -276,7 +276,7 @@ def test_an_export_opens_with_the_tokens_of_its_corpus(make, tmp_path):
     place = tmp_path / "export"
     place.mkdir()
     shape = replace(tiny("causal_decoder").shape, vocab_size=corpus.vocab_size)
-    write_weights(place, model=build(shape, dropout=0.0, seed=0))
+    write_model(place, model=build(shape, dropout=0.0, seed=0))
     write_tokenizer(tmp_path / "tokenizer.json", place)
     found = open_directory(place).tokenizer
     assert found.digest == corpus.digest

@@ -24,8 +24,8 @@ from typing import Literal, assert_never
 from study.language.activations import WIDE, Device, Pass, passed
 from study.language.cost import Role, Shape, shapes
 from study.language.values.stages import Stage, model_of
+from study.runs.execution import BUCKET
 from study.runs.training import Adafactor, AdamW, Muon, Training
-from study.train.deepspeed_config import BUCKET
 
 Zero = Literal[0, 1, 2, 3]
 Moment = Literal["logits", "layer", "gradients", "reduction", "update"]

@@ -18,7 +18,8 @@ from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
 from study.language.values.stages import Adapt, External, Finetune, Pretrain, Stage
 from study.language.values.suite import Labels, Scoring, SuiteTask
-from study.runs.domain import Cost, Domain, register
+from study.runs.domain import Cost, Domain, Generator, register
+from study.runs.source import Source
 
 if TYPE_CHECKING:
     from study.runs.cells import Names
@@ -58,6 +59,18 @@ def _traits(run: Run) -> Mapping[str, str]:
     return traits(run)
 
 
+def _world_rows(source: Source) -> Iterable[dict[str, Any]]:
+    from study.language import world
+
+    return world.read(source)
+
+
+def _world_text(source: Source) -> str:
+    from study.language import world
+
+    return world.read_text(source)
+
+
 def _names(runs: Iterable[Run]) -> Names:
     from study.language.cells import LanguageNames
 
@@ -80,5 +93,6 @@ register(
         names=_names,
         traits=_traits,
         data_directory="corpus",
+        schemes={"world": Generator(rows=_world_rows, text=_world_text)},
     )
 )

@@ -21,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 from kernels import longconv
 from kernels.attention import prepare
 from kernels.visibility import Visibility
-from study.language.model.continuation import StatePassing
 from study.nn.attention import Attention, KeyValues, Mixing
 from study.nn.block_diagonal import projection
 from study.nn.long_convolution import LongConvolution
@@ -33,7 +32,7 @@ from study.nn.positions import (
     rotation,
 )
 from study.nn.shape import StackShape
-from study.nn.state_space import StateSpace
+from study.nn.state_space import StatePassing, StateSpace
 
 NORM_EPSILON = 1e-6
 

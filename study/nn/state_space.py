@@ -12,6 +12,8 @@ here. Axes: B rows, T positions, H heads, P head width, N state width, C channel
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,12 +21,23 @@ from torch.nn import functional
 
 from kernels.ssd import ssd
 from kernels.visibility import Visibility
-from study.language.model.continuation import StatePassing
 from study.nn.attention import Mixing
 from study.nn.filters import short_filter
 from study.nn.shape import StackShape
 
 SHORT_TAPS = 4
+
+
+@dataclass(kw_only=True, eq=False)
+class StatePassing:
+    """What a state-space layer continues from, and what it leaves behind.
+
+    before, after: the inputs of the short filter's earlier taps (B, taps - 1, C), zero where there
+    is nothing, and the state (B, H, P, N). before: None at a document's beginning.
+    """
+
+    before: tuple[Tensor, Tensor] | None = None
+    after: tuple[Tensor, Tensor] | None = None
 
 
 class StateSpace(nn.Module):

@@ -12,8 +12,8 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from study.runs.node import (
     Continue,
@@ -25,11 +25,11 @@ from study.runs.node import (
     Train,
     Trained,
 )
+from study.runs.source import Source, add_scheme
 from study.runs.suite import ScoringRule, Task
 
 if TYPE_CHECKING:
     from study.runs.cells import Names
-    from study.train.learner import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +46,36 @@ class Cost:
     flops: int
 
 
+class Generator(NamedTuple):
+    """What a source of a domain's own scheme reads as: rows by column, or one text. Both raise
+    ValueError for a URI or a version that they don't know.
+    """
+
+    rows: Callable[[Source], Iterable[dict[str, Any]]]
+    text: Callable[[Source], str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """name: the folder's. values: every dataclass that its runs may hold. prepare: data into a
-    directory, published under the name `data_directory`; its summary. learner: of a trained run
-    (`study.train.learner.Learner`). score: an evaluation or a checkpoint from elsewhere, published
-    and sealed. cost: of a trained run.
-    names: those that a plan gives its runs. traits: what a
-    plan's table says of a run in the domain's own words, such as its architecture.
+    """name: the folder's. values: every dataclass that its runs may hold.
+
+    prepare: data into a directory, published under the name `data_directory`; its summary.
+    learner: of a trained run (`study.train.learner.Learner`). score: an evaluation or a checkpoint
+    from elsewhere, published and sealed. cost: of a trained run. names: those that a plan gives its
+    runs. traits: what a plan's table says of a run in the domain's own words, such as its
+    architecture. schemes: of sources that the domain generates.
     """
 
     name: str
     values: tuple[type, ...]
     prepare: Callable[..., dict[str, Any]]
-    learner: Callable[..., Learner]
+    learner: Callable[..., Any]
     score: Callable[..., None]
     cost: Callable[[Trained], Cost]
     names: Callable[[Iterable[Run]], Names]
     traits: Callable[[Run], Mapping[str, str]]
     data_directory: str = "data"
+    schemes: Mapping[str, Generator] = field(default_factory=dict)
 
 
 _BASES = (Run, ModelShape, Objective, Task, ScoringRule)
@@ -87,6 +98,8 @@ def register(domain: Domain) -> None:
             )
     _domains[domain.name] = domain
     _owners.update(dict.fromkeys(domain.values, domain))
+    for scheme in domain.schemes:
+        add_scheme(scheme)
     forget_resolved()
 
 
@@ -132,6 +145,12 @@ def kinds() -> dict[str, type[Run]]:
     own = [each for each in _owners if issubclass(each, Run)]
     core = _CORE if any(issubclass(each, ModelShape) for each in _owners) else ()
     return {each.__name__: each for each in (*own, *core, Evaluation)}
+
+
+def generator(source: Source) -> Generator | None:
+    """What generates the source, or None where it is read."""
+    scheme = source.uri.partition("://")[0]
+    return next((d.schemes[scheme] for d in _domains.values() if scheme in d.schemes), None)
 
 
 def is_trained(kind: str) -> bool:

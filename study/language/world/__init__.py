@@ -9,14 +9,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from study.language.world import families, scenes, text
 from study.language.world.families import FAMILIES, Family
 from study.language.world.templates import templates_yaml
+from study.runs.source import Source
 
-__all__ = ["FAMILIES", "SEMANTICS", "Family", "documents", "rows", "templates_yaml"]
+__all__ = [
+    "FAMILIES",
+    "SEMANTICS",
+    "Family",
+    "documents",
+    "read",
+    "read_text",
+    "rows",
+    "templates_yaml",
+]
 
 SEMANTICS = 1
+
+
+def read(source: Source) -> Iterator[dict[str, Any]]:
+    """The rows of a source: documents under the column `text`, or a family's."""
+    kind, name, query = _asked(source)
+    match kind:
+        case "text":
+            yield from ({"text": each} for each in documents(query, name=name))
+        case "rows":
+            yield from rows(name, query)
+        case _:
+            raise ValueError(
+                f"source {source.uri!r}: legal: world://text[/recall]?…, world://rows/FAMILY?…"
+            )
+
+
+def read_text(source: Source) -> str:
+    """A family's templates.yaml."""
+    kind, name, _ = _asked(source)
+    if kind != "templates":
+        raise ValueError(f"source {source.uri!r}: legal: world://templates/FAMILY")
+    return templates_yaml(name)
+
+
+def _asked(source: Source) -> tuple[str, str, dict[str, str]]:
+    """What the URI asks for: kind, name and query."""
+    if source.digest != f"world:{SEMANTICS}":
+        raise ValueError(
+            f"source {source.uri!r}: digest {source.digest!r}, but the generator here is "
+            f"'world:{SEMANTICS}'"
+        )
+    parts = urlsplit(source.uri)
+    return parts.netloc, parts.path.strip("/"), dict(parse_qsl(parts.query))
 
 
 def documents(query: dict[str, str], *, name: str = "") -> Iterator[str]:

@@ -9,23 +9,22 @@ with another id. Owns the columns and sentences of `study plan --hardware` too. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from study.costs.hardware import CARDS, USABLE, Card, Hardware
 from study.costs.memory import Zero, forecast
-from study.language import cost
-from study.language.recipes.presets import adamw
-from study.language.values.stages import Finetune, Stage, cell, model_of
-from study.runs.domain import kinds
-from study.runs.node import Run
+from study.runs.cells import Naming
+from study.runs.domain import cost, kinds
+from study.runs.node import Run, Trained, stages
 from study.runs.plan import Sweep
 from study.runs.training import AdamW
 from study.show.terminal import quantity, table
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 SHARDED: tuple[Zero, ...] = (1, 2, 3)
+_ADAMW = AdamW(learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class Fit:
 
 def fits(runs: Iterable[Run], *, card: Card) -> list[Fit]:
     """Every cell and stage once, the largest demand of those that share a line."""
-    worst: dict[tuple[str, str, int, str], tuple[int, Stage]] = {}
+    worst: dict[tuple[str, str, int, str], tuple[int, Trained]] = {}
     unknown: dict[tuple[str, str, int, str], str] = {}
     for key, run in _kinds(runs).values():
         try:
@@ -92,21 +91,31 @@ def fits(runs: Iterable[Run], *, card: Card) -> list[Fit]:
     return sorted(found, key=lambda each: (order.index(each.stage), each.cell, each.parameters))
 
 
-def _kinds(runs: Iterable[Run]) -> dict[Any, tuple[tuple[str, str, int, str], Stage]]:
+def _kinds(runs: Iterable[Run]) -> dict[Any, tuple[tuple[str, str, int, str], Trained]]:
     """One run of each kind whose memory can differ: seeds, rates and lengths of training cannot."""
-    found = {}
+    runs = tuple(runs)
+    naming, found = Naming(runs), {}
     for run in runs:
-        if isinstance(run, Stage):
-            model = model_of(run)
+        if isinstance(run, Trained):
             optimizer = type(run.training.optimizer).__name__
-            key = (type(run).__name__, cell(run), cost.parameters(model), optimizer)
-            packing = None if isinstance(run, Finetune) else run.packing
-            kind = (key, model, run.objective, packing, run.training.dropout > 0.0)
-            found.setdefault(kind, (key, run))
+            key = (type(run).__name__, naming.cell(run), cost(run).parameters, optimizer)
+            found.setdefault((key, *_own_parts(run)), (key, run))
     return found
 
 
-def _fit(key: tuple[str, str, int, str], peak: int, run: Stage, *, card: Card) -> Fit:
+def _own_parts(run: Trained) -> Iterator[object]:
+    """What a pass may depend on: the parts of every stage above, and of training not its rates."""
+    for stage in stages(run):
+        for each in fields(stage):  # type: ignore[arg-type]  every kind is a dataclass
+            part = getattr(stage, each.name)
+            if each.name not in ("slug", "seed", "parent_step", "training") and not isinstance(
+                part, Run
+            ):
+                yield part
+    yield (run.training.dropout > 0.0, run.training.precision, run.training.batch_size)
+
+
+def _fit(key: tuple[str, str, int, str], peak: int, run: Trained, *, card: Card) -> Fit:
     holds = peak <= card.usable
     return Fit(
         stage=key[0],
@@ -120,11 +129,11 @@ def _fit(key: tuple[str, str, int, str], peak: int, run: Stage, *, card: Card) -
     )
 
 
-def _sharded(run: Stage, *, card: Card) -> Sharded | None:
+def _sharded(run: Trained, *, card: Card) -> Sharded | None:
     """The same run under AdamW (at any rate: memory does not depend on it)."""
-    recipe = run.training.optimizer
-    if not isinstance(recipe, AdamW):
-        run = replace(run, training=replace(run.training, optimizer=adamw(recipe.learning_rate)))
+    if not isinstance(run.training.optimizer, AdamW):
+        training = replace(run.training, optimizer=_ADAMW)
+        run = replace(run, training=training)  # type: ignore[type-var]  every kind is a dataclass
     for ranks in RANKS[1:]:
         if ranks > run.training.batch_size:
             break
@@ -135,7 +144,7 @@ def _sharded(run: Stage, *, card: Card) -> Sharded | None:
     return None
 
 
-def _peak(run: Stage, *, zero: Zero, ranks: int) -> int:
+def _peak(run: Trained, *, zero: Zero, ranks: int) -> int:
     said = forecast(run, zero=zero, ranks=ranks, micro_batch=1, activation_checkpointing="on")
     return said.total
 

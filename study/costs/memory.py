@@ -1,9 +1,9 @@
 """What one rank needs to train a run: bytes by ZeRO stage, by formula. No torch.
 
 Owns the forecast that `study plan --memory` prints. What is held for long (weights, gradients,
-optimiser state) follows from `study.language.cost`, what comes and goes with a micro-batch from
-`study.language.activations`. A peak is the largest of a step's moments, so it is less than the sum
-of its parts:
+optimiser state) follows from the model's tensors, what comes and goes with a micro-batch is the
+domain's to say (`study.costs.footprint`). A peak is the largest of a step's moments, so it is less
+than the sum of its parts:
 
     logits    the last micro-batch's states are there, and a block of logits with its gradient
     layer     the last layer's backward pass begins
@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import Literal, assert_never
 
-from study.language.activations import WIDE, Device, Pass, passed
-from study.language.cost import Role, Shape, shapes
-from study.language.values.stages import Stage, model_of
+from study.costs.footprint import WIDE, Device, Footprint, Role, Shape
+from study.runs import domain
 from study.runs.execution import BUCKET
+from study.runs.node import Trained
 from study.runs.training import Adafactor, AdamW, Muon, Training
 
 Zero = Literal[0, 1, 2, 3]
@@ -53,7 +53,7 @@ class Forecast:
 
 
 def forecast(
-    run: Stage,
+    run: Trained,
     *,
     zero: Zero | None,
     ranks: int,
@@ -67,7 +67,7 @@ def forecast(
     the rank's share of the batch at once. Raises ValueError for mixers whose activations are not
     known, and for a division of the batch that leaves a rank without rows.
     """
-    model, training = model_of(run), run.training
+    training = run.training
     if zero is None and ranks != 1:
         raise ValueError(f"{ranks} ranks without ZeRO; legal: 1, or zero of 0 to 3")
     share = ceil(training.batch_size / ranks)
@@ -75,7 +75,10 @@ def forecast(
         raise ValueError(f"{ranks} ranks for {training.batch_size} rows; legal: at most as many")
     rows = min(share, micro_batch or share)
     shards = ranks if zero else 1
-    tensors = shapes(model)
+    pass_ = domain.of(run).footprint(
+        run, rows=rows, activation_checkpointing=activation_checkpointing, device=device
+    )
+    tensors = pass_.tensors
     numbers = sum(each.numel for each in tensors)
     held = _Held(
         parameters=WIDE * numbers // (shards if zero == 3 else 1),
@@ -85,8 +88,7 @@ def forecast(
         accumulates=share > rows,
         shards=shards,
     )
-    pass_ = passed(run, rows=rows, activation_checkpointing=activation_checkpointing, device=device)
-    return _peak(held, pass_, tensors=tensors, run=run, zero=zero)
+    return _peak(held, pass_, training=training, zero=zero)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +152,14 @@ def _update(tensors: tuple[Shape, ...], training: Training) -> int:
             return 0
 
 
-def _peak(
-    held: _Held, pass_: Pass, *, tensors: tuple[Shape, ...], run: Stage, zero: Zero | None
-) -> Forecast:
+def _peak(held: _Held, pass_: Footprint, *, training: Training, zero: Zero | None) -> Forecast:
     """The largest moment. A tied embedding's gradients arrive from the head, at once, and from the
     look-up, at the end, and are added out of place: three of its size are there (measured).
     """
-    model = model_of(run)
-    embedding = WIDE * model.vocab_size * model.d_model
-    copies = embedding * ((2 if model.tied else 0) + (1 if held.accumulates else 0))
+    tensors = pass_.tensors
+    embedding = sum(WIDE * each.numel for each in tensors if each.role == "embedding")
+    tied = all(each.role != "head" for each in tensors)
+    copies = embedding * ((2 if tied else 0) + (1 if held.accumulates else 0))
     numbers = sum(each.numel for each in tensors)
     sharing = _sharing(held, numbers=numbers, zero=zero)
     gathered = WIDE * min(LIVE, numbers) if zero == 3 else 0
@@ -169,7 +170,7 @@ def _peak(
         "layer": (before, pass_.saved, pass_.casts + gathered + pass_.working),
         "gradients": (sharing.whole, 0, copies),
         "reduction": (sharing.reduced, 0, sharing.buckets + (embedding if zero == 3 else 0)),
-        "update": (sharing.whole, 0, sharing.flat + _update(tensors, run.training)),
+        "update": (sharing.whole, 0, sharing.flat + _update(tensors, training)),
     }
     if zero == 2:
         # Gradients go into the bucket as they come, and a rank's own share is left of them.

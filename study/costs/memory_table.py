@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from study.costs.memory import Forecast, Zero, forecast
-from study.language.values.stages import Stage
 from study.runs.cells import Naming
 from study.runs.domain import cost, kinds
 from study.runs.execution import Execution, check_runs
-from study.runs.node import Run
+from study.runs.node import Run, Trained
 from study.runs.plan import Sweep
 from study.show.terminal import quantity, table
 
@@ -58,7 +57,7 @@ def lines(sweep: Sweep, *, setting: Setting) -> list[Line]:
 
 
 def _of(run: Run, naming: Naming, setting: Setting) -> Iterator[Line]:
-    if not isinstance(run, Stage):
+    if not isinstance(run, Trained):
         return
     for zero in SEVERAL if setting.ranks > 1 else ONE:
         said, refusal = None, ""

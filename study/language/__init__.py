@@ -22,6 +22,7 @@ from study.runs.domain import Cost, Domain, Generator, register
 from study.runs.source import Source
 
 if TYPE_CHECKING:
+    from study.costs.footprint import Footprint
     from study.runs.cells import Names
     from study.runs.node import Evaluation, Run, Trained
     from study.store.directory import Store
@@ -51,6 +52,12 @@ def _cost(run: Trained) -> Cost:
 
     assert isinstance(run, Pretrain | Adapt | Finetune)
     return cost_of(run)
+
+
+def _footprint(run: Stage, **rest: Any) -> Footprint:
+    from study.language.activations import footprint
+
+    return footprint(run, **rest)
 
 
 def _traits(run: Run) -> Mapping[str, str]:
@@ -90,6 +97,7 @@ register(
         learner=_learner,
         score=_score,
         cost=_cost,
+        footprint=_footprint,
         names=_names,
         traits=_traits,
         data_directory="corpus",

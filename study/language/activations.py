@@ -11,39 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from study.costs.footprint import WIDE, Device, Footprint
 from study.language import cost
 from study.language.cost import shapes
 from study.language.values.model import Model
 from study.language.values.stages import Finetune, Stage, model_of
 from study.nn.cost import rows_of_block
 
-Device = Literal["cpu", "cuda"]
 
-WIDE = 4
-"""Bytes of a float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """saved: activations. working: what the backward pass of one layer needs beside them.
-
-    logits: their peak. casts: 16-bit copies of the weights, kept by autocast.
-    """
-
-    saved: int
-    working: int
-    logits: int
-    casts: int
-
-
-def passed(
+def footprint(
     run: Stage,
     *,
     rows: int,
     activation_checkpointing: Literal["off", "on"],
     device: Device,
-) -> Pass:
-    """Bytes of one micro-batch's pass.
+) -> Footprint:
+    """The model's tensors, and the bytes of one micro-batch's pass.
 
     Per position a norm saves its input, the normed input and its output (3 M); attention saves
     queries, keys, values and outputs (4 I); the gated MLP saves both products, the gelu and what
@@ -100,11 +83,13 @@ def passed(
         block * (3 * WIDE + (2 * narrow if autocast else 0)),
         places * model.d_model * WIDE + matrix,
     )
-    matrices = sum(each.numel for each in shapes(model) if each.role == "matrix")
+    tensors = shapes(model)
+    matrices = sum(each.numel for each in tensors if each.role == "matrix")
     if activation_checkpointing == "on":
         matrices //= model.layers  # a layer's copies go with its recomputation
     casts = 2 * (matrices + model.vocab_size * model.d_model)
-    return Pass(
+    return Footprint(
+        tensors=tensors,
         saved=int(laid * saved + saved_at_head),
         working=int(laid * working),
         logits=int(at_head),

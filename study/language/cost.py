@@ -22,9 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
-from typing import Literal, assert_never
+from typing import assert_never
 
+from study.costs.footprint import Role, Shape
 from study.language.values.model import Model
 from study.language.values.objective import (
     FullLM,
@@ -208,24 +208,6 @@ def cost_of(run: Stage) -> Cost:
         loss_tokens=loss_tokens(run),
         flops=flops(run),
     )
-
-
-Role = Literal["matrix", "head", "embedding", "positions", "norm"]
-"""As in `study.train.optimizers`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """`count` tensors of one role and shape."""
-
-    role: Role
-    shape: tuple[int, ...]
-    count: int
-
-    @property
-    def numel(self) -> int:
-        """Numbers of all of them together."""
-        return prod(self.shape) * self.count
 
 
 def shapes(model: Model) -> tuple[Shape, ...]:

@@ -29,6 +29,7 @@ from study.runs.source import Source, add_scheme
 from study.runs.suite import ScoringRule, Task
 
 if TYPE_CHECKING:
+    from study.costs.footprint import Footprint
     from study.runs.cells import Names
 
 
@@ -61,9 +62,10 @@ class Domain:
 
     prepare: data into a directory, published under the name `data_directory`; its summary.
     learner: of a trained run (`study.train.learner.Learner`). score: an evaluation or a checkpoint
-    from elsewhere, published and sealed. cost: of a trained run. names: those that a plan gives its
-    runs. traits: what a plan's table says of a run in the domain's own words, such as its
-    architecture. schemes: of sources that the domain generates.
+    from elsewhere, published and sealed. cost: of a trained run. footprint: of one pass of `rows`
+    of it, for forecasts of memory; raises ValueError where no formula knows it. names: those that a
+    plan gives its runs. traits: what a plan's table says of a run in the domain's own words, such
+    as its architecture. schemes: of sources that the domain generates.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Domain:
     learner: Callable[..., Any]
     score: Callable[..., None]
     cost: Callable[[Trained], Cost]
+    footprint: Callable[..., Footprint]
     names: Callable[[Iterable[Run]], Names]
     traits: Callable[[Run], Mapping[str, str]]
     data_directory: str = "data"

@@ -23,7 +23,7 @@ PERSISTENT_ROWS = 10
 def configuration(
     training: Training, *, execution: Execution, width: int, parameters: int
 ) -> dict[str, Any]:
-    """What `deepspeed.initialize` gets. parameters: of the model, in numbers; width: of its layers."""
+    """What `deepspeed.initialize` gets. parameters: how many. width: of the layers."""
     stage = execution.zero
     assert stage is not None, "the engine of one process has no DeepSpeed"
     rows = execution.micro_batch or -(-training.batch_size // execution.ranks)

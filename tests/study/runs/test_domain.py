@@ -84,6 +84,7 @@ TOY = Domain(
     prepare=_unused,
     learner=_unused,
     score=_unused,
+    footprint=_unused,
     cost=lambda run: Cost(parameters=7, tokens=run.training.steps, loss_tokens=None, flops=11),
     names=_Names,
     traits=lambda run: {"mixer": "mean"},

@@ -1,38 +1,11 @@
-"""Importing this module tells transformers' Auto classes of the study's models.
+"""Importing this module tells transformers' Auto classes of the study's models, of every domain.
 
-    import study.auto
-    model = AutoModelForCausalLM.from_pretrained(DIRECTORY)
-
-A module of its own, since the Auto classes take a second to import and training needs none.
+import study.auto
+model = AutoModelForCausalLM.from_pretrained(DIRECTORY)
 """
 
-from __future__ import annotations
+import study.domains  # noqa: F401  so that each is registered
+from study.runs import domain
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-from study.language.huggingface.base import StudyDecoderConfig, StudyEncoderDecoderConfig
-from study.language.huggingface.config_file import configuration
-from study.language.huggingface.decoder import DecoderForCausalLM
-from study.language.huggingface.encoder_decoder import EncoderDecoderForSeq2SeqLM
-from study.language.model.language_model import LanguageModel
-
-AutoConfig.register(StudyDecoderConfig.model_type, StudyDecoderConfig, exist_ok=True)
-AutoConfig.register(StudyEncoderDecoderConfig.model_type, StudyEncoderDecoderConfig, exist_ok=True)
-AutoModelForCausalLM.register(StudyDecoderConfig, DecoderForCausalLM, exist_ok=True)
-AutoModelForSeq2SeqLM.register(StudyEncoderDecoderConfig, EncoderDecoderForSeq2SeqLM, exist_ok=True)
-
-
-def pretrained(model: LanguageModel) -> DecoderForCausalLM | EncoderDecoderForSeq2SeqLM:
-    """The same tensors, not copied, as a model of transformers: with `save_pretrained` and
-    `generate()`, training or evaluating as `model` does.
-    """
-    fields = configuration(model)
-    del fields["model_type"]  # the class's own
-    with torch.device("meta"):
-        if model.shape.architecture == "encoder_decoder":
-            dressed = EncoderDecoderForSeq2SeqLM(StudyEncoderDecoderConfig(**fields))
-        else:
-            dressed = DecoderForCausalLM(StudyDecoderConfig(**fields))
-    dressed.load_state_dict(model.state_dict(keep_vars=True), assign=True)
-    return dressed.train(model.training)
+for _each in domain.registered().values():
+    _each.auto()

@@ -84,6 +84,10 @@ def _names(runs: Iterable[Run]) -> Names:
     return LanguageNames(runs)
 
 
+def _auto() -> None:
+    import study.language.huggingface.auto  # noqa: F401  importing it registers the classes
+
+
 register(
     Domain(
         name="language",
@@ -100,6 +104,7 @@ register(
         footprint=_footprint,
         names=_names,
         traits=_traits,
+        auto=_auto,
         data_directory="corpus",
         schemes={"world": Generator(rows=_world_rows, text=_world_text)},
     )

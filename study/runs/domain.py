@@ -29,7 +29,6 @@ from study.runs.source import Source, add_scheme
 from study.runs.suite import ScoringRule, Task
 
 if TYPE_CHECKING:
-    from study.costs.footprint import Footprint
     from study.runs.cells import Names
 
 
@@ -63,9 +62,10 @@ class Domain:
     prepare: data into a directory, published under the name `data_directory`; its summary.
     learner: of a trained run (`study.train.learner.Learner`). score: an evaluation or a checkpoint
     from elsewhere, published and sealed. cost: of a trained run. footprint: of one pass of `rows`
-    of it, for forecasts of memory; raises ValueError where no formula knows it. names: those that a
-    plan gives its runs. traits: what a plan's table says of a run in the domain's own words, such
-    as its architecture. schemes: of sources that the domain generates.
+    of it (`study.costs.footprint.Footprint`); raises ValueError where no formula knows it. names:
+    those that a plan gives its runs. traits: what a plan's table says of a run in the domain's own
+    words, such as its architecture. schemes: of sources that the domain generates. auto: tell
+    transformers' Auto classes of its models.
     """
 
     name: str
@@ -74,9 +74,10 @@ class Domain:
     learner: Callable[..., Any]
     score: Callable[..., None]
     cost: Callable[[Trained], Cost]
-    footprint: Callable[..., Footprint]
+    footprint: Callable[..., Any]
     names: Callable[[Iterable[Run]], Names]
     traits: Callable[[Run], Mapping[str, str]]
+    auto: Callable[[], None] = lambda: None
     data_directory: str = "data"
     schemes: Mapping[str, Generator] = field(default_factory=dict)
 
@@ -125,9 +126,9 @@ def of(run: Run) -> Domain:
     return _owners[owner]
 
 
-def registered() -> tuple[str, ...]:
-    """The names of the domains, in the order of registration."""
-    return tuple(_domains)
+def registered() -> Mapping[str, Domain]:
+    """The domains by name, in the order of registration."""
+    return dict(_domains)
 
 
 _costs: dict[str, Cost] = {}

@@ -17,7 +17,7 @@ def held(value: Any, wanted: type[_T]) -> Iterator[_T]:
     """What of the wanted class the value's fields hold, in their order. Another run's fields are
     its own: the walk ends there.
     """
-    for name in _branches(type(value), wanted, domain.registered()):
+    for name in _branches(type(value), wanted, tuple(domain.registered())):
         yield from _inside(getattr(value, name), wanted)
 
 

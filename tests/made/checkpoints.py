@@ -8,8 +8,8 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from study.auto import pretrained
 from study.language.data.tokenizer import train
+from study.language.huggingface.auto import pretrained
 from study.language.huggingface.export import write_tokenizer
 from study.language.huggingface.t5 import export_t5
 from study.language.model.build import build

@@ -11,7 +11,7 @@ with install_import_hook(["kernels", "study", "eval"], "beartype.beartype"):
     import numpy as np
     import torch
 
-    from study.auto import pretrained
+    from study.language.huggingface.auto import pretrained
     from study.language.layout import Segment, layout
     from study.language.model.build import build
     from study.language.model.check import MIXERS

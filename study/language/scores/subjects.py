@@ -247,7 +247,7 @@ def _t5(directory: Path) -> Any:
     """
     from transformers import GenerationConfig, T5Config
 
-    from study.auto import pretrained
+    from study.language.huggingface.auto import pretrained
     from study.language.huggingface.t5 import import_t5
 
     model = pretrained(import_t5(directory, dropout=0.0))

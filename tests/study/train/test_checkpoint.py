@@ -303,7 +303,7 @@ def test_the_runs_id_is_in_the_state(saved):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_model_is_read_in_float32_and_from_shards(tmp_path, dtype):
-    from study.auto import pretrained
+    from study.language.huggingface.auto import pretrained
 
     built = pretrained(_engine().model).to(dtype)
     built.save_pretrained(tmp_path, max_shard_size="10KB")

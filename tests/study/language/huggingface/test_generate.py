@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.auto import pretrained
+from study.language.huggingface.auto import pretrained
 from study.language.layout import Segment, layout
 from study.language.model.build import build
 from study.language.values.model import Model

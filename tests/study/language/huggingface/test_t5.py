@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from study.auto import pretrained
+from study.language.huggingface.auto import pretrained
 from study.language.huggingface.t5 import export_t5, import_t5, model_from_config
 from study.language.layout import Segment, layout
 from study.language.model.adapt import adapt

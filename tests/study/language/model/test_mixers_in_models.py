@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from study.auto import pretrained
 from study.language import cost
+from study.language.huggingface.auto import pretrained
 from study.language.huggingface.opened import read_model, write_model
 from study.language.layout import Batch, Row, Segment, layout
 from study.language.model.build import build

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from kernels.attention import attention
-from study.auto import pretrained
+from study.language.huggingface.auto import pretrained
 from study.language.huggingface.opened import write_model
 from study.language.layout import Segment, layout
 from study.language.model.build import build, empty

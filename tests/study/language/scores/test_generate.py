@@ -239,7 +239,7 @@ def replace_scoring(lm, scoring):
 def test_the_studys_own_models_go_on_as_the_rule_scores(architecture, monkeypatch):
     """Each text is the likeliest by the very rule that scores, after nothing and after prompts of
     any lengths, whatever the batches."""
-    from study.auto import pretrained
+    from study.language.huggingface.auto import pretrained
 
     tokenizer = train(checkpoints.TEXTS, vocab_size=300, sentinels=2)
     shape = Model(

@@ -16,9 +16,9 @@ from lm_eval.api.registry import get_model
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from study.auto import pretrained
 from study.commands.options import ends_clearly
 from study.language.data.tokenizer import train
+from study.language.huggingface.auto import pretrained
 from study.language.model.build import build
 from study.language.scores import items
 from study.language.scores import tasks as suites

@@ -20,21 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
-from eval.evidence.claims import (
-    CHANCE,
-    Benchmark,
-    Cell,
-    Claim,
-    ClaimKind,
-    Contrast,
-    ContrastKind,
-    Counted,
-    Matching,
-    Measure,
-    Need,
-    Part,
-    label,
-)
+from eval.claims.claim import Benchmark, Claim, ClaimKind, Need
+from eval.evidence.contrast import CHANCE, Contrast, ContrastKind, Counted, Matching, Measure, Part
+from study.runs.cells import Cell, label
 from study.runs.decode import DecodeError, decode_as
 from study.runs.run import Evaluation, Run
 
@@ -82,7 +70,7 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """One contrast, as `eval.evidence.claims.Contrast` says, in the file's words.
+    """One contrast, as `eval.evidence.contrast.Contrast` says, in the file's words.
 
     suite: a role. high, low: cells, stages joined by ` > `; low is left out with `against`. terms:
     in their place, where there are more than two. margin: another than the role's, in points, or
@@ -129,7 +117,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """As `eval.evidence.claims.Need`, of a claim that nothing here can decide."""
+    """As `eval.claims.claim.Need`, of a claim that nothing here can decide."""
 
     cell: str
     evidence: Literal["curve", "prompts"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.claims.claim import Claim, Need, of_size
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Cell, Claim, Contrast, Need, label, of_size
-from study.runs.cells import EXTERNAL, Naming
+from eval.evidence.contrast import CHANCE, Contrast
+from study.runs.cells import EXTERNAL, Cell, Naming, label
 from study.runs.run import Evaluation, Run, Suite, Text, Trained, root
 
 

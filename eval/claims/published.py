@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.claims import files as claim_files
+from eval.claims.claim import digest
 from eval.claims.compared import Compared, compared, effect, paper_number
 from eval.claims.files import File
-from eval.evidence.claims import CHANCE, Contrast, digest
-from eval.evidence.verdicts import ClaimVerdict, Estimate, decide
+from eval.claims.verdicts import ClaimVerdict, decide
+from eval.evidence.contrast import CHANCE, Contrast, Estimate
 from study.show import terminal as display
 
 
@@ -72,7 +73,7 @@ def _as_json(found: ClaimVerdict) -> dict:
 
 @dataclass(frozen=True, kw_only=True)
 class AsPublished:
-    """An `eval.evidence.verdicts.Estimator` for claims whose suites are the file's own roles."""
+    """An `eval.evidence.contrast.Estimator` for claims whose suites are the file's own roles."""
 
     file: File
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.evidence.claims import CHANCE, Cell, Contrast, label
+from eval.evidence.contrast import CHANCE, Contrast
+from study.runs.cells import Cell, label
 
 
 @dataclass(frozen=True, kw_only=True)

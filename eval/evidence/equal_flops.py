@@ -17,11 +17,11 @@ from itertools import pairwise
 import numpy as np
 
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Cell, Contrast, label
+from eval.evidence.contrast import CHANCE, Contrast
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
 from study.language import cost
-from study.runs.cells import CellKey, taken_steps
+from study.runs.cells import Cell, CellKey, label, taken_steps
 from study.runs.run import External, Finetune, Trained, model_of
 from study.store.directory import RunDirectory, Store
 
@@ -71,7 +71,7 @@ def _loss_tokens(stage: Trained, steps: int, *, store: Store | None) -> int | No
 
 
 class AtEqualFlops(OwnRuns):
-    """An `eval.evidence.verdicts.Estimator` that reads a contrast's cells at the same FLOPs."""
+    """An `eval.evidence.contrast.Estimator` that reads a contrast's cells at the same FLOPs."""
 
     def __init__(
         self,

@@ -17,10 +17,9 @@ import numpy as np
 from scipy import stats
 
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.contrast import ALPHA, CHANCE, LEAST_SEEDS, Contrast, Estimate
 from eval.evidence.panel import End, Panel
 from eval.evidence.statistics import Residual, minimum_effect, residual
-from eval.evidence.verdicts import ALPHA, LEAST_SEEDS, Estimate
 
 LEAST_ITEMS = 10
 """Independent items below which nothing is said of a contrast: the bootstrap of so few has no
@@ -77,7 +76,7 @@ def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End)
 
 
 class OwnRuns:
-    """An `eval.evidence.verdicts.Estimator` over panels of one model size, by suite."""
+    """An `eval.evidence.contrast.Estimator` over panels of one model size, by suite."""
 
     def __init__(self, panels: dict[str, Panel], *, decided: int, end: End = "own") -> None:
         """decided: how many claims Holm will run over, for the minimum detectable effect."""

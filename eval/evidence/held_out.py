@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.evidence.claims import Cell
 from study.language import cost
-from study.runs.cells import Naming, taken_steps
+from study.runs.cells import Cell, Naming, taken_steps
 from study.runs.run import Adapt, Pretrain, Run, Trained, root, run_id
 from study.store.directory import RunDirectory, Store
 from study.store.events import read_curve

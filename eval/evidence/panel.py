@@ -27,10 +27,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eval.evidence.claims import Cell
 from eval.evidence.statistics import REPLICATES, resampling_counts
 from study.launch.local import unprecise
-from study.runs.cells import CellKey, Naming, seed_of
+from study.runs.cells import Cell, CellKey, Naming, seed_of
 from study.runs.run import Evaluation, External, Finetune, Hole, SuiteTask, run_id
 from study.store import items as columns
 from study.store.directory import CorruptError, RunDirectory, State, Store, status

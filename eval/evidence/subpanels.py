@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eval.evidence import table
-from eval.evidence.claims import Contrast
+from eval.evidence.contrast import Contrast
 from eval.evidence.panel import End, Panel, TaskScores
 from eval.evidence.table import Row
 from study.language.suites.baselines import LAMBADA

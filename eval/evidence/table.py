@@ -28,6 +28,8 @@ from eval.evidence.statistics import against_chance, holm
 from study.runs.cells import CellKey
 
 SUITE = "(suite)"
+ALPHA = 0.05
+"""Two-sided, over all cells and tasks of a stage."""
 Stage = Literal["before finetuning", "before finetuning, off-objective", "after finetuning"]
 Finding = Literal["above chance", "below chance: interference", "not told from chance", ""]
 
@@ -339,14 +341,15 @@ def _adjusted(rows: list[Row]) -> list[Row]:
     """Holm over all cells and tasks of one stage, and what it says."""
     for stage in get_args(Stage):
         tested = [i for i, row in enumerate(rows) if row.stage == stage and row.p is not None]
-        adjusted = holm([rows[index].p or 0.0 for index in tested])
-        for index, p in zip(tested, adjusted, strict=True):
-            rows[index] = replace(rows[index], p_holm=p, finding=_finding(rows[index], p))
+        found = holm([rows[index].p or 0.0 for index in tested], alpha=ALPHA)
+        for index, each in zip(tested, found, strict=True):
+            finding = _finding(rows[index], each.p)
+            rows[index] = replace(rows[index], p_holm=each.p, finding=finding)
     return rows
 
 
 def _finding(row: Row, p: float) -> Finding:
-    if p >= 0.05 or row.value is None or row.chance is None:
+    if p >= ALPHA or row.value is None or row.chance is None:
         return "not told from chance"
     return "above chance" if row.value > row.chance else "below chance: interference"
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval.claims.compared import amount, compared, interval, paper_number, size
+from eval.claims.verdicts import ComponentVerdict
 from eval.evidence.panel import Panel
 from eval.evidence.table import EVERY_CELL, SUITE, Row, Table, pairs
-from eval.evidence.verdicts import ComponentVerdict
 from eval.report.sources import of_row
 from study.show.table import Cell, Grid, Head, Line, line
 

@@ -1,6 +1,6 @@
 """What the sections of one report are made from, read and computed once.
 
-Owns no numbers: scores come from `eval.evidence.table`, verdicts from `eval.evidence.verdicts`.
+Owns no numbers: scores come from `eval.evidence.table`, verdicts from `eval.claims.verdicts`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 
 from eval.claims import decided
 from eval.claims import files as claim_files
+from eval.claims.claim import Claim
 from eval.claims.decided import Block, by_size
 from eval.evidence import table
-from eval.evidence.claims import Claim
 from eval.evidence.panel import Panel, panels
 from eval.evidence.table import Row, Table
 from eval.report import sources

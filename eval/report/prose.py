@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.evidence.claims import Claim
+from eval.claims.claim import Claim
+from eval.claims.verdicts import ClaimVerdict
+from eval.evidence.contrast import LEAST_SEEDS
 from eval.evidence.estimates import layouts
 from eval.evidence.panel import Panel
 from eval.evidence.table import Row, Table
-from eval.evidence.verdicts import LEAST_SEEDS, ClaimVerdict
 from eval.report import grids
 from eval.report.accounts import Provenance
 from study.costs.ledger import Sharing

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eval.evidence.claims import Cell, label
 from study.language import cost
 from study.language.variants import shape, variants
 from study.runs.run import (
@@ -31,7 +30,15 @@ from study.runs.run import (
     stages,
 )
 
+Cell = tuple[str, ...]
+"""A lineage such as ("CD:FLM", "CD:MTF"). What a lineage does not say stands in brackets:
+("ED:MLM", "ED:MTF (dropout 0)"), ("ND:MLM (positions t5_bias)",)."""
+
 EXTERNAL = "external"
+
+
+def label(cell: Cell) -> str:
+    return " → ".join(cell)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.evidence.claims import digest
+from eval.claims.claim import digest
 from eval.report import prose
 from eval.report.material import Material
 from study.show.table import Block, Heading, Section, Text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eval.claims.claim import margin_of
 from eval.evidence import differences
 from eval.evidence.components import Spread, spreads
 from eval.evidence.differences import Matrix
@@ -39,7 +40,7 @@ STYLES = {
 def differences_section(material: Material) -> Section | None:
     parts: list[Block] = []
     for panel in material.panels:
-        margin = differences.margin_of(material.claims, panel.suite)
+        margin = margin_of(material.claims, panel.suite)
         found = differences.matrices(panel, margin=margin)
         if found and len(material.panels) > 1:
             parts.append(Heading(text=material.name(panel)))

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from eval.claims import files as claim_files
+from eval.claims.claim import Benchmark, digest
 from eval.claims.files import bind, find, load, read
-from eval.evidence.claims import Benchmark, Contrast, digest
+from eval.evidence.contrast import Contrast
 from study.runs.decode import DecodeError
 
 ROOT = Path(__file__).parents[3]

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from eval.claims.files import paper_claims
+from eval.claims.verdicts import decide
 from eval.evidence import panel, table
 from eval.evidence.estimates import OwnRuns
-from eval.evidence.verdicts import decide
 from eval.report.report import write
 from eval.report.terminal import show_scores
 from study.language.recipes.presets import world, world_suite_task, world_task

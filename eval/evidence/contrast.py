@@ -68,6 +68,17 @@ class Contrast:
     without: tuple[str, ...] = ()
     published: tuple[tuple[str, float], ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.measure == "score" and not self.suite:
+            raise ValueError("a component without a suite; legal: a role, unless it is of losses")
+        if self.measure != "score" and (self.suite or self.against or self.outside):
+            raise ValueError(f"{self.measure} is of losses; legal: high and low, without a suite")
+        if self.budgets < 1 or not -self.budgets <= self.budget < self.budgets:
+            raise ValueError(
+                f"budget {self.budget} of {self.budgets}; legal: -{self.budgets} to "
+                f"{self.budgets - 1}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:

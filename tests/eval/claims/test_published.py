@@ -227,13 +227,19 @@ def test_the_file_s_own_numbers_are_the_table_s():
                 assert not each.published
     assert compared == 80
     file = claim_files.read("wang2022")
-    assert exactly_as_stated(decide(claim_files.bind(file, {}), AsPublished(file=file)))
+    assert exactly_as_stated(decide(file.claims, AsPublished(file=file)))
 
 
 def test_an_edited_number_is_seen():
     file = claim_files.read("wang2022")
     (c4,) = (each for each in file.claims if each.id == "C4")
-    lower = replace(c4, components=tuple(replace(x, published=0.5) for x in c4.components))
+    numbers = [tuple((name, 0.5) for name, _ in x.published) for x in c4.components]
+    lower = replace(
+        c4,
+        components=tuple(
+            replace(x, published=each) for x, each in zip(c4.components, numbers, strict=True)
+        ),
+    )
     edited = replace(file, claims=tuple(lower if x is c4 else x for x in file.claims))
-    found = decide(claim_files.bind(edited, {}), AsPublished(file=edited))
+    found = decide(edited.claims, AsPublished(file=edited))
     assert not exactly_as_stated(found)

@@ -7,11 +7,12 @@ from types import ModuleType
 
 import pytest
 import test_report as made
+from made_claims import paper_claims
 from typer.testing import CliRunner
 
 from eval.claims.claim import digest
 from eval.claims.decided import by_size, post_hoc
-from eval.claims.files import load, paper_claims
+from eval.claims.files import load
 from eval.evidence.panel import panels
 from study.cli import app
 from study.runs.plan import Sweep

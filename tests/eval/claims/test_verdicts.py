@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from made_claims import paper_claims
 from scipy import special, stats
 
 from eval.claims.claim import Claim, digest
-from eval.claims.files import paper_claims
 from eval.claims.verdicts import decide, decision, p_values
 from eval.evidence.contrast import ALPHA, Contrast, Estimate
 

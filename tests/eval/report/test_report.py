@@ -12,8 +12,8 @@ from types import ModuleType
 import numpy as np
 import pyarrow as pa
 import pytest
+from made_claims import paper_claims
 
-from eval.claims.files import paper_claims
 from eval.claims.verdicts import decide
 from eval.evidence import panel, table
 from eval.evidence.estimates import OwnRuns

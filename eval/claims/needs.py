@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.claims.claim import Claim, Need, of_size
-from eval.evidence.budgets import matched
+from eval.evidence.budgets import CLOSE, matched
 from eval.evidence.contrast import CHANCE, Contrast
 from study.runs.cells import EXTERNAL, Cell, Naming, label
 from study.runs.run import Evaluation, Run, Suite, Text, Trained, root
@@ -79,7 +79,7 @@ class Declared:
         needed = []
         for cell, tokens in found.tokens.items():
             at = f"{what[cell]} at {_billions(meant.get(cell, tokens))}"
-            if abs(own[cell] - meant.get(cell, own[cell])) > 0.01 * own[cell]:
+            if abs(own[cell] - meant.get(cell, own[cell])) > CLOSE * own[cell]:
                 needed.append(_missing(at, f"no scores of {at}"))
             else:
                 needed.append(Needed(what=at, runs=tuple(scores[cell][own[cell]])))

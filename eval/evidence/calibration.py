@@ -13,15 +13,14 @@ data set, which is why the interval is shown.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from eval.evidence import table
 from eval.evidence.panel import Panel, TaskScores, panels
 from eval.evidence.published import SUITE, Published
 from eval.evidence.statistics import effective_trials, wilson
@@ -157,7 +156,7 @@ def _of_task(task: TaskScores, *, prompts: Literal["median", "mean"]) -> _Score 
     """The one cell and seed of a panel made for one checkpoint; None where nothing was asked."""
     if task.rolled is not None:
         return None
-    parts = [task] if prompts == "median" else _single(task)
+    parts = (task,) if prompts == "median" else task.by_prompt()
     values = [float(each.scores()[0, 0]) for each in parts]
     known = [index for index, value in enumerate(values) if math.isfinite(value)]
     if not known:
@@ -169,20 +168,6 @@ def _of_task(task: TaskScores, *, prompts: Literal["median", "mean"]) -> _Score 
         error=float(np.nanstd(drawn)),
         trials=len(np.unique(task.groups)),
     )
-
-
-def _single(task: TaskScores) -> list[TaskScores]:
-    """The task under each of its templates alone."""
-    return [
-        replace(
-            task,
-            templates=(name,),
-            correct=task.correct[:, :, [index]],
-            other=task.other[:, :, [index]],
-            nats=task.nats[:, :, [index]],
-        )
-        for index, name in enumerate(task.templates)
-    ]
 
 
 HEAD = (
@@ -232,13 +217,7 @@ def summary(rows: Sequence[Difference]) -> str:
 
 def as_csv(rows: Sequence[Difference]) -> str:
     """Every row with every field, shares of 1."""
-    names = [each.name for each in fields(Difference)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow(["" if (v := getattr(row, name)) is None else v for name in names])
-    return out.getvalue()
+    return table.as_csv(Difference, rows)
 
 
 def _percent(share: float | None) -> str:

@@ -27,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 
+from eval.evidence.budgets import CLOSE
 from eval.evidence.contrast import LEAST_SEEDS, Estimate
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
@@ -36,8 +37,6 @@ from study.runs.cells import CellKey
 
 ALPHA = 0.05
 """Two-sided, over all pairs of a block."""
-TOLERANCE = 0.01
-"""Budgets that differ by less are equal: steps are whole."""
 
 Verdict = Literal["real", "smaller than the margin", "not told apart", "not decided"]
 
@@ -149,7 +148,7 @@ def matrix(panel: Panel, cells: Sequence[CellKey], *, margin: float | None) -> M
 
 
 def _equal(tokens: int, other: int) -> bool:
-    return abs(tokens - other) <= TOLERANCE * max(tokens, other)
+    return abs(tokens - other) <= CLOSE * max(tokens, other)
 
 
 def _decided(

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from eval.evidence.budgets import matched
+from eval.evidence.budgets import CLOSE, matched
 from eval.evidence.contrast import CHANCE, Contrast
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
@@ -24,10 +24,6 @@ from study.language import cost
 from study.runs.cells import Cell, CellKey, label, taken_steps
 from study.runs.run import External, Finetune, Trained, model_of
 from study.store.directory import RunDirectory, Store
-
-CLOSE = 0.01
-"""Relative difference of FLOPs that needs no interpolation, as of tokens (`eval.evidence.budgets`).
-"""
 
 
 @dataclass(frozen=True, kw_only=True)

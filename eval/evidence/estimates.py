@@ -51,14 +51,6 @@ def layouts(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Layou
     return tuple(found)
 
 
-def independent_items(panel: Panel) -> int:
-    """Groups of items behind the suite's score."""
-    return sum(
-        len(np.unique(each.groups[np.isfinite(each.correct).any(axis=(0, 1, 2))]))
-        for each in panel.headline
-    )
-
-
 def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End) -> float:
     """The item variance where no resample of the items differs: every score is at 0 or at 1, or the
     cells answer alike. That is no certainty, so the cells count as independent and each share has
@@ -101,7 +93,7 @@ class OwnRuns:
         """The estimate of weights (C,) over the panel's cells, or in words why there is none."""
         scores = panel.scores(end=self.end)
         used = np.flatnonzero(weights)
-        if (items := independent_items(panel)) < LEAST_ITEMS:
+        if (items := sum(each.independent for each in panel.headline)) < LEAST_ITEMS:
             return f"{items} independent items on {panel.suite}; it takes {LEAST_ITEMS}"
         complete = np.flatnonzero(np.isfinite(scores[used]).all(axis=0))
         if not complete.size:

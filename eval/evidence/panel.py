@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eval.evidence.budgets import CLOSE
 from eval.evidence.statistics import REPLICATES, resampling_counts
 from study.launch.local import unprecise
 from study.runs.cells import Cell, CellKey, Naming, seed_of
@@ -109,6 +110,24 @@ class TaskScores:
     def continuous(self, name: Continuous) -> tuple[np.ndarray, np.ndarray]:
         """(C, S) by the estimator of `scores`, and its replicates (R, C, S)."""
         return _median(_mean(self.values(name), axis=3), axis=2), _bootstrap(self, name)
+
+    @property
+    def independent(self) -> int:
+        """Groups of items that anybody has answered."""
+        return len(np.unique(self.groups[np.isfinite(self.correct).any(axis=(0, 1, 2))]))
+
+    def by_prompt(self) -> tuple[TaskScores, ...]:
+        """The task under each of its templates alone."""
+        return tuple(
+            replace(
+                self,
+                templates=(name,),
+                correct=self.correct[:, :, [at]],
+                other=self.other[:, :, [at]],
+                nats=self.nats[:, :, [at]],
+            )
+            for at, name in enumerate(self.templates)
+        )
 
     def by_template(self) -> np.ndarray:
         """(C, S, K)."""
@@ -196,7 +215,7 @@ class Panel:
 
     def cell(self, name: Cell, tokens: int) -> int | None:
         for index, key in enumerate(self.cells):
-            if key.name == name and abs(key.tokens - tokens) <= 0.01 * tokens:
+            if key.name == name and abs(key.tokens - tokens) <= CLOSE * tokens:
                 return index
         return None
 

@@ -23,11 +23,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from eval.evidence import intervals
+from eval.evidence.budgets import CLOSE
 from eval.evidence.panel import Continuous, Panel, ScoredRun, TaskScores
+from eval.evidence.published import SUITE
 from eval.evidence.statistics import against_chance, holm
 from study.runs.cells import CellKey
 
-SUITE = "(suite)"
 ALPHA = 0.05
 """Two-sided, over all cells and tasks of a stage."""
 Stage = Literal["before finetuning", "before finetuning, off-objective", "after finetuning"]
@@ -108,13 +109,18 @@ class Table:
         return tuple(row for row in self.rows if row.hole)
 
     def csv(self) -> str:
-        names = [each.name for each in fields(Row)]
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(names)
-        for row in self.rows:
-            writer.writerow(["" if (v := getattr(row, name)) is None else v for name in names])
-        return out.getvalue()
+        return as_csv(Row, self.rows)
+
+
+def as_csv(kind: type, rows: Iterable[Any]) -> str:
+    """Dataclass values of one kind, with every field."""
+    names = [each.name for each in fields(kind)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow(["" if (v := getattr(row, name)) is None else v for name in names])
+    return out.getvalue()
 
 
 def build(panels: Sequence[Panel]) -> Table:
@@ -198,7 +204,7 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
     values = np.stack([each.scores() for each in panel.headline])  # (tasks, C, S)
     drawn = np.stack([each.bootstrap()[:, index] for each in panel.headline])  # (tasks, R, S)
     chances = np.array([each.task.chance for each in panel.headline])
-    groups = sum(_groups(each) for each in panel.headline)
+    groups = sum(each.independent for each in panel.headline)
     stage = same_stage(panel, key)
     found = intervals.share(
         values[:, index].mean(axis=0),
@@ -239,11 +245,6 @@ def same_stage(panel: Panel, key: CellKey) -> list[int]:
     return [i for i, each in enumerate(panel.cells) if each.finetuned == key.finetuned]
 
 
-def _groups(task: TaskScores) -> int:
-    """Groups of items that anybody has answered."""
-    return len(np.unique(task.groups[np.isfinite(task.correct).any(axis=(0, 1, 2))]))
-
-
 def _continuous(
     tasks: Sequence[TaskScores], index: int, *, stage: Sequence[int]
 ) -> dict[str, float | None]:
@@ -259,7 +260,7 @@ def _continuous(
             values[index],
             drawn,
             stage=values[list(stage)],
-            trials=sum(_groups(each) for each in tasks),
+            trials=sum(each.independent for each in tasks),
         )
         columns |= {column: one.value, f"{column}_low": one.low, f"{column}_high": one.high}
     return columns
@@ -279,10 +280,10 @@ def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
         return _rolling_row(base, task, index)
     scores, drawn = task.scores(), task.bootstrap()[:, index]
     stage = same_stage(panel, key)
-    found = intervals.share(scores[index], drawn, stage=scores[stage], trials=_groups(task))
+    found = intervals.share(scores[index], drawn, stage=scores[stage], trials=task.independent)
     if found.value is None:
         return replace(base, hole="no valid item" if base.invalid else "no items")
-    low, high = intervals.over_items(scores[index], drawn, trials=_groups(task))
+    low, high = intervals.over_items(scores[index], drawn, trials=task.independent)
     chance = task.task.chance
     slope = 1 / (1 - chance)  # a SuiteTask's chance is below 1
     centre = (found.value - chance) * slope
@@ -388,10 +389,6 @@ _BLANK = Row(
     seeds=0,
     items=0,
 )
-
-
-CLOSE = 0.01
-"""Token budgets within this share of each other are one budget, as contrasts take them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,11 +46,6 @@ def paper_decoder(architecture: Architecture, *, positions: Positions) -> Model:
     )
 
 
-def paper_encoder_decoder(*, positions: Positions) -> Model:
-    """The 11 B encoder-decoder of equal depth a stack: 11,003,736,064 parameters."""
-    return paper_decoder("encoder_decoder", positions=positions)
-
-
 def paper_span_corruption() -> SpanCorruption:
     """568 raw tokens in 28 spans: inputs 512, targets 114."""
     return SpanCorruption(raw_length=568, noise_density=0.15, mean_span=3.0)

@@ -162,6 +162,7 @@ def test_a_wheel_carries_the_published_files(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     for name in claim_files.published():
         assert f"eval/claims/papers/{name}.yaml" in names
+    assert "study/language/suites/t0.toml" in names
 
 
 def test_binding_does_not_change_what_was_read():

@@ -25,10 +25,14 @@ from fractions import Fraction
 from math import prod
 from typing import Literal, assert_never
 
-from study.nn.cost import (
+from study.nn.constants import (
     FILTER_FEATURES,
     GATED_TAPS,
+    NUM_BUCKETS,
+    NUM_LATER_BUCKETS,
     STATE_TAPS,
+)
+from study.nn.cost import (
     Reach,
     attention_parameters,
     filter_flops,
@@ -50,9 +54,6 @@ from study.runs.run import (
     model_of,
     row_length,
 )
-
-NUM_BUCKETS = 32
-NUM_LATER_BUCKETS = 16
 
 
 def parameters(model: Model) -> int:

@@ -24,6 +24,7 @@ from kernels.visibility import Visibility
 from study.language.model.continuation import StatePassing
 from study.nn.attention import Attention, KeyValues, Mixing
 from study.nn.block_diagonal import projection
+from study.nn.constants import NORM_EPSILON
 from study.nn.long_convolution import LongConvolution
 from study.nn.positions import (
     BidirectionalTable,
@@ -34,8 +35,6 @@ from study.nn.positions import (
 )
 from study.nn.state_space import StateSpace
 from study.runs.run import Model
-
-NORM_EPSILON = 1e-6
 
 Side = Literal["decoder_only", "encoder", "decoder"]
 Method = TypeVar("Method", bound=Callable)

@@ -103,34 +103,23 @@ class OwnRuns:
         item_variance = float((replicates @ weights[used]).var(ddof=1))
         if not item_variance > 0:
             item_variance = _unvaried(panel, weights, complete, end=self.end)
-        seed_variance, degrees = self._seed_error(panel, weights, complete)
-        floor = self._at_chance(panel, used, complete)
-        over_tasks = self._over_tasks(panel, weights, complete)
         seeds = int(complete.size)
-        if seeds < LEAST_SEEDS or degrees < 1:
-            return Estimate(
-                value=value,
-                standard_error=math.sqrt(item_variance),
-                degrees=math.inf,
-                seeds=seeds,
-                basis="items only",
-                note=note,
-                floor=floor,
-                over_tasks=over_tasks,
-                item_variance=item_variance,
-            )
-        error = math.sqrt(seed_variance + item_variance)
+        seed_variance, degrees = self._seed_error(panel, weights, complete)
+        known = seeds >= LEAST_SEEDS and degrees >= 1
+        error = math.sqrt((seed_variance if known else 0.0) + item_variance)
         return Estimate(
             value=value,
             standard_error=error,
-            degrees=degrees,
+            degrees=degrees if known else math.inf,
             seeds=seeds,
-            basis="seeds and items",
+            basis="seeds and items" if known else "items only",
             note=note,
-            floor=floor,
-            over_tasks=over_tasks,
+            floor=self._at_chance(panel, used, complete),
+            over_tasks=self._over_tasks(panel, weights, complete),
             item_variance=item_variance,
-            minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided),
+            minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided)
+            if known
+            else None,
         )
 
     def _cells(self, panel: Panel, contrast: Contrast) -> tuple[np.ndarray, float, str] | str:

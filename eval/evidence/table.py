@@ -206,23 +206,33 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
     chances = np.array([each.task.chance for each in panel.headline])
     groups = sum(each.independent for each in panel.headline)
     stage = same_stage(panel, key)
-    found = intervals.share(
+    row = _measured(
+        base,
         values[:, index].mean(axis=0),
         drawn.mean(axis=0),
         stage=values.mean(axis=0)[stage],
         trials=groups,
     )
-    if found.value is None:
+    if row.value is None:
         return replace(base, hole="no valid item of some task")
-    low, high = intervals.over_items(
-        values[:, index].mean(axis=0), drawn.mean(axis=0), trials=groups
-    )
     # The same affine map takes scores, replicates and all cells to chance-normalised ones.
     scale = 1 / (1 - chances)
-    slope = float(scale.mean())
     normal = float(
         np.nanmean(((values[:, index] - chances[:, None]) * scale[:, None]).mean(axis=0))
     )
+    return replace(
+        _normalised(row, chance=panel.chance, centre=normal, slope=float(scale.mean())),
+        over=panel.coverage,
+        **_continuous(panel.headline, index, stage=stage),
+    )
+
+
+def _measured(
+    base: Row, own: np.ndarray, drawn: np.ndarray, *, stage: np.ndarray, trials: int
+) -> Row:
+    """With an accuracy and both of its intervals, as `intervals.share` takes them."""
+    found = intervals.share(own, drawn, stage=stage, trials=trials)
+    low, high = intervals.over_items(own, drawn, trials=trials)
     return replace(
         base,
         value=found.value,
@@ -231,12 +241,21 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
         interval=found.basis,
         wilson_low=low,
         wilson_high=high,
-        chance=panel.chance,
-        normalised=normal,
-        normalised_low=_moved(found.low, found.value, normal, slope),
-        normalised_high=_moved(found.high, found.value, normal, slope),
-        over=panel.coverage,
-        **_continuous(panel.headline, index, stage=stage),
+    )
+
+
+def _normalised(row: Row, *, chance: float, centre: float, slope: float) -> Row:
+    def moved(bound: float | None) -> float | None:
+        if bound is None or row.value is None:
+            return None
+        return centre + slope * (bound - row.value)
+
+    return replace(
+        row,
+        chance=chance,
+        normalised=centre,
+        normalised_low=moved(row.low),
+        normalised_high=moved(row.high),
     )
 
 
@@ -266,41 +285,21 @@ def _continuous(
     return columns
 
 
-def _moved(
-    bound: float | None, value: float | None, centre: float | None, slope: float
-) -> float | None:
-    if bound is None or value is None or centre is None:
-        return None
-    return centre + slope * (bound - value)
-
-
 def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
     base = _base(panel, key, task, index)
     if task.rolled is not None:
         return _rolling_row(base, task, index)
     scores, drawn = task.scores(), task.bootstrap()[:, index]
     stage = same_stage(panel, key)
-    found = intervals.share(scores[index], drawn, stage=scores[stage], trials=task.independent)
-    if found.value is None:
+    row = _measured(base, scores[index], drawn, stage=scores[stage], trials=task.independent)
+    if row.value is None:
         return replace(base, hole="no valid item" if base.invalid else "no items")
-    low, high = intervals.over_items(scores[index], drawn, trials=task.independent)
     chance = task.task.chance
     slope = 1 / (1 - chance)  # a SuiteTask's chance is below 1
-    centre = (found.value - chance) * slope
     templates = task.by_template()[index]
     templates = np.array([np.nanmean(each) for each in templates.T if np.isfinite(each).any()])
     return replace(
-        base,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        interval=found.basis,
-        wilson_low=low,
-        wilson_high=high,
-        chance=chance,
-        normalised=centre,
-        normalised_low=_moved(found.low, found.value, centre, slope),
-        normalised_high=_moved(found.high, found.value, centre, slope),
+        _normalised(row, chance=chance, centre=(row.value - chance) * slope, slope=slope),
         lowest=float(templates.min()),
         highest=float(templates.max()),
         **_tested(task, index, invalid=base.invalid),

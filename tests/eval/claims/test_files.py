@@ -124,7 +124,7 @@ def test_a_margin_of_the_file_or_of_the_component(tmp_path):
     one, two = load(file(tmp_path, own), {"t0": Benchmark(suite="microworld", margin=0.05)})
     assert one.components[0].margin == 0.03
     assert two.components[0].margin == pytest.approx(math.log(1.2))
-    with pytest.raises(DecodeError, match="ratio_margin is 0.0; legal: above 1"):
+    with pytest.raises(DecodeError, match=r"ratio_margin is 0\.0; legal: above 1"):
         load(file(tmp_path, f"{MADE}ratio_margin: 0\n"))
 
 

@@ -59,8 +59,10 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def scientific(number: float) -> str:
+def scientific(number: float | None) -> str:
     """`1.23e12`, two digits after the point."""
+    if number is None:
+        return DASH
     if not number:
         return "0"
     power = math.floor(math.log10(abs(number)))

@@ -73,6 +73,11 @@ def label(name: str, of: Callable[[Row], str | Cell]) -> Column[Row]:
     return Column(name=name, of=of, kind="w")
 
 
+def sentence(name: str, of: Callable[[Row], str | Cell]) -> Column[Row]:
+    """Words that need room."""
+    return Column(name=name, of=of, kind="c")
+
+
 def number(name: str, of: Callable[[Row], str | Cell]) -> Column[Row]:
     return Column(name=name, of=of, kind="n")
 
@@ -166,6 +171,11 @@ class Report:
     banner: str
     summary: tuple[str, ...]
     sections: tuple[Section, ...]
+
+
+def hole(why: str) -> Cell:
+    """In place of a number that is not there."""
+    return Cell(text=why, style="hole")
 
 
 def line(*cells: str | Cell, style: str = "") -> Line:

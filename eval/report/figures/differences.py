@@ -25,7 +25,7 @@ from eval.report.figures.drawing import (
     finish,
     slug,
 )
-from eval.report.grids import points
+from study.show.numbers import points
 from study.show.table import Drawing
 
 FULL = 0.25

@@ -28,6 +28,7 @@ from eval.report.figures.drawing import (
     finish,
     slug,
 )
+from study.show.numbers import budget
 from study.show.table import Drawing
 
 MARKERS = {"FLM": "o", "PLM": "s", "MLM": "^"}
@@ -284,7 +285,7 @@ def _draw_lines(
     if normalised:
         axis.axvline(0, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
     named = [
-        f"{line.label}  ·  {tokens(line.tokens) if line.tokens else 'tokens not known'}"
+        f"{line.label}  ·  {budget(line.tokens) if line.tokens else 'tokens not known'}"
         for line in lines
     ]
     axis.set_yticks(range(len(lines)), named if labels == "beside" else [""] * len(lines))
@@ -301,14 +302,6 @@ def _draw_lines(
             )
     axis.set_ylim(len(lines) - 0.4, -0.6 if labels != "above" else -0.85)
     axis.tick_params(axis="y", length=0)
-
-
-def tokens(number: int) -> str:
-    """A token count for people: 1.20M."""
-    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
 
 
 def _marker(label: str) -> str:

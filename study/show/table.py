@@ -129,8 +129,7 @@ class Code:
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
     """A figure: name of its files, what it shows in a few words, and what a reader who does not see
-    it should know of its form. svg: a whole <svg> element; pdf: a whole file; narrow: the same
-    figure for a page of a telephone's width, or empty.
+    it should know of its form. svg: a whole <svg> element; pdf: a whole file.
     """
 
     name: str
@@ -138,7 +137,6 @@ class Drawing:
     description: str
     svg: str
     pdf: bytes
-    narrow: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

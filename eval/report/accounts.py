@@ -32,8 +32,9 @@ from study.runs.run import (
     root,
     run_id,
 )
+from study.show.columns import Columns, fields, grid, label, number, words
 from study.show.numbers import DASH, count, decimal, percent, scientific
-from study.show.table import Columns, Grid, fields, grid, hole, label, number, words
+from study.show.table import Grid, hole
 from study.store.directory import RunDirectory, Store
 
 

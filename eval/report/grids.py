@@ -16,6 +16,7 @@ from eval.evidence.panel import Panel
 from eval.evidence.table import EVERY_CELL, SUITE, Row, Table, pairs
 from eval.report.sources import of_row
 from study.runs.cells import CellKey
+from study.show.columns import Column, Columns, fields, grid, label, number, words
 from study.show.numbers import (
     DASH,
     between,
@@ -26,21 +27,7 @@ from study.show.numbers import (
     percent,
     points,
 )
-from study.show.table import (
-    Cell,
-    Column,
-    Columns,
-    Grid,
-    Head,
-    Line,
-    fields,
-    grid,
-    hole,
-    label,
-    line,
-    number,
-    words,
-)
+from study.show.table import Cell, Grid, Head, Line, hole, line
 
 
 class OfCell(Protocol):

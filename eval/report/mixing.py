@@ -28,8 +28,9 @@ from study.runs.run import (
     model_of,
     stages,
 )
+from study.show.columns import Column, Columns, grid, label, number
 from study.show.numbers import DASH, between, count, counted, decimal, percent, scientific
-from study.show.table import Cell, Column, Columns, Grid, grid, hole, label, number
+from study.show.table import Cell, Grid, hole
 from study.store.times import Times
 
 CLOSE = 0.03

@@ -25,8 +25,9 @@ from eval.evidence.panel import Panel, ScoredRun
 from eval.evidence.table import Row, stage_of
 from eval.report.figures.drawing import slug
 from study.runs.run import run_id
+from study.show.columns import Columns, grid, label, number, words
 from study.show.numbers import count
-from study.show.table import Cell, Columns, Grid, grid, label, number, words
+from study.show.table import Cell, Grid
 from study.store.directory import RunDirectory, Store
 
 

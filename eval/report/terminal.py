@@ -11,7 +11,7 @@ from eval.evidence.panel import panels
 from eval.evidence.table import Row
 from study.runs.plan import Sweep
 from study.show import terminal
-from study.show.table import Columns, fields, words
+from study.show.columns import Columns, fields, words
 from study.store.directory import Store
 
 

@@ -11,7 +11,7 @@ from study.language.scores import contamination
 from study.runs.plan import Sweep
 from study.runs.run import Evaluation
 from study.show import terminal
-from study.show.table import Columns, fields, words
+from study.show.columns import Columns, fields, words
 from study.sources.content import Access
 from study.store.directory import Store, log_warning, status
 

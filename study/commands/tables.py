@@ -20,8 +20,8 @@ from study.runs.decode import encode
 from study.runs.plan import Sweep, SweepError
 from study.runs.run import canonical
 from study.show import terminal
+from study.show.columns import Column, Columns, fields, number, words
 from study.show.numbers import quantity
-from study.show.table import Column, Columns, fields, number, words
 from study.sources.pins import Pinned
 from study.store.directory import STATES, Store
 from study.store.times import Times

@@ -21,8 +21,8 @@ from study.launch.cluster.view import has_records, look
 from study.runs.plan import Sweep
 from study.runs.run import Run, Trained, run_id
 from study.show import terminal
+from study.show.columns import Column, Columns, fields, number, words
 from study.show.numbers import quantity
-from study.show.table import Column, Columns, fields, number, words
 from study.store.directory import STATES, RunDirectory, Store, log_warning
 from study.store.lease import holder_of
 

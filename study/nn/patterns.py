@@ -12,7 +12,7 @@ from typing import Literal
 
 from study.runs.run import Mixer
 from study.show import terminal
-from study.show.table import fields
+from study.show.columns import fields
 
 Served = Literal["yes", "no"]
 PATTERNS = (

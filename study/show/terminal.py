@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from study.show.columns import Columns, Row, grid
 from study.show.numbers import quantity as quantity  # named here by tables without columns
-from study.show.table import Columns, Grid, Head, Row, grid, line
+from study.show.table import Grid, Head, line
 
 NUMERIC = frozenset(("parameters", "memory"))
 """Columns of numbers by their names, for tables that declare no columns."""

@@ -17,11 +17,11 @@ from eval.report.material import Material
 from study.language.scores.ngrams import LONGEST, SHORTEST
 from study.language.suites import baselines
 from study.language.suites.baselines import Baseline, Entry
+from study.show.columns import Columns, fields, grid, label, number
 from study.show.numbers import DASH, between, count, over_chance, percent
 from study.show.table import (
     Block,
     Cell,
-    Columns,
     Details,
     Grid,
     Heading,
@@ -31,12 +31,8 @@ from study.show.table import (
     Section,
     Text,
     blocks,
-    fields,
-    grid,
     hole,
-    label,
     line,
-    number,
 )
 
 CAPTION = (
@@ -54,12 +50,7 @@ MICROWORLD = (
 
 
 def leakage_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        own = [*_overlap(material, panel), *_views(material, panel)]
-        if own and len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += own
+    parts = material.by_panel(lambda panel: (*_overlap(material, panel), *_views(material, panel)))
     if not parts:
         return None
     names = {panel.suite for panel in material.panels}

@@ -11,23 +11,9 @@ from eval.evidence.claims import digest
 from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict
 from eval.report import prose
 from eval.report.material import Material
+from study.show.columns import Columns, grid, label, number, sentence, words
 from study.show.numbers import DASH, between, counted, p_value, points
-from study.show.table import (
-    Block,
-    Cell,
-    Columns,
-    Details,
-    Grid,
-    Heading,
-    Section,
-    Text,
-    grid,
-    hole,
-    label,
-    number,
-    sentence,
-    words,
-)
+from study.show.table import Block, Cell, Details, Grid, Heading, Section, Text, hole
 
 
 def claims_section(material: Material) -> Section:

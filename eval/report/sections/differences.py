@@ -12,17 +12,17 @@ from dataclasses import replace
 from eval.evidence import differences
 from eval.evidence.components import Spread, spreads
 from eval.evidence.differences import Difference, Matrix
+from eval.evidence.panel import Panel
 from eval.evidence.table import SUITE
 from eval.report import mixing
 from eval.report.figures import differences as matrix_plots
 from eval.report.figures import mixers as mixer_plots
 from eval.report.material import Material
+from study.show.columns import Column, Columns, grid, label, number
 from study.show.numbers import DASH, between, counted, p_value, percent, points
 from study.show.table import (
     Block,
     Cell,
-    Column,
-    Columns,
     Details,
     Grid,
     Heading,
@@ -30,11 +30,8 @@ from study.show.table import (
     Section,
     Text,
     blocks,
-    grid,
     hole,
-    label,
     line,
-    number,
 )
 from study.store import times
 
@@ -55,14 +52,12 @@ STYLES = {
 
 
 def differences_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
+    def made(panel: Panel) -> Iterator[Block]:
         margin = differences.margin_of(material.claims, panel.suite)
-        found = differences.matrices(panel, margin=margin)
-        if found and len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        for matrix in found:
-            parts += _part(matrix)
+        for matrix in differences.matrices(panel, margin=margin):
+            yield from _part(matrix)
+
+    parts = material.by_panel(made)
     if not parts:
         return None
     return Section(
@@ -217,21 +212,17 @@ SPREADS: Columns[Spread] = (
 
 
 def variance_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        found = spreads(panel)
-        if not found:
-            continue
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts.append(
+    def made(panel: Panel) -> tuple[Block, ...]:
+        return blocks(
             grid(
                 SPREADS,
-                found,
+                spreads(panel),
                 caption=f"Sources of spread: {material.name(panel)}",
                 style=lambda each: "block" if each.task == SUITE else "",
             )
         )
+
+    parts = material.by_panel(made)
     if not parts:
         return None
     return Section(

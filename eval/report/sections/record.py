@@ -12,20 +12,9 @@ from eval.report import accounts, mixing, prose
 from eval.report.material import Material
 from eval.report.sources import source_grid, sources
 from study.costs import ledger
+from study.show.columns import grid
 from study.show.numbers import DASH
-from study.show.table import (
-    Cell,
-    Code,
-    Details,
-    Grid,
-    Heading,
-    Lines,
-    Section,
-    Text,
-    blocks,
-    grid,
-    line,
-)
+from study.show.table import Cell, Code, Details, Grid, Heading, Lines, Section, Text, blocks, line
 
 CAPTION = (
     "Cost of each scored lineage from its first step. Lineages are compared at equal tokens seen, "

@@ -9,7 +9,7 @@ over tokens and over FLOPs; and planned scores and curves that are not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from eval.evidence import held_out
 from eval.evidence.panel import Panel
@@ -17,35 +17,17 @@ from eval.evidence.table import SUITE, Row, by_budget
 from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
 from eval.report.material import Material
+from study.show.columns import Columns, grid, label, number, words
 from study.show.numbers import between, budget, decimal, percent
-from study.show.table import (
-    Block,
-    Columns,
-    Details,
-    Heading,
-    Hole,
-    Section,
-    Text,
-    blocks,
-    grid,
-    hole,
-    label,
-    number,
-    words,
-)
+from study.show.table import Block, Details, Hole, Section, Text, blocks, hole
 
 
 def scores_section(material: Material) -> Section:
-    parts: list[Block] = []
-    for panel in material.panels:
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _part(material, panel)
     return Section(
         anchor="scores",
         title="Scores before and after finetuning",
         name="Scores",
-        blocks=tuple(parts),
+        blocks=material.by_panel(lambda panel: _part(material, panel)),
     )
 
 
@@ -176,12 +158,7 @@ MEASURES_CAPTION = (
 
 
 def measures_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        rows = [row for row in material.rows(panel) if row.unit == "accuracy" and not row.hole]
-        if rows and len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _measure_part(material, panel, rows)
+    parts = material.by_panel(lambda panel: _measure_part(material, panel))
     if not parts:
         return None
     return Section(
@@ -192,8 +169,9 @@ def measures_section(material: Material) -> Section | None:
     )
 
 
-def _measure_part(material: Material, panel: Panel, rows: Sequence[Row]) -> Iterator[Block]:
+def _measure_part(material: Material, panel: Panel) -> Iterator[Block]:
     where = material.name(panel)
+    rows = [row for row in material.rows(panel) if row.unit == "accuracy" and not row.hole]
     suite = [row for row in rows if row.task == SUITE]
     named = f"Measures of the suite: {where}"
     yield from blocks(grid(MEASURES, suite, caption=named, style=grids.off))

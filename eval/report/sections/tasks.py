@@ -15,21 +15,9 @@ from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
 from eval.report.material import Material
 from eval.report.sections.scores import budget_groups, budget_name
+from study.show.columns import Columns, grid, label, number, words
 from study.show.numbers import DASH, between, count, percent
-from study.show.table import (
-    Block,
-    Columns,
-    Details,
-    Heading,
-    Lines,
-    Section,
-    Text,
-    blocks,
-    grid,
-    label,
-    number,
-    words,
-)
+from study.show.table import Block, Details, Heading, Lines, Section, Text, blocks
 
 PROSE_NOTE = (
     "Bits per byte of whole documents, lower is better; the unit is its own and enters no score. "
@@ -41,12 +29,9 @@ PROSE_NOTE = (
 
 
 def tasks_section(material: Material) -> Section:
-    parts: list[Block] = [Text(text=prose.TASK_NOTE, style="caption")]
-    for panel in material.panels:
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _part(material, panel)
-    return Section(anchor="tasks", title="Task by task", name="Tasks", blocks=tuple(parts))
+    parts = material.by_panel(lambda panel: _part(material, panel))
+    note = Text(text=prose.TASK_NOTE, style="caption")
+    return Section(anchor="tasks", title="Task by task", name="Tasks", blocks=(note, *parts))
 
 
 def _part(material: Material, panel: Panel) -> Iterator[Block]:
@@ -94,14 +79,7 @@ CAPTION = (
 
 
 def prompts_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        found = rows(panel)
-        if not found:
-            continue
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _prompt_part(found, where=material.name(panel))
+    parts = material.by_panel(lambda panel: _prompt_part(rows(panel), where=material.name(panel)))
     if not parts:
         return None
     return Section(
@@ -113,6 +91,8 @@ def prompts_section(material: Material) -> Section | None:
 
 
 def _prompt_part(found: tuple[PromptRow, ...], *, where: str) -> Iterator[Block]:
+    if not found:
+        return
     yield grid(PROMPTS, summaries(found), caption=f"Prompts: {where}")
     yield Details(
         summary=f"Every cell under every prompt of {where}",

@@ -17,7 +17,7 @@ from study.launch.cluster.view import View, look
 from study.runs.plan import Sweep
 from study.runs.run import Run, dependencies, run_id
 from study.show import terminal
-from study.show.table import Columns, words
+from study.show.columns import Columns, words
 from study.store.directory import Store
 
 __all__ = ["Order", "Retry", "choose", "failed", "profile_name", "show", "submit"]

@@ -9,7 +9,7 @@ from typing import Any
 from study.launch.cluster.choose import Left
 from study.launch.cluster.launch import Launched
 from study.show import terminal
-from study.show.table import Columns, number, words
+from study.show.columns import Columns, number, words
 
 SHOWN = 10
 ARRAYS: Columns[dict[str, Any]] = (

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 
 from study.show import terminal
-from study.show.table import Cell, fields, grid, hole, label, number, sentence, words
+from study.show.columns import fields, grid, label, number, sentence, words
+from study.show.table import Cell, hole
 
 
 @dataclass(frozen=True, kw_only=True)

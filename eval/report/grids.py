@@ -154,28 +154,6 @@ def _gold(row: Row) -> str:
     return DASH if row.gold_nats_per_byte is None else decimal(-row.gold_nats_per_byte)
 
 
-TASKS: Columns[Row] = (
-    LINEAGE,
-    _STAGE,
-    TOKENS,
-    label("task", lambda row: _task(row)),
-    number("accuracy, %", _score),
-    number("95% interval", lambda row: between(row.low, row.high)),
-    number("guessing", lambda row: percent(row.chance)),
-    number("over chance", lambda row: over_chance(row.normalised)),
-    number("over templates", lambda row: between(row.lowest, row.highest)),
-    number("p", lambda row: p_value(row.p)),
-    number("p (Holm)", lambda row: p_value(row.p_holm)),
-    label("against guessing", lambda row: _finding(row)),
-)
-"""Accuracies with tests against guessing."""
-
-
-def task_grid(rows: Sequence[Row], *, caption: str) -> Grid:
-    asked = (row for row in rows if row.task != SUITE and row.unit == "accuracy")
-    return grid(TASKS, _in_order(asked), caption=caption, style=off)
-
-
 def _task(row: Row) -> str:
     role = "" if row.role == "headline" else f" ({row.role})"
     return row.task + role + (" (greedy)" if row.metric in ("greedy", "greedy_any") else "")
@@ -184,6 +162,28 @@ def _task(row: Row) -> str:
 def _finding(row: Row) -> Cell:
     side = row.finding.split(" ")[0]
     return Cell(text=_FOUND[row.finding], style=side if side in ("above", "below") else "")
+
+
+TASKS: Columns[Row] = (
+    LINEAGE,
+    _STAGE,
+    TOKENS,
+    label("task", _task),
+    number("accuracy, %", _score),
+    number("95% interval", lambda row: between(row.low, row.high)),
+    number("guessing", lambda row: percent(row.chance)),
+    number("over chance", lambda row: over_chance(row.normalised)),
+    number("over templates", lambda row: between(row.lowest, row.highest)),
+    number("p", lambda row: p_value(row.p)),
+    number("p (Holm)", lambda row: p_value(row.p_holm)),
+    label("against guessing", _finding),
+)
+"""Accuracies with tests against guessing."""
+
+
+def task_grid(rows: Sequence[Row], *, caption: str) -> Grid:
+    asked = (row for row in rows if row.task != SUITE and row.unit == "accuracy")
+    return grid(TASKS, _in_order(asked), caption=caption, style=off)
 
 
 BITS: Columns[Row] = (

@@ -19,19 +19,19 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+def _interval(row: Row) -> str:
+    return "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
+
+
 COLUMNS: Columns[Row] = (
     words("lineage", lambda row: row.cell),
     *fields("stage", "task"),
     words("score", lambda row: _share(row.value)),
-    words("95% interval", lambda row: _interval(row)),
+    words("95% interval", _interval),
     words("chance", lambda row: _share(row.chance)),
     words("items", lambda row: str(row.items)),
     words("note", lambda row: row.hole or row.over or row.finding),
 )
-
-
-def _interval(row: Row) -> str:
-    return "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
 
 
 def show_scores(sweep: Sweep, *, store: Store, as_json: bool) -> None:

@@ -45,7 +45,7 @@ def number(name: str, of: Callable[[Row], str | Cell]) -> Column[Row]:
 
 
 def fields(*names: str) -> Columns[Any]:
-    """Words that are named as the rows' own fields; empty for None."""
+    """Words that are named as the rows' own fields of text; empty for None."""
     return tuple(
         words(name.replace("_", " "), lambda row, name=name: getattr(row, name) or "")
         for name in names

@@ -7,7 +7,7 @@ ENTRIES, LINES = 16, 500
 FOLDERS = {
     "bench": "waits for one frame",
     "eval/evidence": "one estimator a file, and published numbers that sweeps read without numpy",
-    "eval/report": "the page's four files, and tables that wait for declared columns",
+    "eval/report": "the page's five files beside one file for each form",
     "study/language/scores": "what foreign checkpoints and texts need beside the rule",
 }
 FILES = {

@@ -3,7 +3,7 @@
 Owns reading them from the store; every number is a formula of `study.language.cost` or stands in a
 run's own files.
 
-Owns the columns of their tables; numbers are written as in `eval.report.grids`.
+Owns the columns of their tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from eval.evidence import held_out
 from eval.evidence.panel import Panel
 from eval.report.figures.scores import CurvePoint, LearningCurve
-from eval.report.grids import count, percent, scientific
 from study.costs.ledger import Total
 from study.language import cost
 from study.runs.cells import CellKey, Naming, taken_steps
@@ -33,7 +32,9 @@ from study.runs.run import (
     root,
     run_id,
 )
-from study.show.table import Cell, Grid, line
+from study.show.columns import Columns, fields, grid, label, number, words
+from study.show.numbers import DASH, count, decimal, percent, scientific
+from study.show.table import Grid, hole
 from study.store.directory import RunDirectory, Store
 
 
@@ -301,157 +302,66 @@ def _commit(start: dict[str, Any]) -> str:
 
 
 def cost_grid(costs: Sequence[Cost]) -> Grid:
-    ordered = sorted(costs, key=lambda each: each.tokens)
     several = len({each.size for each in costs}) > 1
-    lines = []
-    for place, each in enumerate(ordered):
-        new = place > 0 and each.tokens != ordered[place - 1].tokens
-        lines.append(
-            line(
-                f"{each.size}: {each.cell}" if several else each.cell,
-                count(each.parameters),
-                count(each.tokens),
-                count(each.content),
-                count(each.loss_tokens),
-                scientific(each.flops),
-                f"{each.relative:.2f}",
-                style="block" if new else "",
-            )
-        )
-    return Grid(
+    columns: Columns[Cost] = (
+        label("lineage", lambda each: f"{each.size}: {each.cell}" if several else each.cell),
+        number("parameters", lambda each: count(each.parameters)),
+        number("tokens seen", lambda each: count(each.tokens)),
+        number("not padding", lambda each: count(each.content)),
+        number("loss tokens", lambda each: count(each.loss_tokens)),
+        number("training FLOPs", lambda each: scientific(each.flops)),
+        number("FLOPs over the cheapest of equal tokens", lambda each: f"{each.relative:.2f}"),
+    )
+    return grid(
+        columns,
+        sorted(costs, key=lambda each: each.tokens),
         caption="Cost of each scored lineage",
-        head=(
-            ("lineage", "w"),
-            ("parameters", "n"),
-            ("tokens seen", "n"),
-            ("not padding", "n"),
-            ("loss tokens", "n"),
-            ("training FLOPs", "n"),
-            ("FLOPs over the cheapest of equal tokens", "n"),
-        ),
-        rows=tuple(lines),
+        block=lambda each: each.tokens,
     )
 
 
-def total_grid(totals: Sequence[Total]) -> Grid:
-    return Grid(
-        caption="Cost by stage and cell",
-        head=(
-            ("stage", ""),
-            ("cell", "w"),
-            ("runs", "n"),
-            ("done", "n"),
-            ("parameters", "n"),
-            ("tokens", "n"),
-            ("loss tokens", "n"),
-            ("training FLOPs", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.stage,
-                each.cell,
-                str(each.runs),
-                str(each.done),
-                count(each.parameters),
-                count(each.tokens),
-                count(each.loss_tokens),
-                "–" if each.flops is None else scientific(each.flops),
-            )
-            for each in totals
-        ),
-    )
+TOTALS: Columns[Total] = (
+    *fields("stage"),
+    label("cell", lambda each: each.cell),
+    number("runs", lambda each: str(each.runs)),
+    number("done", lambda each: str(each.done)),
+    number("parameters", lambda each: count(each.parameters)),
+    number("tokens", lambda each: count(each.tokens)),
+    number("loss tokens", lambda each: count(each.loss_tokens)),
+    number("training FLOPs", lambda each: scientific(each.flops)),
+)
 
+ADAPTATIONS: Columns[Adaptation] = (
+    label("lineage", lambda each: each.cell),
+    number("seed", lambda each: str(each.seed)),
+    words("tensors", lambda each: each.actions),
+    words("optimiser state", lambda each: each.optimizer_state),
+    words("schedule", lambda each: each.schedule),
+    number("first loss", lambda each: decimal(each.first_loss)),
+    number("last loss", lambda each: decimal(each.last_loss)),
+)
 
-def adaptation_grid(found: Sequence[Adaptation]) -> Grid:
-    return Grid(
-        caption="Adaptations",
-        head=(
-            ("lineage", "w"),
-            ("seed", "n"),
-            ("tensors", ""),
-            ("optimiser state", ""),
-            ("schedule", ""),
-            ("first loss", "n"),
-            ("last loss", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.cell,
-                str(each.seed),
-                each.actions,
-                each.optimizer_state,
-                each.schedule,
-                _loss(each.first_loss),
-                _loss(each.last_loss),
-            )
-            for each in found
-        ),
-    )
+QUESTIONS: Columns[Questions] = (
+    *fields("suite"),
+    label("task", lambda each: each.task),
+    words("template", lambda each: each.template or DASH),
+    number("items", lambda each: count(each.items)),
+    words("twins", lambda each: "yes" if each.twins else "no"),
+    *fields("skipped"),
+    number("truncated, a cell", lambda each: each.truncated),
+    number("ties, a cell", lambda each: each.ties),
+    number("letters without a token, a cell", lambda each: each.unknown),
+    number("altered by the tokenizer, a cell", lambda each: each.altered),
+    number("guessing, declared", lambda each: percent(each.declared_chance)),
+    number("guessing, from the choices", lambda each: percent(each.chance_of_choices)),
+)
 
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def question_grid(found: Sequence[Questions]) -> Grid:
-    return Grid(
-        caption="Rows asked, skipped and truncated, by task and template",
-        head=(
-            ("suite", ""),
-            ("task", "w"),
-            ("template", ""),
-            ("items", "n"),
-            ("twins", ""),
-            ("skipped", ""),
-            ("truncated, a cell", "n"),
-            ("ties, a cell", "n"),
-            ("letters without a token, a cell", "n"),
-            ("altered by the tokenizer, a cell", "n"),
-            ("guessing, declared", "n"),
-            ("guessing, from the choices", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.suite,
-                each.task,
-                each.template or "–",
-                count(each.items),
-                "yes" if each.twins else "no",
-                each.skipped,
-                each.truncated,
-                each.ties,
-                each.unknown,
-                each.altered,
-                percent(each.declared_chance),
-                percent(each.chance_of_choices),
-            )
-            for each in found
-        ),
-    )
-
-
-def run_grid(found: Sequence[Provenance]) -> Grid:
-    return Grid(
-        caption="Every run of the plan",
-        head=(
-            ("run", "w"),
-            ("kind", ""),
-            ("cell", "w"),
-            ("id", "w"),
-            ("state", ""),
-            ("digest", "w"),
-            ("commit", ""),
-        ),
-        rows=tuple(
-            line(
-                each.slug,
-                each.kind,
-                each.cell,
-                each.id,
-                each.state if each.state == "done" else Cell(text=each.state, style="hole"),
-                each.digest,
-                each.commits,
-            )
-            for each in found
-        ),
-    )
+RUNS: Columns[Provenance] = (
+    label("run", lambda each: each.slug),
+    *fields("kind"),
+    label("cell", lambda each: each.cell),
+    label("id", lambda each: each.id),
+    words("state", lambda each: each.state if each.state == "done" else hole(each.state)),
+    label("digest", lambda each: each.digest),
+    words("commit", lambda each: each.commits),
+)

@@ -10,7 +10,7 @@ come from sweeps/demo_rates.json (sweeps/demo_rates.py).
 from pathlib import Path
 
 from eval.claims import files as claim_files
-from eval.evidence.claims import Benchmark
+from eval.claims.claim import Benchmark
 from study.language.recipes import microworld, rates
 from study.language.recipes.tree import Study
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.claims import files as claim_files
-from eval.evidence.claims import Benchmark
+from eval.claims.claim import Benchmark
 from study.language.recipes import microworld, rates
 from study.language.recipes.presets import small_training, world_suite_task
 from study.language.recipes.tree import Replication, Steps

@@ -61,9 +61,9 @@ def held():
 
 def runs():
     study = Study(setting=SETTING, scale=SCALE, rates=_Rates(), seed=0)
-    language_modelling = dict(reversed(study.cells()))
+    language_modelling = dict(reversed(study.stages.cells()))
     for architecture in ARCHITECTURES:
-        pretrained = study.pretrain(architecture, language_modelling[architecture])
+        pretrained = study.stages.pretrain(architecture, language_modelling[architecture])
         for run in (pretrained, study.finetune(pretrained)):
             yield run
             for suite in SUITES:

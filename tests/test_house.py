@@ -6,8 +6,8 @@ ROOT = Path(__file__).parent.parent
 ENTRIES, LINES = 16, 500
 FOLDERS = {
     "bench": "waits for one frame",
-    "eval/evidence": "claims, verdicts and published wait for the folder of claims",
-    "eval/report": "the page's four files, and tables that wait for declared columns",
+    "eval/evidence": "one estimator a file, and published numbers that sweeps read without numpy",
+    "eval/report": "the page's five files beside one file for each form",
     "study/language/scores": "what foreign checkpoints and texts need beside the rule",
 }
 FILES = {

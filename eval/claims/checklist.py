@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from eval.claims.claim import Claim, digest
 from eval.claims.compared import Compared, compared, depends_on, effect
 from eval.claims.needs import Needed, needed
-from eval.evidence.claims import Claim, digest
 from study.runs.node import Evaluation, Run, Trained
 from study.show import terminal as display
 from study.store.directory import State, Store

@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from eval.evidence.claims import Measure
+from eval.claims.verdicts import ClaimVerdict, ComponentVerdict, p_values
+from eval.evidence.contrast import Measure
 from eval.evidence.statistics import more
-from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict, p_values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from eval.claims.claim import Claim, digest, of_size
+from eval.claims.verdicts import ClaimVerdict, ComponentVerdict, decide
 from eval.evidence import equal_flops, held_out, speedups, subpanels
-from eval.evidence.claims import Claim, Contrast, digest, of_size
+from eval.evidence.contrast import Contrast, Estimate
 from eval.evidence.equal_flops import AtEqualFlops, Spent
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.held_out import HeldOut
 from eval.evidence.panel import End, Panel
-from eval.evidence.verdicts import ClaimVerdict, ComponentVerdict, Estimate, decide
 from eval.report import prose
 from study.runs.cells import EXTERNAL, CellKey
 from study.runs.node import Evaluation, Run, Trained
@@ -159,7 +160,7 @@ View = Literal["tokens", "flops"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """An `eval.evidence.verdicts.Estimator` over everything of one model size.
+    """An `eval.evidence.contrast.Estimator` over everything of one model size.
 
     panels: by suite. curves: of this size. spent: by suite, what each cell took. decided: how many
     claims Holm runs over, for the minimum detectable effect. end: the end-of-sequence option.

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Claim, Contrast, Need, of_size
-from study.language.values.corpus import Text
+from eval.claims.claim import Claim, Need, of_size
+from eval.evidence.budgets import CLOSE, matched
+from eval.evidence.contrast import CHANCE, Contrast
 from study.runs.cells import EXTERNAL, Cell, Naming, label
-from study.runs.node import Evaluation, Run, Trained, root
+from study.runs.node import Evaluation, Run, Trained, data_of, root
 from study.runs.suite import Suite
 
 
@@ -80,7 +80,7 @@ class Declared:
         needed = []
         for cell, tokens in found.tokens.items():
             at = f"{what[cell]} at {_billions(meant.get(cell, tokens))}"
-            if abs(own[cell] - meant.get(cell, own[cell])) > 0.01 * own[cell]:
+            if abs(own[cell] - meant.get(cell, own[cell])) > CLOSE * own[cell]:
                 needed.append(_missing(at, f"no scores of {at}"))
             else:
                 needed.append(Needed(what=at, runs=tuple(scores[cell][own[cell]])))
@@ -129,8 +129,7 @@ def _billions(tokens: int) -> str:
 
 
 def _has_curve(run: Trained) -> bool:
-    documents = root(run).corpus.documents
-    return isinstance(documents, Text) and documents.held_out > 0.0
+    return data_of(root(run)).holds_out
 
 
 def _shared(suites: Mapping[str, Suite]) -> set[str]:

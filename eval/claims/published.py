@@ -12,18 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eval.claims import files as claim_files
+from eval.claims.claim import digest
 from eval.claims.compared import Compared, compared, effect, paper_number
 from eval.claims.files import File
-from eval.evidence.claims import CHANCE, Contrast, digest
-from eval.evidence.verdicts import ClaimVerdict, Estimate, decide
+from eval.claims.verdicts import ClaimVerdict, decide
+from eval.evidence.contrast import CHANCE, Contrast, Estimate
 from study.show import terminal as display
 
 
 def show(name: str | Path, *, every: bool, as_json: bool) -> None:
     """Print the claims of a file. every: each contrast instead of the count."""
     file = claim_files.read(name)
-    claims = claim_files.bind(file, {})
-    found = decide(claims, AsPublished(file=file))
+    found = decide(file.claims, AsPublished(file=file))
     if as_json:
         print(json.dumps([_as_json(each) for each in found], indent=1))
         return
@@ -36,7 +36,7 @@ def show(name: str | Path, *, every: bool, as_json: bool) -> None:
     else:
         head = ("claim", "kind", "contrasts", "the paper's numbers", "as published", "")
         display.table(head, [_line(each) for each in found])
-    print(f"\n{file.source}: {len(claims)} claims, digest {digest(claims)[:16]}")
+    print(f"\n{file.source}: {len(file.claims)} claims, digest {digest(file.claims)[:16]}")
     if any(each.item_error for each in file.suites):
         print("as published: by the published table alone, with the error of its items")
 
@@ -72,7 +72,7 @@ def _as_json(found: ClaimVerdict) -> dict:
 
 @dataclass(frozen=True, kw_only=True)
 class AsPublished:
-    """An `eval.evidence.verdicts.Estimator` for claims whose suites are the file's own roles."""
+    """An `eval.evidence.contrast.Estimator` for claims whose suites are the file's own roles."""
 
     file: File
 

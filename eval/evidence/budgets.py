@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.contrast import CHANCE, Contrast
 from study.runs.cells import Cell, label
+
+CLOSE = 0.01
+"""Budgets that differ by this share or less are one: steps are whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,5 +61,5 @@ def _common(budgets: list[list[int]]) -> list[int]:
     return [
         tokens
         for tokens in budgets[0]
-        if all(any(abs(other - tokens) <= 0.01 * tokens for other in each) for each in budgets[1:])
+        if all(any(abs(other - tokens) <= CLOSE * tokens for other in each) for each in budgets[1:])
     ]

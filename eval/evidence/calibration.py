@@ -13,21 +13,19 @@ data set, which is why the interval is shown.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
+from eval.evidence import table
 from eval.evidence.panel import Panel, TaskScores, panels
 from eval.evidence.published import SUITE, Published
 from eval.evidence.statistics import effective_trials, wilson
 from eval.report.material import SweepLike
-from study.language.values.stages import External
-from study.runs.node import Evaluation, Run
+from study.runs.node import Evaluation, ExternalCheckpoint, Run
 from study.show import terminal as display
 from study.store.directory import Store
 
@@ -76,7 +74,7 @@ def differences(
     scored = {
         (run.run.slug, run.suite.name): run
         for run in runs
-        if isinstance(run, Evaluation) and isinstance(run.run, External)
+        if isinstance(run, Evaluation) and isinstance(run.run, ExternalCheckpoint)
     }
     return tuple(
         row
@@ -130,7 +128,7 @@ def _score(panel: Panel | None, entry: Published, name: str, *, slug: str) -> _S
         raise _HoleError(panel.holes[0].hole)
     declared = panel.runs[0].run.suite.tasks
     tasks = {each.task.name: each for each in panel.tasks}
-    headline = [each.name for each in declared if each.role == "headline"]
+    headline = [each.name for each in declared if each.is_headline]
     if name == SUITE and entry.scores and len(headline) != entry.tasks:
         raise _HoleError(
             f"the source's mean is over {entry.tasks} tasks, ours over {len(headline)}"
@@ -158,7 +156,7 @@ def _of_task(task: TaskScores, *, prompts: Literal["median", "mean"]) -> _Score 
     """The one cell and seed of a panel made for one checkpoint; None where nothing was asked."""
     if task.rolled is not None:
         return None
-    parts = [task] if prompts == "median" else _single(task)
+    parts = (task,) if prompts == "median" else task.by_prompt()
     values = [float(each.scores()[0, 0]) for each in parts]
     known = [index for index, value in enumerate(values) if math.isfinite(value)]
     if not known:
@@ -170,20 +168,6 @@ def _of_task(task: TaskScores, *, prompts: Literal["median", "mean"]) -> _Score 
         error=float(np.nanstd(drawn)),
         trials=len(np.unique(task.groups)),
     )
-
-
-def _single(task: TaskScores) -> list[TaskScores]:
-    """The task under each of its templates alone."""
-    return [
-        replace(
-            task,
-            templates=(name,),
-            correct=task.correct[:, :, [index]],
-            other=task.other[:, :, [index]],
-            nats=task.nats[:, :, [index]],
-        )
-        for index, name in enumerate(task.templates)
-    ]
 
 
 HEAD = (
@@ -233,13 +217,7 @@ def summary(rows: Sequence[Difference]) -> str:
 
 def as_csv(rows: Sequence[Difference]) -> str:
     """Every row with every field, shares of 1."""
-    names = [each.name for each in fields(Difference)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow(["" if (v := getattr(row, name)) is None else v for name in names])
-    return out.getvalue()
+    return table.as_csv(Difference, rows)
 
 
 def _percent(share: float | None) -> str:

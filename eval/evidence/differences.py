@@ -27,18 +27,16 @@ from typing import Literal
 
 import numpy as np
 
-from eval.evidence.claims import CHANCE, Claim
+from eval.evidence.budgets import CLOSE
+from eval.evidence.contrast import LEAST_SEEDS, Estimate
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
-from eval.evidence.statistics import POWER, holm, holm_levels, minimum_effect
+from eval.evidence.statistics import POWER, holm, minimum_effect
 from eval.evidence.table import Stage, stage_of
-from eval.evidence.verdicts import LEAST_SEEDS, Estimate
 from study.runs.cells import CellKey
 
 ALPHA = 0.05
 """Two-sided, over all pairs of a block."""
-TOLERANCE = 0.01
-"""Budgets that differ by less are equal: steps are whole."""
 
 Verdict = Literal["real", "smaller than the margin", "not told apart", "not decided"]
 
@@ -149,21 +147,8 @@ def matrix(panel: Panel, cells: Sequence[CellKey], *, margin: float | None) -> M
     )
 
 
-def margin_of(claims: Sequence[Claim], suite: str) -> float | None:
-    """The smallest margin that the claims name for a suite; None where none compares its cells."""
-    return min(
-        (
-            contrast.margin
-            for claim in claims
-            for contrast in claim.components
-            if contrast.suite == suite and all(cell != CHANCE for cell, _ in contrast.weights)
-        ),
-        default=None,
-    )
-
-
 def _equal(tokens: int, other: int) -> bool:
-    return abs(tokens - other) <= TOLERANCE * max(tokens, other)
+    return abs(tokens - other) <= CLOSE * max(tokens, other)
 
 
 def _decided(
@@ -171,17 +156,17 @@ def _decided(
 ) -> tuple[Difference, ...]:
     every = list(estimates.values())
     p_values = [min(1.0, 2 * min(one.above(0.0), one.below(0.0))) for one in every]
-    adjusted = holm(p_values)
-    levels = holm_levels(p_values, alpha=ALPHA)
+    tested = holm(p_values, alpha=ALPHA)
     small: list[float | None] = [None] * len(every)
     if margin is not None:
-        small = [*holm([max(one.above(-margin), one.below(margin)) for one in every])]
+        sides = [max(one.above(-margin), one.below(margin)) for one in every]
+        small = [each.p for each in holm(sides, alpha=ALPHA)]
     return tuple(
         _difference(
             pair,
             one,
-            p=(p_values[place], adjusted[place], small[place]),
-            level=levels[place],
+            p=(p_values[place], tested[place].p, small[place]),
+            level=tested[place].level,
             number=len(every),
         )
         for place, (pair, one) in enumerate(estimates.items())

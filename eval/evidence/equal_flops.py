@@ -2,9 +2,9 @@
 cells are in everything else.
 
 Owns interpolation between budgets and the ratios printed beside a comparison. FLOPs are those of
-training before finetuning, by `study.language.cost`, as tokens are. A cell that was scored at
-several budgets is read between two of them, linearly in log FLOPs; nothing is read beyond its
-smallest or largest. A cell of one budget has the view only where the others reach its FLOPs.
+the stages that count towards the budget, by the domain's formula, as tokens are. A cell that was
+scored at several budgets is read between two of them, linearly in log FLOPs; nothing is read beyond
+its smallest or largest. A cell of one budget has the view only where the others reach its FLOPs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.budgets import CLOSE, matched
+from eval.evidence.contrast import CHANCE, Contrast
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
-from study.language import cost
-from study.language.values.stages import External, Finetune, model_of
+from study.costs.ledger import share
+from study.runs import domain
 from study.runs.cells import Cell, CellKey, label
+from study.runs.domain import cost
 from study.runs.node import Trained, taken_steps
 from study.store.directory import RunDirectory, Store
-
-CLOSE = 0.01
-"""Relative difference of FLOPs that needs no interpolation, as of tokens (`eval.evidence.budgets`).
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +44,32 @@ def spent(panel: Panel, *, store: Store | None) -> dict[CellKey, Spent]:
     found: dict[CellKey, Spent] = {}
     for scored in panel.runs:
         run = scored.run.run
-        if isinstance(run, External) or scored.key in found:
+        if not isinstance(run, Trained) or scored.key in found:
             continue
         taken = [
             (stage, steps)
             for stage, steps in taken_steps(run, scored.run.step)
-            if not isinstance(stage, Finetune)
+            if domain.of(stage).in_budget(stage)
         ]
         counts = [_loss_tokens(stage, steps, store=store) for stage, steps in taken]
         found[scored.key] = Spent(
-            flops=sum(cost.flops(stage) * steps // stage.training.steps for stage, steps in taken),
-            parameters=cost.parameters(model_of(run)),
+            flops=sum(share(stage, steps, cost(stage).flops) for stage, steps in taken),
+            parameters=cost(run).parameters,
             loss_tokens=None if None in counts else sum(each or 0 for each in counts),
         )
     return found
 
 
 def _loss_tokens(stage: Trained, steps: int, *, store: Store | None) -> int | None:
-    known = cost.loss_tokens(stage)
+    known = cost(stage).loss_tokens
     if known is None and store is not None:
         done = RunDirectory(store.directory(stage)).done()
         known = None if done is None else done.get("loss_tokens")
-    return None if known is None else known * steps // stage.training.steps
+    return None if known is None else share(stage, steps, known)
 
 
 class AtEqualFlops(OwnRuns):
-    """An `eval.evidence.verdicts.Estimator` that reads a contrast's cells at the same FLOPs."""
+    """An `eval.evidence.contrast.Estimator` that reads a contrast's cells at the same FLOPs."""
 
     def __init__(
         self,
@@ -101,8 +98,8 @@ class AtEqualFlops(OwnRuns):
             if cell == CHANCE:
                 constant += weight * panel.chance
                 continue
-            for index, share in _shares(points[cell], at):
-                weights[index] += weight * share
+            for index, part in _shares(points[cell], at):
+                weights[index] += weight * part
         return weights, constant, f"at {at:.3g} training FLOPs before finetuning"
 
 

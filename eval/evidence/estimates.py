@@ -17,10 +17,9 @@ import numpy as np
 from scipy import stats
 
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.contrast import ALPHA, CHANCE, LEAST_SEEDS, Contrast, Estimate
 from eval.evidence.panel import End, Panel
 from eval.evidence.statistics import Residual, minimum_effect, residual
-from eval.evidence.verdicts import ALPHA, LEAST_SEEDS, Estimate
 
 LEAST_ITEMS = 10
 """Independent items below which nothing is said of a contrast: the bootstrap of so few has no
@@ -52,14 +51,6 @@ def layouts(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Layou
     return tuple(found)
 
 
-def independent_items(panel: Panel) -> int:
-    """Groups of items behind the suite's score."""
-    return sum(
-        len(np.unique(each.groups[np.isfinite(each.correct).any(axis=(0, 1, 2))]))
-        for each in panel.headline
-    )
-
-
 def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End) -> float:
     """The item variance where no resample of the items differs: every score is at 0 or at 1, or the
     cells answer alike. That is no certainty, so the cells count as independent and each share has
@@ -77,7 +68,7 @@ def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End)
 
 
 class OwnRuns:
-    """An `eval.evidence.verdicts.Estimator` over panels of one model size, by suite."""
+    """An `eval.evidence.contrast.Estimator` over panels of one model size, by suite."""
 
     def __init__(self, panels: dict[str, Panel], *, decided: int, end: End = "own") -> None:
         """decided: how many claims Holm will run over, for the minimum detectable effect."""
@@ -102,7 +93,7 @@ class OwnRuns:
         """The estimate of weights (C,) over the panel's cells, or in words why there is none."""
         scores = panel.scores(end=self.end)
         used = np.flatnonzero(weights)
-        if (items := independent_items(panel)) < LEAST_ITEMS:
+        if (items := sum(each.independent for each in panel.headline)) < LEAST_ITEMS:
             return f"{items} independent items on {panel.suite}; it takes {LEAST_ITEMS}"
         complete = np.flatnonzero(np.isfinite(scores[used]).all(axis=0))
         if not complete.size:
@@ -112,34 +103,23 @@ class OwnRuns:
         item_variance = float((replicates @ weights[used]).var(ddof=1))
         if not item_variance > 0:
             item_variance = _unvaried(panel, weights, complete, end=self.end)
-        seed_variance, degrees = self._seed_error(panel, weights, complete)
-        floor = self._at_chance(panel, used, complete)
-        over_tasks = self._over_tasks(panel, weights, complete)
         seeds = int(complete.size)
-        if seeds < LEAST_SEEDS or degrees < 1:
-            return Estimate(
-                value=value,
-                standard_error=math.sqrt(item_variance),
-                degrees=math.inf,
-                seeds=seeds,
-                basis="items only",
-                note=note,
-                floor=floor,
-                over_tasks=over_tasks,
-                item_variance=item_variance,
-            )
-        error = math.sqrt(seed_variance + item_variance)
+        seed_variance, degrees = self._seed_error(panel, weights, complete)
+        known = seeds >= LEAST_SEEDS and degrees >= 1
+        error = math.sqrt((seed_variance if known else 0.0) + item_variance)
         return Estimate(
             value=value,
             standard_error=error,
-            degrees=degrees,
+            degrees=degrees if known else math.inf,
             seeds=seeds,
-            basis="seeds and items",
+            basis="seeds and items" if known else "items only",
             note=note,
-            floor=floor,
-            over_tasks=over_tasks,
+            floor=self._at_chance(panel, used, complete),
+            over_tasks=self._over_tasks(panel, weights, complete),
             item_variance=item_variance,
-            minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided),
+            minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided)
+            if known
+            else None,
         )
 
     def _cells(self, panel: Panel, contrast: Contrast) -> tuple[np.ndarray, float, str] | str:

@@ -8,17 +8,17 @@ a damaged event file is a hole, not the end of a report. No torch.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from study.language import cost
-from study.language.values.stages import Adapt, Pretrain
+from study.costs.ledger import share
+from study.runs import domain
 from study.runs.cells import Cell, Naming
+from study.runs.domain import cost
 from study.runs.node import Run, Trained, root, taken_steps
 from study.store.directory import RunDirectory, Store
 from study.store.events import read_curve
@@ -60,7 +60,9 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
     states = store.statuses(runs)
     found = []
     for run in runs:
-        if not isinstance(run, (Pretrain, Adapt)) or states[run.id] != "done":
+        if not isinstance(run, Trained) or states[run.id] != "done":
+            continue
+        if not domain.of(run).in_budget(run):
             continue
         points = validations(run, store=store)
         if points:
@@ -68,34 +70,24 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
     return found
 
 
-def _curve(run: Pretrain | Adapt, points: Iterable[dict], *, naming: Naming) -> HeldOut:
+def _curve(run: Trained, points: Iterable[dict], *, naming: Naming) -> HeldOut:
+    own, predicted = cost(run), domain.of(run).predicted(run)
     steps = np.array([each["step"] for each in points])
     earlier = taken_steps(run, run.training.steps)[:-1]
     return HeldOut(
         cell=naming.key(run, run.training.steps).name,
         size=naming.size(run),
         seed=root(run).seed,
-        tokens=cost.tokens(run) * steps / run.training.steps,
+        tokens=own.tokens * steps / run.training.steps,
         losses=np.array([each["loss"] for each in points]),
         before=(
-            sum(cost.tokens(stage) * taken // stage.training.steps for stage, taken in earlier),
-            sum(cost.flops(stage) * taken // stage.training.steps for stage, taken in earlier),
+            sum(share(stage, taken, cost(stage).tokens) for stage, taken in earlier),
+            sum(share(stage, taken, cost(stage).flops) for stage, taken in earlier),
         ),
-        flops=cost.flops(run) / cost.tokens(run),
-        question=_question(run),
-        told=f"{type(run.objective).__name__} of {run.corpus.slug}",
+        flops=own.flops / own.tokens,
+        question=json.dumps(predicted.form, sort_keys=True),
+        told=predicted.told,
     )
-
-
-def _question(run: Pretrain | Adapt) -> str:
-    form = [
-        run.corpus.id,
-        type(run.objective).__name__,
-        asdict(run.objective),
-        asdict(run.packing),
-        run.training.batch_size,
-    ]
-    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
 
 def validations(run: Trained, *, store: Store) -> tuple[dict[str, Any], ...]:

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from eval.evidence.contrast import LEAST_SEEDS
 from eval.evidence.statistics import effective_trials, wilson
-from eval.evidence.verdicts import LEAST_SEEDS
 
 Basis = Literal["seeds and items", "items only", ""]
 

@@ -27,12 +27,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eval.evidence.budgets import CLOSE
 from eval.evidence.statistics import REPLICATES, resampling_counts
-from study.language.values.stages import External, Finetune
 from study.language.values.suite import SuiteTask
 from study.launch.local import unprecise
+from study.runs import domain
 from study.runs.cells import Cell, CellKey, Naming, seed_of
-from study.runs.node import Evaluation
+from study.runs.node import Evaluation, Trained
 from study.runs.suite import Hole
 from study.store import items as columns
 from study.store.directory import CorruptError, RunDirectory, State, Store, status
@@ -112,6 +113,24 @@ class TaskScores:
     def continuous(self, name: Continuous) -> tuple[np.ndarray, np.ndarray]:
         """(C, S) by the estimator of `scores`, and its replicates (R, C, S)."""
         return _median(_mean(self.values(name), axis=3), axis=2), _bootstrap(self, name)
+
+    @property
+    def independent(self) -> int:
+        """Groups of items that anybody has answered."""
+        return len(np.unique(self.groups[np.isfinite(self.correct).any(axis=(0, 1, 2))]))
+
+    def by_prompt(self) -> tuple[TaskScores, ...]:
+        """The task under each of its templates alone."""
+        return tuple(
+            replace(
+                self,
+                templates=(name,),
+                correct=self.correct[:, :, [at]],
+                other=self.other[:, :, [at]],
+                nats=self.nats[:, :, [at]],
+            )
+            for at, name in enumerate(self.templates)
+        )
 
     def by_template(self) -> np.ndarray:
         """(C, S, K)."""
@@ -199,7 +218,7 @@ class Panel:
 
     def cell(self, name: Cell, tokens: int) -> int | None:
         for index, key in enumerate(self.cells):
-            if key.name == name and abs(key.tokens - tokens) <= 0.01 * tokens:
+            if key.name == name and abs(key.tokens - tokens) <= CLOSE * tokens:
                 return index
         return None
 
@@ -268,7 +287,7 @@ def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:
     """Whether the checkpoint's manifest names other weights than the scores do. A checkpoint that
     is gone cannot contradict its scores.
     """
-    if isinstance(run.run, External):
+    if not isinstance(run.run, Trained):
         return False
     checkpoint = RunDirectory(store.directory(run.run)).checkpoint_path(run.step)
     try:
@@ -420,8 +439,8 @@ Key = TypeVar("Key", bound=Hashable)
 def likeness(run: Evaluation) -> str:
     """Equal for evaluations whose scores may be averaged."""
     trained = run.run
-    if isinstance(trained, Finetune):
-        trained = replace(trained, seed=0)
+    if isinstance(trained, Trained) and not domain.of(trained).in_budget(trained):
+        trained = replace(trained, seed=0)  # type: ignore[type-var]  every kind is a dataclass
     return f"{trained.id} at {run.step}"
 
 

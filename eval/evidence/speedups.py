@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from eval.evidence.claims import Contrast
+from eval.evidence.contrast import ALPHA, LEAST_SEEDS, Contrast, Estimate
 from eval.evidence.held_out import HeldOut, Unit
 from eval.evidence.statistics import minimum_effect
-from eval.evidence.verdicts import ALPHA, LEAST_SEEDS, Estimate
 from study.runs.cells import Cell, label
 
 HELD_OUT_NOTE = "held-out rows are fixed"

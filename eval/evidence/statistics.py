@@ -23,8 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from eval.evidence.claims import Contrast
-from eval.evidence.verdicts import LEAST_SEEDS, Estimate
+from eval.evidence.contrast import LEAST_SEEDS, Contrast, Estimate
 
 REPLICATES = 2000
 POWER = 0.8
@@ -95,30 +94,28 @@ def effective_trials(share: float, standard_error: float, trials: int) -> float:
     return min(float(trials), share * (1 - share) / standard_error**2)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the given order."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for place, index in enumerate(order):
-        running = max(running, min(1.0, p_values[index] * (len(p_values) - place)))
-        adjusted[index] = running
-    return adjusted
-
-
-def holm_levels(p_values: Sequence[float], *, alpha: float) -> list[float]:
-    """The level at which Holm's step-down tests each hypothesis, in the given order. Hypotheses
-    after the first that stands share its level.
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """One hypothesis among others. p: adjusted. level: at which it is tested; those after the first
+    that stands share its level.
     """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    levels = [0.0] * len(p_values)
-    stopped: float | None = None
-    for place, index in enumerate(order):
-        level = alpha / (len(p_values) - place)
-        levels[index] = level if stopped is None else stopped
-        if stopped is None and p_values[index] >= level:
+
+    p: float
+    level: float
+
+
+def holm(p_values: Sequence[float], *, alpha: float) -> list[Tested]:
+    """Holm's step-down over these hypotheses at `alpha` together, in the given order."""
+    number = len(p_values)
+    found: dict[int, Tested] = {}
+    p, stopped = 0.0, None
+    for place, index in enumerate(sorted(range(number), key=lambda each: p_values[each])):
+        p = max(p, min(1.0, p_values[index] * (number - place)))
+        level = alpha / (number - place) if stopped is None else stopped
+        if p_values[index] >= level:
             stopped = level
-    return levels
+        found[index] = Tested(p=p, level=level)
+    return [found[index] for index in range(number)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eval.evidence import table
-from eval.evidence.claims import Contrast
+from eval.evidence.contrast import Contrast
 from eval.evidence.panel import End, Panel, TaskScores
 from eval.evidence.table import Row
 from study.language.suites.baselines import LAMBADA
@@ -93,7 +93,7 @@ def against(panel: Panel, other: Panel) -> Panel:
                 groups=own.groups,
                 twins=own.twins,
                 rolled=None,
-                others=_prompts(their),
+                others=their.by_prompt(),
             )
         )
     return replace(panel, cells=cells, seeds=seeds, tasks=tuple(tasks))
@@ -103,20 +103,6 @@ def _part(task: TaskScores, panel: Panel, *, cells: tuple, seeds: tuple) -> Task
     place = np.ix_([panel.cells.index(x) for x in cells], [panel.seeds.index(x) for x in seeds])
     return replace(
         task, correct=task.correct[place], other=task.other[place], nats=task.nats[place]
-    )
-
-
-def _prompts(task: TaskScores) -> tuple[TaskScores, ...]:
-    """The task under each prompt alone."""
-    return tuple(
-        replace(
-            task,
-            templates=(name,),
-            correct=task.correct[:, :, [at]],
-            other=task.other[:, :, [at]],
-            nats=task.nats[:, :, [at]],
-        )
-        for at, name in enumerate(task.templates)
     )
 
 

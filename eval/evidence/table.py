@@ -23,11 +23,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from eval.evidence import intervals
+from eval.evidence.budgets import CLOSE
 from eval.evidence.panel import Continuous, Panel, ScoredRun, TaskScores
+from eval.evidence.published import SUITE
 from eval.evidence.statistics import against_chance, holm
 from study.runs.cells import CellKey
 
-SUITE = "(suite)"
+ALPHA = 0.05
+"""Two-sided, over all cells and tasks of a stage."""
 Stage = Literal["before finetuning", "before finetuning, off-objective", "after finetuning"]
 Finding = Literal["above chance", "below chance: interference", "not told from chance", ""]
 
@@ -106,13 +109,18 @@ class Table:
         return tuple(row for row in self.rows if row.hole)
 
     def csv(self) -> str:
-        names = [each.name for each in fields(Row)]
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(names)
-        for row in self.rows:
-            writer.writerow(["" if (v := getattr(row, name)) is None else v for name in names])
-        return out.getvalue()
+        return as_csv(Row, self.rows)
+
+
+def as_csv(kind: type, rows: Iterable[Any]) -> str:
+    """Dataclass values of one kind, with every field."""
+    names = [each.name for each in fields(kind)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow(["" if (v := getattr(row, name)) is None else v for name in names])
+    return out.getvalue()
 
 
 def build(panels: Sequence[Panel]) -> Table:
@@ -196,25 +204,35 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
     values = np.stack([each.scores() for each in panel.headline])  # (tasks, C, S)
     drawn = np.stack([each.bootstrap()[:, index] for each in panel.headline])  # (tasks, R, S)
     chances = np.array([each.task.chance for each in panel.headline])
-    groups = sum(_groups(each) for each in panel.headline)
+    groups = sum(each.independent for each in panel.headline)
     stage = same_stage(panel, key)
-    found = intervals.share(
+    row = _measured(
+        base,
         values[:, index].mean(axis=0),
         drawn.mean(axis=0),
         stage=values.mean(axis=0)[stage],
         trials=groups,
     )
-    if found.value is None:
+    if row.value is None:
         return replace(base, hole="no valid item of some task")
-    low, high = intervals.over_items(
-        values[:, index].mean(axis=0), drawn.mean(axis=0), trials=groups
-    )
     # The same affine map takes scores, replicates and all cells to chance-normalised ones.
     scale = 1 / (1 - chances)
-    slope = float(scale.mean())
     normal = float(
         np.nanmean(((values[:, index] - chances[:, None]) * scale[:, None]).mean(axis=0))
     )
+    return replace(
+        _normalised(row, chance=panel.chance, centre=normal, slope=float(scale.mean())),
+        over=panel.coverage,
+        **_continuous(panel.headline, index, stage=stage),
+    )
+
+
+def _measured(
+    base: Row, own: np.ndarray, drawn: np.ndarray, *, stage: np.ndarray, trials: int
+) -> Row:
+    """With an accuracy and both of its intervals, as `intervals.share` takes them."""
+    found = intervals.share(own, drawn, stage=stage, trials=trials)
+    low, high = intervals.over_items(own, drawn, trials=trials)
     return replace(
         base,
         value=found.value,
@@ -223,23 +241,27 @@ def _suite_row(panel: Panel, index: int, key: CellKey) -> Row:
         interval=found.basis,
         wilson_low=low,
         wilson_high=high,
-        chance=panel.chance,
-        normalised=normal,
-        normalised_low=_moved(found.low, found.value, normal, slope),
-        normalised_high=_moved(found.high, found.value, normal, slope),
-        over=panel.coverage,
-        **_continuous(panel.headline, index, stage=stage),
+    )
+
+
+def _normalised(row: Row, *, chance: float, centre: float, slope: float) -> Row:
+    def moved(bound: float | None) -> float | None:
+        if bound is None or row.value is None:
+            return None
+        return centre + slope * (bound - row.value)
+
+    return replace(
+        row,
+        chance=chance,
+        normalised=centre,
+        normalised_low=moved(row.low),
+        normalised_high=moved(row.high),
     )
 
 
 def same_stage(panel: Panel, key: CellKey) -> list[int]:
     """The cells whose seeds vary alike, by assumption: those finetuned, or those not."""
     return [i for i, each in enumerate(panel.cells) if each.finetuned == key.finetuned]
-
-
-def _groups(task: TaskScores) -> int:
-    """Groups of items that anybody has answered."""
-    return len(np.unique(task.groups[np.isfinite(task.correct).any(axis=(0, 1, 2))]))
 
 
 def _continuous(
@@ -257,18 +279,10 @@ def _continuous(
             values[index],
             drawn,
             stage=values[list(stage)],
-            trials=sum(_groups(each) for each in tasks),
+            trials=sum(each.independent for each in tasks),
         )
         columns |= {column: one.value, f"{column}_low": one.low, f"{column}_high": one.high}
     return columns
-
-
-def _moved(
-    bound: float | None, value: float | None, centre: float | None, slope: float
-) -> float | None:
-    if bound is None or value is None or centre is None:
-        return None
-    return centre + slope * (bound - value)
 
 
 def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
@@ -277,27 +291,15 @@ def _task_row(panel: Panel, task: TaskScores, index: int, key: CellKey) -> Row:
         return _rolling_row(base, task, index)
     scores, drawn = task.scores(), task.bootstrap()[:, index]
     stage = same_stage(panel, key)
-    found = intervals.share(scores[index], drawn, stage=scores[stage], trials=_groups(task))
-    if found.value is None:
+    row = _measured(base, scores[index], drawn, stage=scores[stage], trials=task.independent)
+    if row.value is None:
         return replace(base, hole="no valid item" if base.invalid else "no items")
-    low, high = intervals.over_items(scores[index], drawn, trials=_groups(task))
     chance = task.task.chance
     slope = 1 / (1 - chance)  # a SuiteTask's chance is below 1
-    centre = (found.value - chance) * slope
     templates = task.by_template()[index]
     templates = np.array([np.nanmean(each) for each in templates.T if np.isfinite(each).any()])
     return replace(
-        base,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        interval=found.basis,
-        wilson_low=low,
-        wilson_high=high,
-        chance=chance,
-        normalised=centre,
-        normalised_low=_moved(found.low, found.value, centre, slope),
-        normalised_high=_moved(found.high, found.value, centre, slope),
+        _normalised(row, chance=chance, centre=(row.value - chance) * slope, slope=slope),
         lowest=float(templates.min()),
         highest=float(templates.max()),
         **_tested(task, index, invalid=base.invalid),
@@ -339,14 +341,15 @@ def _adjusted(rows: list[Row]) -> list[Row]:
     """Holm over all cells and tasks of one stage, and what it says."""
     for stage in get_args(Stage):
         tested = [i for i, row in enumerate(rows) if row.stage == stage and row.p is not None]
-        adjusted = holm([rows[index].p or 0.0 for index in tested])
-        for index, p in zip(tested, adjusted, strict=True):
-            rows[index] = replace(rows[index], p_holm=p, finding=_finding(rows[index], p))
+        found = holm([rows[index].p or 0.0 for index in tested], alpha=ALPHA)
+        for index, each in zip(tested, found, strict=True):
+            finding = _finding(rows[index], each.p)
+            rows[index] = replace(rows[index], p_holm=each.p, finding=finding)
     return rows
 
 
 def _finding(row: Row, p: float) -> Finding:
-    if p >= 0.05 or row.value is None or row.chance is None:
+    if p >= ALPHA or row.value is None or row.chance is None:
         return "not told from chance"
     return "above chance" if row.value > row.chance else "below chance: interference"
 
@@ -385,10 +388,6 @@ _BLANK = Row(
     seeds=0,
     items=0,
 )
-
-
-CLOSE = 0.01
-"""Token budgets within this share of each other are one budget, as contrasts take them."""
 
 
 @dataclass(frozen=True, kw_only=True)

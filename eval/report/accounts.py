@@ -1,9 +1,9 @@
 """What a report says beside the scores: costs, curves, adaptation, scoring counts, provenance.
 
-Owns reading them from the store; every number is a formula of `study.language.cost` or stands in a
+Owns reading them from the store; every number is a formula of the run's domain or stands in a
 run's own files.
 
-Owns the columns of their tables; numbers are written as in `eval.report.grids`.
+Owns the columns of their tables.
 """
 
 from __future__ import annotations
@@ -17,14 +17,22 @@ from typing import Any
 from eval.evidence import held_out
 from eval.evidence.panel import Panel
 from eval.report.figures.scores import CurvePoint, LearningCurve
-from eval.report.grids import count, percent, scientific
-from study.costs.ledger import Total
-from study.language import cost
-from study.language.values.objective import objective_short
-from study.language.values.stages import Adapt, External, cell, model_of
+from study.costs.ledger import Total, share
+from study.runs import domain
 from study.runs.cells import CellKey, Naming
-from study.runs.node import Evaluation, Run, Trained, root, taken_steps
-from study.show.table import Cell, Grid, line
+from study.runs.domain import cost
+from study.runs.node import (
+    Evaluation,
+    ExternalCheckpoint,
+    Run,
+    Trained,
+    parent_of,
+    root,
+    taken_steps,
+)
+from study.show.columns import Columns, fields, grid, label, number, words
+from study.show.numbers import DASH, count, decimal, percent, scientific
+from study.show.table import Grid, hole
 from study.store.directory import RunDirectory, Store
 
 
@@ -55,11 +63,10 @@ def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
     naming = Naming(runs)
     found: dict[tuple[str, CellKey], Cost] = {}
     for run in runs:
-        if not isinstance(run, Evaluation) or isinstance(run.run, External):
+        if not isinstance(run, Evaluation) or not isinstance(run.run, Trained):
             continue
         taken = taken_steps(run.run, run.step)
-        tokens = sum(cost.tokens(stage) * at // stage.training.steps for stage, at in taken)
-        model = model_of(run.run)
+        tokens = sum(share(stage, at, cost(stage).tokens) for stage, at in taken)
         size = naming.size(run.run)
         named = naming.key(run.run, run.step, tokens=tokens)
         key = (size, named)
@@ -68,12 +75,12 @@ def costs(runs: Iterable[Run], *, store: Store) -> list[Cost]:
         found[key] = Cost(
             size=size,
             cell=named.label,
-            architecture=model.architecture,
-            parameters=cost.parameters(model),
+            architecture=domain.of(run).traits(run).get("architecture", ""),
+            parameters=cost(run.run).parameters,
             tokens=tokens,
             content=_counted("tokens", taken, store=store),
             loss_tokens=_counted("loss_tokens", taken, store=store),
-            flops=sum(cost.flops(stage) * at // stage.training.steps for stage, at in taken),
+            flops=sum(share(stage, at, cost(stage).flops) for stage, at in taken),
         )
     least: dict[tuple[str, int], int] = {}
     for each in found.values():
@@ -92,7 +99,7 @@ def _counted(name: str, taken: Iterable[tuple[Trained, int]], *, store: Store) -
         done = RunDirectory(store.directory(stage)).done()
         if done is None:
             return None
-        total += done[name] * steps // stage.training.steps
+        total += share(stage, steps, done[name])
     return total
 
 
@@ -107,12 +114,12 @@ def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]
         if not isinstance(run, Trained):
             continue
         earlier = taken_steps(run, run.training.steps)[:-1]
-        tokens = sum(cost.tokens(stage) * n // stage.training.steps for stage, n in earlier)
-        flops = sum(cost.flops(stage) * n // stage.training.steps for stage, n in earlier)
+        tokens = sum(share(stage, n, cost(stage).tokens) for stage, n in earlier)
+        flops = sum(share(stage, n, cost(stage).flops) for stage, n in earlier)
         points = tuple(
             CurvePoint(
-                tokens=tokens + cost.tokens(run) * event["step"] // run.training.steps,
-                flops=flops + cost.flops(run) * event["step"] // run.training.steps,
+                tokens=tokens + share(run, event["step"], cost(run).tokens),
+                flops=flops + share(run, event["step"], cost(run).flops),
                 loss=event["loss"],
             )
             for event in held_out.validations(run, store=store)
@@ -120,7 +127,7 @@ def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]
         if points:
             found.append(
                 LearningCurve(
-                    objective=objective_short(run.objective),
+                    objective=domain.of(run).traits(run).get("objective", ""),
                     label=naming.key(run, run.training.steps).label,
                     seed=root(run).seed,
                     points=points,
@@ -147,7 +154,9 @@ def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
     naming = Naming(runs)
     found = []
     for run in runs:
-        if not isinstance(run, Adapt):
+        if not isinstance(run, Trained) or parent_of(run) is None:
+            continue
+        if not domain.of(run).in_budget(run):
             continue
         directory = RunDirectory(store.directory(run))
         losses = [event["loss"] for event in held_out.validations(run, store=store)]
@@ -156,8 +165,8 @@ def adaptations(runs: Iterable[Run], *, store: Store) -> list[Adaptation]:
                 cell=naming.key(run, run.training.steps).label,
                 seed=root(run).seed,
                 actions=_actions(directory),
-                optimizer_state=run.optimizer_state,
-                schedule=run.schedule_start,
+                optimizer_state=getattr(run, "optimizer_state", ""),
+                schedule=getattr(run, "schedule_start", ""),
                 first_loss=losses[0] if len(losses) > 1 else None,
                 last_loss=losses[-1] if losses else None,
             )
@@ -247,7 +256,7 @@ class Provenance:
 
 def provenance(runs: Sequence[Run], *, store: Store) -> tuple[list[Provenance], dict[str, str]]:
     """(every run, package versions that were at work, joined where they differ)."""
-    states = store.statuses(runs)
+    naming, states = Naming(runs), store.statuses(runs)
     rows: list[Provenance] = []
     versions: dict[str, set[str]] = {}
     for run in runs:
@@ -262,7 +271,7 @@ def provenance(runs: Sequence[Run], *, store: Store) -> tuple[list[Provenance], 
             Provenance(
                 slug=run.slug,
                 kind=type(run).__name__,
-                cell=_cell(run),
+                cell="" if isinstance(_subject(run), ExternalCheckpoint) else naming.cell(run),
                 id=run.id[:12],
                 state=states[run.id],
                 directory=directory.path.name,
@@ -273,9 +282,8 @@ def provenance(runs: Sequence[Run], *, store: Store) -> tuple[list[Provenance], 
     return rows, {name: ", ".join(sorted(found)) for name, found in sorted(versions.items())}
 
 
-def _cell(run: Run) -> str:
-    subject = run.run if isinstance(run, Evaluation) else run
-    return cell(subject) if isinstance(subject, Trained) else ""
+def _subject(run: Run) -> Run:
+    return run.run if isinstance(run, Evaluation) else run
 
 
 def _digest(done: dict[str, Any]) -> str:
@@ -292,157 +300,66 @@ def _commit(start: dict[str, Any]) -> str:
 
 
 def cost_grid(costs: Sequence[Cost]) -> Grid:
-    ordered = sorted(costs, key=lambda each: each.tokens)
     several = len({each.size for each in costs}) > 1
-    lines = []
-    for place, each in enumerate(ordered):
-        new = place > 0 and each.tokens != ordered[place - 1].tokens
-        lines.append(
-            line(
-                f"{each.size}: {each.cell}" if several else each.cell,
-                count(each.parameters),
-                count(each.tokens),
-                count(each.content),
-                count(each.loss_tokens),
-                scientific(each.flops),
-                f"{each.relative:.2f}",
-                style="block" if new else "",
-            )
-        )
-    return Grid(
+    columns: Columns[Cost] = (
+        label("lineage", lambda each: f"{each.size}: {each.cell}" if several else each.cell),
+        number("parameters", lambda each: count(each.parameters)),
+        number("tokens seen", lambda each: count(each.tokens)),
+        number("not padding", lambda each: count(each.content)),
+        number("loss tokens", lambda each: count(each.loss_tokens)),
+        number("training FLOPs", lambda each: scientific(each.flops)),
+        number("FLOPs over the cheapest of equal tokens", lambda each: f"{each.relative:.2f}"),
+    )
+    return grid(
+        columns,
+        sorted(costs, key=lambda each: each.tokens),
         caption="Cost of each scored lineage",
-        head=(
-            ("lineage", "w"),
-            ("parameters", "n"),
-            ("tokens seen", "n"),
-            ("not padding", "n"),
-            ("loss tokens", "n"),
-            ("training FLOPs", "n"),
-            ("FLOPs over the cheapest of equal tokens", "n"),
-        ),
-        rows=tuple(lines),
+        block=lambda each: each.tokens,
     )
 
 
-def total_grid(totals: Sequence[Total]) -> Grid:
-    return Grid(
-        caption="Cost by stage and cell",
-        head=(
-            ("stage", ""),
-            ("cell", "w"),
-            ("runs", "n"),
-            ("done", "n"),
-            ("parameters", "n"),
-            ("tokens", "n"),
-            ("loss tokens", "n"),
-            ("training FLOPs", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.stage,
-                each.cell,
-                str(each.runs),
-                str(each.done),
-                count(each.parameters),
-                count(each.tokens),
-                count(each.loss_tokens),
-                "–" if each.flops is None else scientific(each.flops),
-            )
-            for each in totals
-        ),
-    )
+TOTALS: Columns[Total] = (
+    *fields("stage"),
+    label("cell", lambda each: each.cell),
+    number("runs", lambda each: str(each.runs)),
+    number("done", lambda each: str(each.done)),
+    number("parameters", lambda each: count(each.parameters)),
+    number("tokens", lambda each: count(each.tokens)),
+    number("loss tokens", lambda each: count(each.loss_tokens)),
+    number("training FLOPs", lambda each: scientific(each.flops)),
+)
 
+ADAPTATIONS: Columns[Adaptation] = (
+    label("lineage", lambda each: each.cell),
+    number("seed", lambda each: str(each.seed)),
+    words("tensors", lambda each: each.actions),
+    words("optimiser state", lambda each: each.optimizer_state),
+    words("schedule", lambda each: each.schedule),
+    number("first loss", lambda each: decimal(each.first_loss)),
+    number("last loss", lambda each: decimal(each.last_loss)),
+)
 
-def adaptation_grid(found: Sequence[Adaptation]) -> Grid:
-    return Grid(
-        caption="Adaptations",
-        head=(
-            ("lineage", "w"),
-            ("seed", "n"),
-            ("tensors", ""),
-            ("optimiser state", ""),
-            ("schedule", ""),
-            ("first loss", "n"),
-            ("last loss", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.cell,
-                str(each.seed),
-                each.actions,
-                each.optimizer_state,
-                each.schedule,
-                _loss(each.first_loss),
-                _loss(each.last_loss),
-            )
-            for each in found
-        ),
-    )
+QUESTIONS: Columns[Questions] = (
+    *fields("suite"),
+    label("task", lambda each: each.task),
+    words("template", lambda each: each.template or DASH),
+    number("items", lambda each: count(each.items)),
+    words("twins", lambda each: "yes" if each.twins else "no"),
+    *fields("skipped"),
+    number("truncated, a cell", lambda each: each.truncated),
+    number("ties, a cell", lambda each: each.ties),
+    number("letters without a token, a cell", lambda each: each.unknown),
+    number("altered by the tokenizer, a cell", lambda each: each.altered),
+    number("guessing, declared", lambda each: percent(each.declared_chance)),
+    number("guessing, from the choices", lambda each: percent(each.chance_of_choices)),
+)
 
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def question_grid(found: Sequence[Questions]) -> Grid:
-    return Grid(
-        caption="Rows asked, skipped and truncated, by task and template",
-        head=(
-            ("suite", ""),
-            ("task", "w"),
-            ("template", ""),
-            ("items", "n"),
-            ("twins", ""),
-            ("skipped", ""),
-            ("truncated, a cell", "n"),
-            ("ties, a cell", "n"),
-            ("letters without a token, a cell", "n"),
-            ("altered by the tokenizer, a cell", "n"),
-            ("guessing, declared", "n"),
-            ("guessing, from the choices", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.suite,
-                each.task,
-                each.template or "–",
-                count(each.items),
-                "yes" if each.twins else "no",
-                each.skipped,
-                each.truncated,
-                each.ties,
-                each.unknown,
-                each.altered,
-                percent(each.declared_chance),
-                percent(each.chance_of_choices),
-            )
-            for each in found
-        ),
-    )
-
-
-def run_grid(found: Sequence[Provenance]) -> Grid:
-    return Grid(
-        caption="Every run of the plan",
-        head=(
-            ("run", "w"),
-            ("kind", ""),
-            ("cell", "w"),
-            ("id", "w"),
-            ("state", ""),
-            ("digest", "w"),
-            ("commit", ""),
-        ),
-        rows=tuple(
-            line(
-                each.slug,
-                each.kind,
-                each.cell,
-                each.id,
-                each.state if each.state == "done" else Cell(text=each.state, style="hole"),
-                each.digest,
-                each.commits,
-            )
-            for each in found
-        ),
-    )
+RUNS: Columns[Provenance] = (
+    label("run", lambda each: each.slug),
+    *fields("kind"),
+    label("cell", lambda each: each.cell),
+    label("id", lambda each: each.id),
+    words("state", lambda each: each.state if each.state == "done" else hole(each.state)),
+    label("digest", lambda each: each.digest),
+    words("commit", lambda each: each.commits),
+)

@@ -1,81 +1,64 @@
-"""Tables of scores as plain cells, and how numbers are written in every table.
+"""Tables of scores as plain cells, and the columns with which many tables begin.
 
-HTML, Markdown and LaTeX print the same ones.
+HTML, Markdown and LaTeX print the same ones; how a number is written is `study.show.numbers`'.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from eval.claims.compared import amount, compared, interval, paper_number, size
 from eval.evidence.panel import Panel
 from eval.evidence.table import EVERY_CELL, SUITE, Row, Table, pairs
-from eval.evidence.verdicts import ComponentVerdict
 from eval.report.sources import of_row
-from study.show.table import Cell, Grid, Head, Line, line
-
-
-def percent(value: float | None) -> str:
-    """A share in percent; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
-
-
-def points(value: float | None) -> str:
-    """A difference of two percentages, signed."""
-    return "–" if value is None or not math.isfinite(value) else signed(100 * value, digits=1)
-
-
-def signed(value: float, *, digits: int) -> str:
-    """With a sign, unless it rounds to zero."""
-    rounded = round(value, digits)
-    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
-
-
-def between(low: float | None, high: float | None, *, signed: bool = False) -> str:
-    if low is None or high is None:
-        return "–"
-    show = points if signed else percent
-    return f"{show(low)} to {show(high)}"
-
-
-def p_value(p: float | None) -> str:
-    if p is None:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def count(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"
-
-
-def scientific(number: float) -> str:
-    """1.23e12 as 1.23 × 10^12."""
-    if not number:
-        return "0"
-    power = math.floor(math.log10(abs(number)))
-    return f"{number / 10**power:.2f}e{power}"
-
-
-TASK_HEAD: Head = (
-    ("lineage", "w"),
-    ("finetuning", "w"),
-    ("tokens before finetuning", "n"),
-    ("task", "w"),
-    ("accuracy, %", "n"),
-    ("95% interval", "n"),
+from study.runs.cells import CellKey
+from study.show.columns import Column, Columns, fields, grid, label, number, words
+from study.show.numbers import (
+    DASH,
+    between,
+    count,
+    decimal,
+    over_chance,
+    p_value,
+    percent,
+    points,
 )
-"""What every table by cell and task begins with."""
+from study.show.table import Cell, Grid, Head, Line, hole, line
+
+
+class OfCell(Protocol):
+    """Whatever is told of one cell."""
+
+    @property
+    def cell(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+
+
+LINEAGE: Column[OfCell] = label("lineage", lambda row: row.cell)
+TOKENS: Column[OfCell] = number("tokens before finetuning", lambda row: count(row.tokens))
+CELL: Columns[OfCell] = (LINEAGE, label("finetuning", lambda row: row.stage), TOKENS)
+"""What tables by cell begin with."""
 _ORDER = ("before finetuning", "after finetuning", "before finetuning, off-objective")
+_SHORT: dict[str, str] = dict(zip(_ORDER, ("before", "after", "before (off-obj.)"), strict=True))
+_STAGE: Column[OfCell] = label("finetuning", lambda row: _SHORT[row.stage])
 _FOUND = {
     "above chance": "above",
     "below chance: interference": "below (interference)",
     "not told from chance": "not told apart",
     "": "not tested",
 }
-_SHORT = dict(zip(_ORDER, ("before", "after", "before (off-obj.)"), strict=True))
+
+
+def off(row: OfCell) -> str:
+    """The style of a row whose model was scored off its objective."""
+    return "off" if row.stage == _ORDER[2] else ""
 
 
 def headline_grid(rows: Sequence[Row], *, chance: float | None, caption: str) -> Grid:
@@ -115,14 +98,14 @@ def _scored(row: Row | None, *, holes: Sequence[Row], finetuned: bool) -> tuple[
     if row is None:
         if own:
             seeds = f"0 of {len(own)}"
-            return (Cell(text=_why(own), style="hole"), *[Cell(text="–")] * 2, Cell(text=seeds))
-        return (Cell(text="–"),) * 4
+            return (hole(_why(own)), *[Cell(text=DASH)] * 2, Cell(text=seeds))
+        return (Cell(text=DASH),) * 4
     seeds = str(row.seeds) if not own else f"{row.seeds} of {row.seeds + len(own)}"
-    style = "off" if row.stage == _ORDER[2] else ""
+    interval = between(row.normalised_low, row.normalised_high, over_chance)
     return (
-        Cell(text=percent(row.value), style=style, href=of_row(row)),
-        Cell(text=over_chance(row.normalised), style=style),
-        Cell(text=_normal_interval(row), style=style),
+        Cell(text=percent(row.value), style=off(row), href=of_row(row)),
+        Cell(text=over_chance(row.normalised), style=off(row)),
+        Cell(text=interval, style=off(row)),
         Cell(text=seeds, style="hole" if own else ""),
     )
 
@@ -138,143 +121,108 @@ def _why(holes: Sequence[Row]) -> str:
     return "hole: " + (told if len(told) <= LONGEST_WHY else told[:LONGEST_WHY].rstrip() + "…")
 
 
-def over_chance(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else signed(value, digits=3)
-
-
-def _normal_interval(row: Row) -> str:
-    if row.normalised_low is None or row.normalised_high is None:
-        return "–"
-    return f"{over_chance(row.normalised_low)} to {over_chance(row.normalised_high)}"
-
-
 def suite_grid(rows: Sequence[Row], *, chance: float | None, caption: str) -> Grid:
     """Stage by stage, token budget by token budget; unadapted span-corruption models last."""
-    rows = sorted(
-        (row for row in rows if row.task == SUITE),
-        key=lambda row: (_ORDER.index(row.stage), row.tokens),
+    columns: Columns[Row] = (
+        LINEAGE,
+        _STAGE,
+        TOKENS,
+        number("seeds", lambda row: str(row.seeds)),
+        number(f"score, % (guessing: {percent(chance)})", _score),
+        number("95% interval", lambda row: between(row.low, row.high)),
+        number("over chance (0 to 1)", lambda row: over_chance(row.normalised)),
+        number("gold answer, nats a byte (lower is better)", _gold),
     )
-    lines: list[Line] = []
-    previous: tuple[str, int] | None = None
-    for row in rows:
-        block = (row.stage, row.tokens)
-        style = "block" if previous is not None and block != previous else ""
-        previous = block
-        if row.stage == _ORDER[2]:
-            style = f"{style} off".strip()
-        score = (
-            Cell(text=row.hole, style="hole")
-            if row.hole
-            else Cell(text=percent(row.value), href=of_row(row))
-        )
-        lines.append(
-            line(
-                row.cell,
-                _SHORT[row.stage],
-                count(row.tokens),
-                str(row.seeds),
-                score,
-                between(row.low, row.high),
-                over_chance(row.normalised),
-                "–" if row.gold_nats_per_byte is None else f"{-row.gold_nats_per_byte:.3f}",
-                style=style,
-            )
-        )
-    return Grid(
+    return grid(
+        columns,
+        _in_order(row for row in rows if row.task == SUITE),
         caption=caption,
-        head=(
-            ("lineage", "w"),
-            ("finetuning", "w"),
-            ("tokens before finetuning", "n"),
-            ("seeds", "n"),
-            (f"score, % (guessing: {percent(chance)})", "n"),
-            ("95% interval", "n"),
-            ("over chance (0 to 1)", "n"),
-            ("gold answer, nats a byte (lower is better)", "n"),
-        ),
-        rows=tuple(lines),
+        style=off,
+        block=lambda row: (row.stage, row.tokens),
     )
+
+
+def _in_order(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (_ORDER.index(row.stage), row.tokens))
+
+
+def _score(row: Row) -> Cell:
+    return hole(row.hole) if row.hole else Cell(text=percent(row.value), href=of_row(row))
+
+
+def _gold(row: Row) -> str:
+    return DASH if row.gold_nats_per_byte is None else decimal(-row.gold_nats_per_byte)
+
+
+def _task(row: Row) -> str:
+    role = "" if row.role == "headline" else f" ({row.role})"
+    return row.task + role + (" (greedy)" if row.metric in ("greedy", "greedy_any") else "")
+
+
+def _finding(row: Row) -> Cell:
+    side = row.finding.split(" ")[0]
+    return Cell(text=_FOUND[row.finding], style=side if side in ("above", "below") else "")
+
+
+TASKS: Columns[Row] = (
+    LINEAGE,
+    _STAGE,
+    TOKENS,
+    label("task", _task),
+    number("accuracy, %", _score),
+    number("95% interval", lambda row: between(row.low, row.high)),
+    number("guessing", lambda row: percent(row.chance)),
+    number("over chance", lambda row: over_chance(row.normalised)),
+    number("over templates", lambda row: between(row.lowest, row.highest)),
+    number("p", lambda row: p_value(row.p)),
+    number("p (Holm)", lambda row: p_value(row.p_holm)),
+    label("against guessing", _finding),
+)
+"""Accuracies with tests against guessing."""
 
 
 def task_grid(rows: Sequence[Row], *, caption: str) -> Grid:
-    """Accuracies with tests against guessing."""
-    rows = sorted(
-        (row for row in rows if row.task != SUITE and row.unit == "accuracy"),
-        key=lambda row: (_ORDER.index(row.stage), row.tokens),
-    )
-    lines = [
-        line(
-            row.cell,
-            _SHORT[row.stage],
-            count(row.tokens),
-            row.task
-            + ("" if row.role == "headline" else f" ({row.role})")
-            + (" (greedy)" if row.metric in ("greedy", "greedy_any") else ""),
-            Cell(text=row.hole, style="hole")
-            if row.hole
-            else Cell(text=percent(row.value), href=of_row(row)),
-            between(row.low, row.high),
-            percent(row.chance),
-            over_chance(row.normalised),
-            between(row.lowest, row.highest),
-            p_value(row.p),
-            p_value(row.p_holm),
-            Cell(text=_FOUND[row.finding], style=_finding_style(row)),
-            style="off" if row.stage == _ORDER[2] else "",
-        )
-        for row in rows
-    ]
-    return Grid(
-        caption=caption,
-        head=(
-            *TASK_HEAD,
-            ("guessing", "n"),
-            ("over chance", "n"),
-            ("over templates", "n"),
-            ("p", "n"),
-            ("p (Holm)", "n"),
-            ("against guessing", "w"),
-        ),
-        rows=tuple(lines),
-    )
+    asked = (row for row in rows if row.task != SUITE and row.unit == "accuracy")
+    return grid(TASKS, _in_order(asked), caption=caption, style=off)
 
 
-def _finding_style(row: Row) -> str:
-    if row.finding == "above chance":
-        return "above"
-    return "below" if row.finding.startswith("below") else ""
+BITS: Columns[Row] = (
+    LINEAGE,
+    _STAGE,
+    words("text", lambda row: row.task),
+    number("documents", lambda row: count(row.items)),
+    number("bits per byte", lambda row: decimal(row.value)),
+    number("95% interval (documents)", lambda row: between(row.low, row.high, decimal)),
+)
 
 
 def bits_grid(rows: Sequence[Row], *, caption: str) -> Grid:
-    rows = [row for row in rows if row.unit == "bits per byte" and not row.hole]
-    return Grid(
-        caption=caption,
-        head=(
-            ("lineage", "w"),
-            ("finetuning", "w"),
-            ("text", ""),
-            ("documents", "n"),
-            ("bits per byte", "n"),
-            ("95% interval (documents)", "n"),
-        ),
-        rows=tuple(
-            line(
-                row.cell,
-                _SHORT[row.stage],
-                row.task,
-                count(row.items),
-                "–" if row.value is None else f"{row.value:.3f}",
-                "–" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}",
-                style="off" if row.stage == _ORDER[2] else "",
-            )
-            for row in rows
-        ),
-    )
+    rolled = (row for row in rows if row.unit == "bits per byte" and not row.hole)
+    return grid(BITS, rolled, caption=caption, style=off)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """A suite score of one cell, with its end of sequence scored and without."""
+
+    key: CellKey
+    suite: str
+    scored: float
+    alone: float
+
+
+ENDS: Columns[Ends] = (
+    label("lineage", lambda each: each.key.label),
+    *fields("suite"),
+    number("end of sequence scored", lambda each: percent(each.scored)),
+    number("not scored", lambda each: percent(each.alone)),
+    number("difference, points", lambda each: points(each.scored - each.alone)),
+)
 
 
 def end_grid(panels: Sequence[Panel]) -> Grid:
     """Each cell's suite score under both end-of-sequence options, from the same forward passes."""
-    lines = []
+    found = []
     for panel in panels:
         if not panel.headline:
             continue
@@ -283,26 +231,12 @@ def end_grid(panels: Sequence[Panel]) -> Grid:
         for index, key in enumerate(panel.cells):
             pair = [_seeds_mean(each[index]) for each in (own, other)]
             scored, alone = pair if with_end else reversed(pair)
-            lines.append(
-                line(
-                    key.label,
-                    panel.suite,
-                    percent(scored),
-                    percent(alone),
-                    points(scored - alone),
-                    style="off" if key.off_objective else "",
-                )
-            )
-    return Grid(
+            found.append(Ends(key=key, suite=panel.suite, scored=scored, alone=alone))
+    return grid(
+        ENDS,
+        found,
         caption="Suite scores under both end-of-sequence options, %",
-        head=(
-            ("lineage", "w"),
-            ("suite", ""),
-            ("end of sequence scored", "n"),
-            ("not scored", "n"),
-            ("difference, points", "n"),
-        ),
-        rows=tuple(lines),
+        style=lambda each: "off" if each.key.off_objective else "",
     )
 
 
@@ -311,65 +245,14 @@ def _seeds_mean(scores: np.ndarray) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def hole_grid(table: Table) -> Grid:
-    return Grid(
-        caption="Planned scores that are not there",
-        head=(("suite", ""), ("lineage", "w"), ("task", ""), ("finetuning", "w"), ("why", "")),
-        rows=tuple(
-            line(
-                row.suite,
-                row.cell,
-                row.task,
-                "both" if row.cell == EVERY_CELL else _SHORT[row.stage],
-                Cell(text=row.hole, style="hole"),
-            )
-            for row in table.holes()
-        ),
-    )
-
-
-COMPONENT_HEAD: Head = (
-    ("contrast", "c"),
-    ("suite", ""),
-    ("the paper's", "n"),
-    ("difference, points", "n"),
-    ("interval at the claim's level", "n"),
-    ("margin", "n"),
-    ("verdict", ""),
-    ("detectable (80%)", "n"),
-    ("what would decide it", ""),
-    ("over tasks, 95%", "n"),
-    ("rests on", ""),
+HOLES: Columns[Row] = (
+    *fields("suite"),
+    LINEAGE,
+    *fields("task"),
+    label("finetuning", lambda row: "both" if row.cell == EVERY_CELL else _SHORT[row.stage]),
+    words("why", lambda row: hole(row.hole)),
 )
 
 
-def component(found: ComponentVerdict, *, alpha: float) -> Line:
-    """One contrast. alpha: its claim's level. Losses stand in nats, tokens to a loss as factors."""
-    estimate, contrast = found.estimate, found.contrast
-    told = compared(found, alpha=alpha)
-    shown = " (shown, does not decide)" if contrast.part == "shown" else ""
-    name = f"{contrast.name} ({contrast.kind.replace('_', ' ')}){shown}"
-    margin = size(contrast.margin, contrast.measure)
-    paper = paper_number(told) or "–"
-    if estimate is None:
-        gap = Cell(text=found.missing, style="hole")
-        return line(name, contrast.suite, paper, gap, "–", margin, "not run", "–", "–", "–", "")
-    over = estimate.over_tasks
-    basis = f"{estimate.basis}, {estimate.seeds} seed{'s' if estimate.seeds != 1 else ''}"
-    return line(
-        name,
-        contrast.suite,
-        paper,
-        amount(estimate.value, contrast.measure),
-        interval(told),
-        margin,
-        found.verdict,
-        size(estimate.minimum_effect, contrast.measure),
-        told.more or "–",
-        "–" if over is None else between(*over, signed=True),
-        "; ".join(
-            part
-            for part in (basis, estimate.note, "all its cells at chance" if estimate.floor else "")
-            if part
-        ),
-    )
+def hole_grid(table: Table) -> Grid:
+    return grid(HOLES, table.holes(), caption="Planned scores that are not there")

@@ -1,25 +1,27 @@
 """What the sections of one report are made from, read and computed once.
 
-Owns no numbers: scores come from `eval.evidence.table`, verdicts from `eval.evidence.verdicts`.
+Owns no numbers: scores come from `eval.evidence.table`, verdicts from `eval.claims.verdicts`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from eval.claims import decided
 from eval.claims import files as claim_files
-from eval.claims.decided import Block, by_size
+from eval.claims.claim import Claim
+from eval.claims.decided import Block as Decided
+from eval.claims.decided import by_size
 from eval.evidence import table
-from eval.evidence.claims import Claim
 from eval.evidence.panel import Panel, panels
 from eval.evidence.table import Row, Table
 from eval.report import sources
 from study.runs.node import Run
+from study.show.table import Block, Heading
 from study.store.directory import Store
 
 Budgets = Literal["refuse", "label"]
@@ -44,7 +46,7 @@ class Material:
     panels: tuple[Panel, ...]
     scores: Table
     claims: tuple[Claim, ...]
-    verdicts: tuple[Block, ...]
+    verdicts: tuple[Decided, ...]
     out_dir: Path
     budgets: Budgets = "refuse"
 
@@ -65,6 +67,16 @@ class Material:
     def rows(self, panel: Panel) -> list[Row]:
         """The table's rows of one panel."""
         return own_rows(panel, self.scores.rows)
+
+    def by_panel(self, make: Callable[[Panel], Iterable[Block]]) -> tuple[Block, ...]:
+        """What is made of each panel, under its name where there are several."""
+        parts: list[Block] = []
+        for panel in self.panels:
+            own = tuple(make(panel))
+            if own and len(self.panels) > 1:
+                parts.append(Heading(text=self.name(panel)))
+            parts += own
+        return tuple(parts)
 
     def name(self, panel: Panel) -> str:
         """As a heading says it."""

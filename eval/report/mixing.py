@@ -14,14 +14,15 @@ from typing import Any
 from eval.evidence.panel import Panel
 from eval.evidence.statistics import Exponent, exponent
 from eval.evidence.table import Row, Table
-from eval.report.grids import between, count, percent, scientific
 from study.language import cost
 from study.language.values.model import ARCHITECTURE_SHORT, Mixer, Model
-from study.language.values.stages import External, Pretrain, cell, model_of
+from study.language.values.stages import Pretrain, Stage, cell, model_of
 from study.runs.cells import CellKey, Naming
 from study.runs.identity import canonical
 from study.runs.node import Run, stages
-from study.show.table import Cell, Grid, line
+from study.show.columns import Column, Columns, grid, label, number
+from study.show.numbers import DASH, between, count, counted, decimal, percent, scientific
+from study.show.table import Cell, Grid, hole
 from study.store.times import Times
 
 CLOSE = 0.03
@@ -81,7 +82,7 @@ def points(found: Sequence[Panel], scores: Table) -> list[Point]:
 
 def _point(panel: Panel, key: CellKey, scores: Table) -> Point:
     run = next(each.run.run for each in panel.runs if each.key == key)
-    assert not isinstance(run, External), "it has no tokens"
+    assert isinstance(run, Stage), "a checkpoint from elsewhere has no tokens"
     model = model_of(run)
     return Point(
         key=key,
@@ -145,74 +146,58 @@ def _form(model: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def point_grid(found: Sequence[Point]) -> Grid:
-    """What every cell costs, and its accuracy on every task."""
     tasks = list(dict.fromkeys(row.task for each in found for row in each.rows))
-    return Grid(
-        caption="What every cell costs, and its accuracy on every task",
-        head=(
-            ("lineage", "w"),
-            ("equals attention in", "w"),
-            ("parameters (over attention's)", "n"),
-            ("training FLOPs (over attention's)", "n"),
-            *((f"{task}, %", "n") for task in tasks),
+    columns: Columns[Point] = (
+        label("lineage", lambda each: each.key.label),
+        label("equals attention in", lambda each: " and ".join(each.matched) or "neither"),
+        number(
+            "parameters (over attention's)",
+            lambda each: f"{count(each.parameters)} ({decimal(each.parameters_ratio)})",
         ),
-        rows=tuple(
-            line(
-                each.key.label,
-                " and ".join(each.matched) or "neither",
-                f"{count(each.parameters)} ({_ratio(each.parameters_ratio)})",
-                f"{scientific(each.flops)} ({_ratio(each.flops_ratio)})",
-                *(_score(each, task) for task in tasks),
-            )
-            for each in found
+        number(
+            "training FLOPs (over attention's)",
+            lambda each: f"{scientific(each.flops)} ({decimal(each.flops_ratio)})",
         ),
+        *map(_accuracy, tasks),
     )
+    return grid(columns, found, caption="What every cell costs, and its accuracy on every task")
 
 
-def _score(point: Point, task: str) -> Cell:
-    row = next((row for row in point.rows if row.task == task), None)
-    if row is None:
-        return Cell(text="hole", style="hole")
-    return Cell(text=f"{percent(row.value)} ({between(row.low, row.high)})")
+def _accuracy(task: str) -> Column[Point]:
+    def told(point: Point) -> str | Cell:
+        row = next((row for row in point.rows if row.task == task), None)
+        if row is None:
+            return hole("hole")
+        return f"{percent(row.value)} ({between(row.low, row.high)})"
 
-
-def _ratio(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.3f}"
+    return number(f"{task}, %", told)
 
 
 def growth_grid(found: Sequence[Growth]) -> Grid:
-    """Milliseconds at every length, and the exponent."""
-    lengths = sorted({length for each in found for length in each.lengths})
-    return Grid(
-        caption="Measured milliseconds of one layer by length",
-        head=(
-            ("lineage", "w"),
-            ("mixer", "w"),
-            *((f"{length:,} tokens, ms", "n") for length in lengths),
-            ("exponent ± standard error", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.label,
-                each.mixer,
-                *(_milliseconds(each, length) for length in lengths),
-                f"{each.fit.value:.2f} ± {each.fit.error:.2f}",
-            )
-            for each in found
+    columns: Columns[Growth] = (
+        label("lineage", lambda each: each.label),
+        label("mixer", lambda each: each.mixer),
+        *map(_milliseconds, sorted({length for each in found for length in each.lengths})),
+        number(
+            "exponent ± standard error",
+            lambda each: f"{each.fit.value:.2f} ± {each.fit.error:.2f}",
         ),
     )
+    return grid(columns, found, caption="Measured milliseconds of one layer by length")
 
 
-def _milliseconds(growth: Growth, length: int) -> str:
-    seconds = dict(zip(growth.lengths, growth.seconds, strict=True)).get(length)
-    return "–" if seconds is None else f"{1000 * seconds:.1f}"
+def _milliseconds(length: int) -> Column[Growth]:
+    def told(each: Growth) -> str:
+        seconds = dict(zip(each.lengths, each.seconds, strict=True)).get(length)
+        return DASH if seconds is None else f"{1000 * seconds:.1f}"
+
+    return number(f"{length:,} tokens, ms", told)
 
 
 def where(times: Iterable[Times]) -> str:
     """On what the times were measured."""
     told = {
-        f"{each.machine}, {each.threads} thread{'s' if each.threads != 1 else ''}, "
-        f"kernels {each.backend}"
+        f"{each.machine}, {counted(each.threads, 'thread')}, kernels {each.backend}"
         for each in times
     }
     return "; ".join(sorted(told))

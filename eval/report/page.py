@@ -18,8 +18,10 @@ from markupsafe import Markup
 from eval.report.figures.drawing import inline
 from study.show.table import Drawing, Report
 
-LEAST = 560
-"""Pixels below which a figure scrolls instead of shrinking further: its text is 9 points high."""
+LARGEST, LEAST = 1.15 * 4 / 3, 1.15
+"""Pixels for a point of a figure: it grows with its page up to the one, and below the other, at
+which its smallest letters (7.5 points) can just be read, it scrolls instead of shrinking further.
+"""
 
 
 def render(report: Report) -> str:
@@ -50,6 +52,6 @@ def _policy_hash(script: str) -> str:
 def _sized(drawing: Drawing) -> Markup:
     """The widths between which a figure grows with its page."""
     found = re.search(r'width="([\d.]+)pt"', drawing.svg)
-    points = float(found[1]) if found else float(LEAST)
-    width = round(points * 4 / 3 * 1.15)
-    return Markup(f' style="--width: {width}px; --least: {min(width, LEAST)}px"')
+    points = float(found[1]) if found else 420.0
+    width, least = (round(points * each) for each in (LARGEST, LEAST))
+    return Markup(f' style="--width: {width}px; --least: {least}px"')

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.evidence.claims import Claim
+from eval.claims.claim import Claim
+from eval.evidence.contrast import LEAST_SEEDS
 from eval.evidence.estimates import layouts
 from eval.evidence.panel import Panel
 from eval.evidence.table import Row, Table
-from eval.evidence.verdicts import LEAST_SEEDS, ClaimVerdict
-from eval.report import grids
 from eval.report.accounts import Provenance
 from study.costs.ledger import Sharing
-from study.show.table import Cell, Details, Grid, Line, Text
+from study.show.numbers import counted, scientific
 
 if TYPE_CHECKING:
     from eval.claims.decided import Block
@@ -40,10 +39,9 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
     lines = []
     for panel in panels:
         whole = len(panel.runs) + len(panel.holes)
-        seeds = len(panel.seeds)
         lines.append(
             f"{panel.suite}, {panel.size}: {len(panel.runs)} of {whole} planned scores, "
-            f"{len(panel.cells)} cells, {seeds} seed{'s' if seeds != 1 else ''}, "
+            f"{len(panel.cells)} cells, {counted(len(panel.seeds), 'seed')}, "
             f"{headline_tasks(panel)}."
         )
         lines += findings(
@@ -102,8 +100,7 @@ def _told(found: Sequence[Row], *, among: Sequence[Row]) -> str:
 
 def headline_tasks(panel: Panel) -> str:
     """How many tasks count."""
-    number = len(panel.headline)
-    return f"{number} headline task{'s' if number != 1 else ''}"
+    return counted(len(panel.headline), "headline task")
 
 
 def methods(rows: Sequence[Row]) -> str:
@@ -168,72 +165,12 @@ def spread(panels: dict[str, Panel]) -> str:
     return "; ".join(parts)
 
 
-def claim_grid(block: Block) -> Grid:
-    """One claim a line; its contrasts unfold under it."""
-    return Grid(
-        caption=f"Claims{f': {block.name}' if block.name else ''}",
-        head=(
-            ("claim", "w"),
-            ("what the paper says", "c"),
-            ("verdict here", "w"),
-            ("note", ""),
-            ("at equal FLOPs", ""),
-            ("p (Holm)", "n"),
-        ),
-        rows=tuple(_claim(each, block) for each in block.verdicts),
-    )
-
-
-def _claim(found: ClaimVerdict, block: Block) -> Line:
-    final = block.resolved(found)
-    verdict = final.verdict
-    ran = sum(each.estimate is not None for each in found.components)
-    number = len(found.components)
-    style = verdict.split(" ")[0] if verdict != "not run" else "notrun"
-    note = final.qualifier or (found.reason if found.verdict == "not run" else "")
-    whole = {"Note": note, "At equal FLOPs": final.equal_flops}
-    more = Details(
-        summary=f"{found.claim.id}: {ran} of {number} contrast{'s' if number != 1 else ''} ran",
-        blocks=(
-            Grid(
-                caption=f"Contrasts of {found.claim.id}",
-                head=grids.COMPONENT_HEAD,
-                rows=tuple(grids.component(each, alpha=found.alpha) for each in found.components),
-            ),
-            *(
-                Text(text=f"{name}: {text}", style="caption")
-                for name, text in whole.items()
-                if text != _brief(text)
-            ),
-        ),
-    )
-    return Line(
-        cells=(
-            Cell(text=found.claim.id),
-            Cell(text=found.claim.text),
-            Cell(text=verdict, style=f"tag {style}"),
-            Cell(text=_brief(note)),
-            Cell(text=_brief(final.equal_flops)),
-            Cell(text=grids.p_value(found.p)),
-        ),
-        more=more if found.components else None,
-    )
-
-
-def _brief(text: str) -> str:
-    """The first of several long reasons; all of them unfold below the claim."""
-    if len(text) <= 60:
-        return text
-    first, *rest = text.split("; ")
-    return f"{first}; and {len(rest)} more" if rest else text
-
-
 def sharing(found: Sharing) -> str:
     saved = 1 - found.flops / found.alone_flops if found.alone_flops else 0.0
     return (
         f"{found.paths} paths from scratch would take {found.alone_tokens:,} tokens and "
-        f"{grids.scientific(found.alone_flops)} training FLOPs; sharing their stages takes "
-        f"{found.tokens:,} and {grids.scientific(found.flops)}: {saved:.0%} of the FLOPs saved."
+        f"{scientific(found.alone_flops)} training FLOPs; sharing their stages takes "
+        f"{found.tokens:,} and {scientific(found.flops)}: {saved:.0%} of the FLOPs saved."
     )
 
 

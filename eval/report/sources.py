@@ -14,7 +14,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from eval.evidence.panel import Panel, ScoredRun
 from eval.evidence.table import Row, stage_of
 from eval.report.figures.drawing import slug
-from study.show.table import Cell, Grid, Line
+from study.show.columns import Columns, grid, label, number, words
+from study.show.numbers import count
+from study.show.table import Cell, Grid
 from study.store.directory import RunDirectory, Store
 
 
@@ -124,45 +126,28 @@ def source_csv(found: Sequence[Source]) -> str:
     return out.getvalue()
 
 
+SOURCES: Columns[Source] = (
+    label("lineage", lambda each: each.cell),
+    words("suite", lambda each: each.suite),
+    number("tokens before finetuning", lambda each: count(each.tokens)),
+    number("seed", lambda each: str(each.seed)),
+    label("evaluation (its directory)", lambda each: Cell(text=each.run, href=each.link)),
+    label("id", lambda each: each.id),
+    label("weights of run", lambda each: f"{each.trained} ({each.trained_id})"),
+    label("scores digest", lambda each: each.scores[:16]),
+    label("weights digest", lambda each: each.weights[:12]),
+    number("scorer version", lambda each: each.scorer_version),
+)
+
+
 def source_grid(found: Sequence[Source]) -> Grid:
     """The first line of each cell carries the anchor that its numbers link to."""
-    lines, named = [], set()
-    for each in found:
-        first = each.anchor not in named
-        named.add(each.anchor)
-        lines.append(
-            Line(
-                cells=(
-                    Cell(text=each.cell),
-                    Cell(text=each.suite),
-                    Cell(text=f"{each.tokens:,}"),
-                    Cell(text=str(each.seed)),
-                    Cell(text=each.run, href=each.link),
-                    Cell(text=each.id),
-                    Cell(text=f"{each.trained} ({each.trained_id})"),
-                    Cell(text=each.scores[:16]),
-                    Cell(text=each.weights[:12]),
-                    Cell(text=each.scorer_version),
-                ),
-                anchor=each.anchor if first else "",
-            )
-        )
-    return Grid(
-        caption="The runs behind each number of the score tables",
-        head=(
-            ("lineage", "w"),
-            ("suite", ""),
-            ("tokens before finetuning", "n"),
-            ("seed", "n"),
-            ("evaluation (its directory)", "w"),
-            ("id", "w"),
-            ("weights of run", "w"),
-            ("scores digest", "w"),
-            ("weights digest", "w"),
-            ("scorer version", "n"),
-        ),
-        rows=tuple(lines),
-    )
+    plain = grid(SOURCES, found, caption="The runs behind each number of the score tables")
+    first = {each.anchor: place for place, each in reversed(list(enumerate(found)))}
+    rows = list(plain.rows)
+    for name, place in first.items():
+        rows[place] = replace(rows[place], anchor=name)
+    return replace(plain, rows=tuple(rows))
 
 
 NAMED = ("suite", "size", "cell", "tokens_before_finetuning", "seed", "evaluation")

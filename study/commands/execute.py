@@ -87,8 +87,8 @@ def execute_plan(
 ) -> int:
     from study.launch import environment, ready
     from study.launch import local as launch
+    from study.launch.progress import progress, summary
     from study.runs.execution import check_runs
-    from study.show import terminal as display
     from study.store import declared
     from study.store.directory import Store
 
@@ -110,9 +110,9 @@ def execute_plan(
         f"{len(todo)} of {len(sweep.runs)} runs, {count} x {each}{execution.threads} threads",
         flush=True,
     )
-    with display.progress(todo) as listen:
+    with progress(todo) as listen:
         outcome = launch.run_plan(
             sweep, store=store, execution=execution, workers=count, on_event=listen
         )
-    print(display.summary(outcome, todo))
+    print(summary(outcome, todo))
     return outcome.exit_code

@@ -5,17 +5,23 @@ Owns which evaluations are gone through; the counting is `study.language.scores.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 from eval.evidence.clean_scores import TaskOverlap, overlaps
 from eval.evidence.panel import panels
 from study.language.scores import contamination
 from study.runs.node import Evaluation
 from study.runs.plan import Sweep
-from study.show import terminal as display
+from study.show import terminal
+from study.show.columns import Columns, fields, words
 from study.sources.content import Access
 from study.store.directory import Store, log_warning, status
+
+COLUMNS: Columns[TaskOverlap] = (
+    *fields("suite", "task", "corpus"),
+    words("rows", lambda each: str(each.rows)),
+    words("hits", lambda each: str(each.hits)),
+    words("too short", lambda each: str(each.short)),
+    words("n-grams found", lambda each: f"{each.found:,} of {each.grams:,}"),
+)
 
 
 def show(sweep: Sweep, *, store: Store, access: Access, as_json: bool) -> int:
@@ -33,14 +39,7 @@ def show(sweep: Sweep, *, store: Store, access: Access, as_json: bool) -> int:
     for each in problems:
         log_warning(each)
     if as_json:
-        print(json.dumps([asdict(each) for each in found], indent=1))
+        terminal.values(list(found))
     else:
-        columns = ("suite", "task", "corpus", "rows", "hits", "too short", "n-grams found")
-        display.table(columns, [_line(each) for each in found])
+        terminal.show(COLUMNS, found)
     return 1 if problems else 0
-
-
-def _line(each: TaskOverlap) -> tuple[str, ...]:
-    share = f"{each.found:,} of {each.grams:,}"
-    counts = (str(each.rows), str(each.hits), str(each.short))
-    return each.suite, each.task, each.corpus, *counts, share

@@ -1,7 +1,7 @@
 """What `study plan`, `study show` and others print: tables, or the same as JSON.
 
 Owns which columns and which lines; states are `study.launch.status`. Numbers come from
-`study.costs.ledger`, drawing from `study.show.terminal`. No torch.
+`study.costs.ledger`, drawing from `study.show`. No torch.
 """
 
 from __future__ import annotations
@@ -14,16 +14,34 @@ from pathlib import Path
 
 from study.costs import fit, ledger
 from study.costs.hardware import Hardware
-from study.costs.ledger import Row
+from study.costs.ledger import Row, Total
 from study.language.recipes.rates import Trial
 from study.launch.ready import waits
 from study.runs.decode import encode
 from study.runs.identity import canonical
 from study.runs.plan import Sweep, SweepError
-from study.show.terminal import quantity, table
+from study.show import terminal
+from study.show.columns import Column, Columns, fields, number, words
+from study.show.numbers import quantity
 from study.sources.pins import Pinned
 from study.store.directory import STATES, Store
 from study.store.times import Times
+
+AMOUNTS: Columns[Row | Total] = (
+    number("parameters", lambda each: quantity(each.parameters)),
+    number("tokens", lambda each: quantity(each.tokens)),
+    number("loss tokens", lambda each: quantity(each.loss_tokens)),
+    number("flops", lambda each: quantity(each.flops)),
+)
+TOTALS: Columns[Total] = (
+    *fields("stage", "cell"),
+    number("runs", lambda each: str(each.runs)),
+    number("done", lambda each: str(each.done)),
+)
+RUNS: Columns[Row] = (
+    words("id", lambda each: each.id[:12]),
+    *fields("slug", "kind", "architecture", "objective", "mixer", "parent"),
+)
 
 
 def show_plan(
@@ -32,24 +50,18 @@ def show_plan(
     """on: hardware whose hours are told, with what fits it."""
     rows = ledger.rows(sweep.runs, store=store)
     if as_json:
-        form = [row.as_json() for row in rows]
-        whole = form if on is None else fit.as_json(sweep, form, on=on)
-        print(json.dumps(whole, indent=1))
+        form = [asdict(row) for row in rows]
+        terminal.values(form if on is None else fit.as_json(sweep, form, on=on))
         return
-    totals = ledger.totals(rows, sweep.runs)
     sharing = ledger.sharing(sweep.runs)
     states = Counter(row.state for row in rows)
     found = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     print(f"{sweep.title}\n{len(rows)} runs: {found}\n")
+    amounts = AMOUNTS if on is None else (*AMOUNTS, _hours(on))
     if every:
-        _every_row(rows, on=on)
+        terminal.show((*RUNS, *amounts, *fields("state")), rows)
     else:
-        columns = ("stage", "cell", "runs", "done", *_columns(on))
-        lines = [
-            (total.stage, total.cell, str(total.runs), str(total.done), *_amounts(total, on=on))
-            for total in totals
-        ]
-        table(columns, lines)
+        terminal.show((*TOTALS, *amounts), ledger.totals(rows, sweep.runs))
     if sharing.paths > 1:
         print(_saved(sharing))
     if on is not None:
@@ -58,29 +70,8 @@ def show_plan(
         print(f"\n{reason}")
 
 
-def _every_row(rows: Sequence[Row], *, on: Hardware | None) -> None:
-    names = ("id", "slug", "kind", "architecture", "objective", "mixer", "parent")
-    columns = (*names, *_columns(on), "state")
-    lines = [
-        (
-            row.id[:12],
-            *(getattr(row, name) or "" for name in names[1:]),
-            *_amounts(row, on=on),
-            row.state,
-        )
-        for row in rows
-    ]
-    table(columns, lines)
-
-
-def _columns(on: Hardware | None) -> tuple[str, ...]:
-    return ("parameters", "tokens", "loss tokens", "flops", *(() if on is None else ("hours",)))
-
-
-def _amounts(row: Row | ledger.Total, *, on: Hardware | None) -> tuple[str, ...]:
-    numbers = (row.parameters, row.tokens, row.loss_tokens, row.flops)
-    told = tuple(quantity(number) for number in numbers)
-    return told if on is None else (*told, fit.hours(row.flops, on=on))
+def _hours(on: Hardware) -> Column[Row | Total]:
+    return number("hours", lambda each: fit.hours(each.flops, on=on))
 
 
 def _saved(sharing: ledger.Sharing) -> str:
@@ -97,10 +88,10 @@ def _saved(sharing: ledger.Sharing) -> str:
 def show_pins(done: Sequence[Pinned], *, path: Path, as_json: bool) -> None:
     """What was pinned, and what still is not."""
     if as_json:
-        print(json.dumps([asdict(each) for each in done], indent=1))
+        terminal.values(done)
         return
     if done:
-        table(("source", "pin", "problem"), [(e.name, e.pin, e.problem) for e in done])
+        terminal.show((words("source", lambda each: each.name), *fields("pin", "problem")), done)
     left = sum(bool(each.problem) for each in done)
     print(f"{path}: {len(done) - left} pinned now, {left} not pinned")
 
@@ -116,39 +107,39 @@ def show_run(sweep: Sweep, *, as_json: bool) -> None:
 
 def show_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
     """Every trial, the best of its lineage marked."""
+    if as_json:
+        terminal.values(trials)
+        return
     best: dict[str, float] = {}
     for trial in trials:
         best[trial.path] = min(best.get(trial.path, trial.loss), trial.loss)
-    if as_json:
-        print(json.dumps([asdict(trial) for trial in trials], indent=1))
-        return
-    ordered = sorted(trials, key=lambda trial: (trial.path, trial.learning_rate))
-    lines = [
-        (
-            trial.path,
-            f"{trial.learning_rate:g}",
-            f"{trial.loss:.4f}",
-            "chosen" if trial.loss == best[trial.path] else "",
-        )
-        for trial in ordered
-    ]
-    table(("lineage", "learning rate", "held-out loss", ""), lines)
+    columns: Columns[Trial] = (
+        words("lineage", lambda trial: trial.path),
+        words("learning rate", lambda trial: f"{trial.learning_rate:g}"),
+        words("held-out loss", lambda trial: f"{trial.loss:.4f}"),
+        words("", lambda trial: "chosen" if trial.loss == best[trial.path] else ""),
+    )
+    terminal.show(columns, sorted(trials, key=lambda trial: (trial.path, trial.learning_rate)))
 
 
 def show_times(found: Sequence[Times], *, as_json: bool) -> None:
     """Milliseconds of one layer of each model at each length."""
     if as_json:
-        print(json.dumps([asdict(each) for each in found], indent=1))
+        terminal.values(found)
         return
-    lengths = sorted({length for each in found for length in each.lengths})
-    lines = []
-    for each in found:
-        measured = dict(zip(each.lengths, each.seconds, strict=True))
-        lines.append(
-            (
-                *(str(each.model[name]) for name in ("architecture", "mixer", "d_model", "d_ff")),
-                *(f"{1000 * measured[n]:.1f}" if n in measured else "" for n in lengths),
-            )
-        )
-    head = ("architecture", "mixer", "width", "d_ff", *(f"{n:,} tokens, ms" for n in lengths))
-    table(head, lines)
+    columns: Columns[Times] = (
+        words("architecture", lambda each: each.model["architecture"]),
+        words("mixer", lambda each: each.model["mixer"]),
+        words("width", lambda each: str(each.model["d_model"])),
+        words("d_ff", lambda each: str(each.model["d_ff"])),
+        *map(_milliseconds, sorted({length for each in found for length in each.lengths})),
+    )
+    terminal.show(columns, found)
+
+
+def _milliseconds(length: int) -> Column[Times]:
+    def told(each: Times) -> str:
+        seconds = dict(zip(each.lengths, each.seconds, strict=True)).get(length)
+        return "" if seconds is None else f"{1000 * seconds:.1f}"
+
+    return words(f"{length:,} tokens, ms", told)

@@ -18,7 +18,7 @@ from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
 from study.language.values.stages import Adapt, External, Finetune, Pretrain, Stage
 from study.language.values.suite import Labels, Scoring, SuiteTask
-from study.runs.domain import Cost, Domain, Generator, register
+from study.runs.domain import Cost, Domain, Generator, Predicted, register
 from study.runs.source import Source
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _score(run: Evaluation | External, **rest: Any) -> None:
 def _cost(run: Trained) -> Cost:
     from study.language.cost import cost_of
 
-    assert isinstance(run, Pretrain | Adapt | Finetune)
+    assert isinstance(run, Stage)
     return cost_of(run)
 
 
@@ -64,6 +64,13 @@ def _traits(run: Run) -> Mapping[str, str]:
     from study.language.cells import traits
 
     return traits(run)
+
+
+def _predicted(run: Trained) -> Predicted:
+    from study.language.cells import predicted
+
+    assert isinstance(run, Stage)
+    return predicted(run)
 
 
 def _world_rows(source: Source) -> Iterable[dict[str, Any]]:
@@ -104,6 +111,8 @@ register(
         footprint=_footprint,
         names=_names,
         traits=_traits,
+        predicted=_predicted,
+        in_budget=lambda run: not isinstance(run, Finetune),
         auto=_auto,
         data_directory="corpus",
         schemes={"world": Generator(rows=_world_rows, text=_world_text)},

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 from study.language import cost
 from study.language.values.model import Model
 from study.language.values.objective import objective_short
 from study.language.values.stages import External, Finetune, Stage, cell, lineage, model_of
 from study.runs.cells import EXTERNAL, CellKey
+from study.runs.domain import Predicted
 from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, taken_steps
 
 _NAMED_ELSEWHERE = ("architecture", "layers", "d_model", "mixer")
@@ -134,6 +135,16 @@ def traits(run: Run) -> Mapping[str, str]:
         "objective": objective_short(subject.objective),
         "mixer": model.mixer,
     }
+
+
+def predicted(run: Stage) -> Predicted:
+    """Held-out text, objective, packing and rows a batch say which tokens are predicted."""
+    packing = None if isinstance(run, Finetune) else asdict(run.packing)
+    objective, size = type(run.objective).__name__, run.training.batch_size
+    return Predicted(
+        form=[run.corpus.id, objective, asdict(run.objective), packing, size],
+        told=f"{objective} of {run.corpus.slug}",
+    )
 
 
 def shape(model: Model) -> Model:

@@ -35,10 +35,14 @@ from study.language.values.objective import (
     row_length,
 )
 from study.language.values.stages import Adapt, Finetune, Pretrain, Stage, model_of
-from study.nn.cost import (
+from study.nn.constants import (
     FILTER_FEATURES,
     GATED_TAPS,
+    NUM_BUCKETS,
+    NUM_LATER_BUCKETS,
     STATE_TAPS,
+)
+from study.nn.cost import (
     Reach,
     attention_parameters,
     filter_flops,
@@ -47,9 +51,6 @@ from study.nn.cost import (
 )
 from study.runs.domain import Cost
 from study.runs.node import Run
-
-NUM_BUCKETS = 32
-NUM_LATER_BUCKETS = 16
 
 
 def parameters(model: Model) -> int:

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ from study.launch.cluster.view import has_records, look
 from study.runs import domain
 from study.runs.node import Run, Trained
 from study.runs.plan import Sweep
-from study.show.terminal import quantity, table
+from study.show import terminal
+from study.show.columns import Column, Columns, fields, number, words
+from study.show.numbers import quantity
 from study.store.directory import STATES, RunDirectory, Store, log_warning
 from study.store.lease import holder_of
 
@@ -76,14 +78,13 @@ def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> No
     if found.silent is not None:
         log_warning(silence(found.silent))
     if as_json:
-        print(json.dumps([asdict(each) for each in found.rows], indent=1))
+        terminal.values(found.rows)
         return
-    table(*_totals(found))
+    terminal.show(*_totals(found))
     shown = [each for each in found.rows if every or each.state not in QUIET]
     if shown:
         print()
-        columns = ("slug", "kind", "state", "step", "loss", "validation", "note")
-        table(columns, [_cells(each) for each in shown])
+        terminal.show(COLUMNS, shown)
 
 
 def silence(why: str) -> str:
@@ -91,23 +92,34 @@ def silence(why: str) -> str:
     return f"SLURM does not answer, so what is not sealed or at work is unknown: {why}"
 
 
-def _totals(found: StatusTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    states = CLUSTER_STATES if found.submitted else STATES
+def _totals(found: StatusTable) -> tuple[Columns[str], list[str]]:
+    """A line a kind, a column a state."""
     counts = Counter((each.kind, each.state) for each in found.rows)
     kinds = [kind for kind in domain.kinds() if any(key[0] == kind for key in counts)]
-    lines = [(kind, *(str(counts[kind, state] or "") for state in states)) for kind in kinds]
-    return ("stage", *states), lines
+
+    def of(state: str) -> Column[str]:
+        write = number if state == "done" else words
+        return write(state, lambda kind: str(counts[kind, state] or ""))
+
+    states = CLUSTER_STATES if found.submitted else STATES
+    return (words("stage", lambda kind: kind), *map(of, states)), kinds
 
 
-def _cells(each: Standing) -> tuple[str, ...]:
-    step = "" if each.step is None else f"{each.step}/{each.steps}"
-    loss = "" if each.loss is None else f"{each.loss:.3f}"
-    validation = "" if each.validation_loss is None else f"{each.validation_loss:.3f}"
-    return each.slug, each.kind, each.state, step, loss, validation, first_line(each.note)
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def first_line(note: str | None) -> str:
     return next(iter((note or "").splitlines()), "")
+
+
+COLUMNS: Columns[Standing] = (
+    *fields("slug", "kind", "state"),
+    number("step", lambda each: "" if each.step is None else f"{each.step}/{each.steps}"),
+    number("loss", lambda each: _loss(each.loss)),
+    number("validation", lambda each: _loss(each.validation_loss)),
+    words("note", lambda each: first_line(each.note)),
+)
 
 
 def _from_files(run: Run, state: ClusterState, *, store: Store) -> Standing:

@@ -1,7 +1,7 @@
 """What each mixer costs, by formula: parameters of a layer, FLOPs of a row. `study.language.cost`
 adds the rest of the model. No torch.
 
-Numbers of modules that need torch stand here again (tests compare both sides).
+The kernels' chunk stands here again, since they need torch.
 
 How many logits exist at once, the rows of a block of the loss, stands here too, since what plans
 memory needs it as well as `study.nn.loss`, which computes.
@@ -12,12 +12,10 @@ from __future__ import annotations
 from math import log2
 from typing import Literal, assert_never
 
+from study.nn.constants import FILTER_FEATURES, GATED_TAPS, STATE_TAPS
 from study.nn.shape import StackShape
 
 CHUNK = 64  # kernels.ssd
-STATE_TAPS = 4  # study.nn.state_space
-GATED_TAPS = 3  # study.nn.long_convolution
-FILTER_FEATURES = 5  # study.nn.filters
 
 Reach = Literal["causal", "prefix", "full"]
 """What a row's queries see of later keys: nothing, those of a prefix, or all."""

@@ -27,9 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kernels.visibility import Visibility
+from study.nn.constants import FILTER_BANDS, FILTER_FEATURES
 
-BANDS = 2
-FEATURES = 1 + 2 * BANDS
 TARGET, FAST, SLOW = 1e-2, 0.3, 1.5
 """exp(-t rate) reaches TARGET at FAST spans in the fastest channel and at SLOW in the slowest."""
 
@@ -49,7 +48,7 @@ class ImplicitFilter(nn.Module):
         super().__init__()
         self.span = span
         self.channels = channels
-        self.first = _Wide(FEATURES, width)
+        self.first = _Wide(FILTER_FEATURES, width)
         self.second = _Wide(width, width)
         self.third = _Wide(width, width)
         self.taps = _Wide(width, channels, bias=False)
@@ -72,7 +71,9 @@ class ImplicitFilter(nn.Module):
 
 
 def _features(time: Float[Tensor, " L"]) -> Float[Tensor, "L 5"]:
-    bands = torch.linspace(1e-4, BANDS - 1, BANDS, device=time.device, dtype=time.dtype)
+    bands = torch.linspace(
+        1e-4, FILTER_BANDS - 1, FILTER_BANDS, device=time.device, dtype=time.dtype
+    )
     angle = 2 * math.pi * bands * time[:, None]
     return torch.cat([time[:, None], angle.cos(), -angle.sin()], -1)
 

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from study.nn.filters import FEATURES
+from study.nn.constants import FILTER_FEATURES
 from study.nn.shape import StackShape
 
 
@@ -51,7 +51,7 @@ def initial_values(
         case "taps":
             deviation = 5.5 * (shape[1] * model.span) ** -0.5
         case "bias":
-            deviation = (3 * FEATURES) ** -0.5
+            deviation = (3 * FILTER_FEATURES) ** -0.5
         case "frequency":
             return torch.full(shape, 10.0)
         case "embedding":

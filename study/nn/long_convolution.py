@@ -31,10 +31,9 @@ from kernels.longconv import causal_monarch, longconv
 from kernels.visibility import Visibility
 from study.nn.attention import Mixing
 from study.nn.block_diagonal import BlockDiagonal, shuffled
+from study.nn.constants import GATED_TAPS
 from study.nn.filters import ImplicitFilter, short_filter
 from study.nn.shape import StackShape
-
-SHORT_TAPS = 3
 
 
 class CausalBasis(nn.Module):
@@ -71,7 +70,7 @@ class LongConvolution(nn.Module):
         self.value_gate = BlockDiagonal(model.d_model, channels, blocks=model.blocks)
         self.output_gate = BlockDiagonal(model.d_model, channels, blocks=model.blocks)
         self.output = BlockDiagonal(channels, model.d_model, blocks=model.blocks)
-        self.short = nn.Parameter(torch.empty(3 * channels, SHORT_TAPS))
+        self.short = nn.Parameter(torch.empty(3 * channels, GATED_TAPS))
         self.skip = nn.Parameter(torch.empty(channels))
         self.after = ImplicitFilter(channels, width=model.d_filter, span=model.span)
         self.before = (

@@ -7,12 +7,12 @@ prefix beside them.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from study.nn.shape import Mixer
-from study.show.terminal import table
+from study.show import terminal
+from study.show.columns import fields
 
 Served = Literal["yes", "no"]
 PATTERNS = (
@@ -76,10 +76,6 @@ SERVED = (
 def show(*, as_json: bool) -> None:
     """Print the table."""
     if as_json:
-        print(json.dumps([asdict(each) for each in SERVED], indent=1))
+        terminal.values(SERVED)
         return
-    lines = [
-        (each.mixer, *(getattr(each, pattern) for pattern in PATTERNS), each.note)
-        for each in SERVED
-    ]
-    table(("mixer", *(pattern.replace("_", " ") for pattern in PATTERNS), "note"), lines)
+    terminal.show(fields("mixer", *PATTERNS, "note"), SERVED)

@@ -32,9 +32,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kernels.attention import RelativeBias
+from study.nn.constants import NUM_BUCKETS, NUM_LATER_BUCKETS
 
-NUM_BUCKETS = 32
-NUM_LATER_BUCKETS = NUM_BUCKETS // 2
 MAX_DISTANCE = 128
 ROPE_BASE = 10_000.0
 

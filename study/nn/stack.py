@@ -23,6 +23,7 @@ from kernels.attention import prepare
 from kernels.visibility import Visibility
 from study.nn.attention import Attention, KeyValues, Mixing
 from study.nn.block_diagonal import projection
+from study.nn.constants import NORM_EPSILON
 from study.nn.long_convolution import LongConvolution
 from study.nn.positions import (
     BidirectionalTable,
@@ -33,8 +34,6 @@ from study.nn.positions import (
 )
 from study.nn.shape import StackShape
 from study.nn.state_space import StatePassing, StateSpace
-
-NORM_EPSILON = 1e-6
 
 Side = Literal["decoder_only", "encoder", "decoder"]
 Method = TypeVar("Method", bound=Callable)

@@ -22,10 +22,9 @@ from torch.nn import functional
 from kernels.ssd import ssd
 from kernels.visibility import Visibility
 from study.nn.attention import Mixing
+from study.nn.constants import NORM_EPSILON, STATE_TAPS
 from study.nn.filters import short_filter
 from study.nn.shape import StackShape
-
-SHORT_TAPS = 4
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,7 +57,7 @@ class StateSpace(nn.Module):
         self.step = nn.Linear(model.d_model, model.heads, bias=False)
         self.gate = nn.Linear(model.d_model, inner, bias=False)
         self.output = nn.Linear(inner, model.d_model, bias=False)
-        self.short = nn.Parameter(torch.empty(inner + 2 * states, SHORT_TAPS))
+        self.short = nn.Parameter(torch.empty(inner + 2 * states, STATE_TAPS))
         self.step_bias = nn.Parameter(torch.empty(model.heads))
         self.log_decay = nn.Parameter(torch.empty(model.heads))
         self.skip = nn.Parameter(torch.empty(model.heads))
@@ -90,12 +89,14 @@ class StateSpace(nn.Module):
         if passing is not None and passing.before is None:
             passing.after = _last_inputs(joined, mixing.visibility), last
         states = states * functional.silu(self.gate(hidden))
-        return self.output(functional.rms_norm(states, states.shape[-1:], self.state_norm, 1e-6))
+        return self.output(
+            functional.rms_norm(states, states.shape[-1:], self.state_norm, NORM_EPSILON)
+        )
 
 
 def _last_inputs(joined: Float[Tensor, "B T C"], visibility: Visibility) -> Float[Tensor, "B O C"]:
     """The last document's newest inputs of the short filter, zero where it had not begun."""
-    wanted = SHORT_TAPS - 1
+    wanted = STATE_TAPS - 1
     newest = joined[:, -wanted:]
     index = torch.arange(joined.shape[1], device=joined.device)[-wanted:]
     newest = newest * (index >= visibility.start[:, -1:])[..., None]

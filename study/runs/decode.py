@@ -6,18 +6,21 @@ file, line, value and what would have been legal. Does not decide what a value m
 
     encode(run) -> YAML text;  decode(text, name=FILE) -> run;  validate(run): the same rules for a
     value that a sweep built in Python;  decode_as(text, TYPE, name=FILE): the same rules for a file
-    of another kind, whose mappings need no tag since their place says what they are.
+    of another kind, whose mappings need no tag since their place says what they are. Where such a
+    file says a value in other words than its fields, `Words` make it of them.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import math
 import re
 import typing
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
@@ -76,15 +79,44 @@ def decode(text: str, *, name: str = "run") -> Run:
     return reader.value(node, Run, "a run")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """How a file says a value in other words than its fields.
+
+    fields_of: the class whose fields are keys, but for those that are `computed`. made: the value,
+    of the entries by keyword and of `around`, what was read of the mappings that hold it, nearest
+    first. Its own parameters are keys too, or in place of the fields of these names. A ValueError
+    of it names the line.
+    """
+
+    fields_of: type
+    made: Callable[..., Any]
+    computed: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def types(self) -> dict[str, Any]:
+        kept = {k: v for k, v in domain.types_of(self.fields_of).items() if k not in self.computed}
+        return kept | {name: each.annotation for name, each in self._own.items()}
+
+    @functools.cached_property
+    def required(self) -> frozenset[str]:
+        kept = _required(self.fields_of) - {*self.computed, *self._own}
+        return kept | {name for name, each in self._own.items() if each.default is each.empty}
+
+    @functools.cached_property
+    def _own(self) -> dict[str, inspect.Parameter]:
+        every = inspect.signature(self.made, eval_str=True).parameters.items()
+        return {k: v for k, v in every if v.kind is v.KEYWORD_ONLY and k != "around"}
+
+
 def decode_as(
-    text: str, declared: type[_T], *, name: str, check: Callable[[Any], None] = lambda value: None
+    text: str, declared: type[_T], *, name: str, words: Mapping[type, Words] | None = None
 ) -> _T:
     """The value of a dataclass that `text` holds; a key `kind` is a field like any other.
 
-    check: called with every dataclass value as soon as it is read, children first and in the file's
-    order; a ValueError of it names the value's line.
+    Of each mapping its plain entries are read first, then the others in the file's order.
     """
-    reader = _Reader(name=name, legal=declared.__name__, tags="none", check=check)
+    reader = _Reader(name=name, legal=declared.__name__, tags="none", words=words or {})
     return reader.value(reader.compose(text), declared, declared.__name__)
 
 
@@ -135,13 +167,15 @@ def _nearest(word: str, legal: typing.Iterable[str]) -> str:
 @dataclass(kw_only=True)
 class _Reader:
     """tags: whether a mapping names its class under the key `kind`. written: whether a run in the
-    file states its semantics, as every file does that this project wrote.
+    file states its semantics, as every file does that this project wrote. around: what was read so
+    far of the mappings that hold the one being read.
     """
 
     name: str
     legal: str = "a run, as `study show` prints it"
     tags: Literal["kind", "none"] = "kind"
-    check: Callable[[Any], None] = lambda value: None
+    words: Mapping[type, Words] = field(default_factory=dict)
+    around: ChainMap[str, Any] = field(default_factory=lambda: ChainMap())
     written: bool = False
 
     def fail(self, node: yaml.Node | yaml.Mark, message: str) -> DecodeError:
@@ -263,30 +297,31 @@ class _Reader:
                 )
             entries[key.value] = (key, child)
         owner = self.owner(node, entries, owners, where)
-        declared = domain.types_of(owner)
+        words = self.words.get(owner)
+        declared = words.types if words else domain.types_of(owner)
         title = owner.__name__
         arguments: dict[str, Any] = {}
+        self.around = self.around.new_child(arguments)
         stated: int | None = None
         self.written |= issubclass(owner, Run) and "semantics" in entries
-        for name, (key, child) in entries.items():
+        for name, (key, child) in _plain_first(entries):
             if name == "kind" and self.tags == "kind":
                 continue
             if name == "semantics" and self.tags == "kind" and name not in declared:
                 stated = number = self.value(child, int, f"{title}.semantics")
-                if issubclass(
-                    owner, Run
-                ):  # before its fields, which other code may have named otherwise
+                if issubclass(owner, Run):
+                    # before its fields, which other code may have named otherwise
                     self.check_semantics(child, title, stated=number, computed=semantics_of(owner))
                 continue
             if name not in declared:
                 raise self.fail(key, f"unknown key {name!r} in {title}; {_nearest(name, declared)}")
             arguments[name] = self.value(child, declared[name], f"{title}.{name}")
-        missing = sorted(_required(owner) - arguments.keys())
+        self.around = self.around.parents
+        missing = sorted((words.required if words else _required(owner)) - arguments.keys())
         if missing:
             raise self.fail(node, f"{title} lacks the key {missing[0]!r}; legal: all of {missing}")
         try:
-            made = owner(**arguments)
-            self.check(made)
+            made = words.made(**arguments, around=self.around) if words else owner(**arguments)
         except ValueError as error:
             raise self.fail(node, str(error)) from None
         if not issubclass(owner, Run) and (stated is not None or self.written):
@@ -320,6 +355,11 @@ class _Reader:
                 f"{title}.semantics is {stated}; this code computes {computed}. The run was made "
                 "by other code: check that version out, or declare the run anew",
             )
+
+
+def _plain_first(entries: dict[str, tuple[yaml.Node, yaml.Node]]):
+    """So that a list is read when the words beside it are known."""
+    return sorted(entries.items(), key=lambda each: not isinstance(each[1][1], yaml.ScalarNode))
 
 
 def validate(run: Run, *, seen: dict[int, Any] | None = None) -> None:

@@ -46,6 +46,15 @@ class Cost:
     flops: int
 
 
+class Predicted(NamedTuple):
+    """What a held-out loss is of. Two losses may be compared where `form`, of plain values, is
+    equal; `told` says the same in words.
+    """
+
+    form: Any
+    told: str
+
+
 class Generator(NamedTuple):
     """What a source of a domain's own scheme reads as: rows by column, or one text. Both raise
     ValueError for a URI or a version that they don't know.
@@ -57,29 +66,50 @@ class Generator(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """name: the folder's. values: every dataclass that its runs may hold.
-
-    prepare: data into a directory, published under the name `data_directory`; its summary.
-    learner: of a trained run (`study.train.learner.Learner`). score: an evaluation or a checkpoint
-    from elsewhere, published and sealed. cost: of a trained run. footprint: of one pass of `rows`
-    of it (`study.costs.footprint.Footprint`); raises ValueError where no formula knows it. names:
-    those that a plan gives its runs. traits: what a plan's table says of a run in the domain's own
-    words, such as its architecture. schemes: of sources that the domain generates. auto: tell
-    transformers' Auto classes of its models.
-    """
+    """What the core asks of a domain."""
 
     name: str
+    """The folder's."""
+
     values: tuple[type, ...]
+    """Every dataclass that its runs may hold."""
+
     prepare: Callable[..., dict[str, Any]]
+    """(data, directory, store, access, progress, warn) -> its summary; published under the name
+    `data_directory`.
+    """
+
     learner: Callable[..., Any]
+    """(trained run, store) -> a `study.train.learner.Learner`."""
+
     score: Callable[..., None]
+    """An evaluation, or the check of a checkpoint from elsewhere: published and sealed."""
+
     cost: Callable[[Trained], Cost]
+
     footprint: Callable[..., Any]
+    """(trained run, rows, activation_checkpointing, device) -> `study.costs.footprint.Footprint` of
+    one pass; raises ValueError where no formula knows it.
+    """
+
     names: Callable[[Iterable[Run]], Names]
+    """Those that a plan gives its runs."""
+
     traits: Callable[[Run], Mapping[str, str]]
+    """What a plan's table says of a run in the domain's own words, such as its architecture."""
+
+    predicted: Callable[[Trained], Predicted]
+
+    in_budget: Callable[[Trained], bool] = lambda run: True
+    """Whether a stage counts towards the budget by which cells are matched; finetuning does not."""
+
     auto: Callable[[], None] = lambda: None
+    """Tell transformers' Auto classes of its models."""
+
     data_directory: str = "data"
+
     schemes: Mapping[str, Generator] = field(default_factory=dict)
+    """Of sources that the domain generates."""
 
 
 _BASES = (Run, ModelShape, Objective, Task, ScoringRule)

@@ -9,7 +9,8 @@ import re
 
 MOVED = {
     "eval.claim_files": "eval.claims.files",
-    "eval.claims": "eval.evidence.claims",
+    "eval.claims": "eval.claims.claim",
+    "eval.evidence.claims": "eval.claims.claim",
     "eval.published": "eval.evidence.published",
     "study.conventions": "study.language.values.conventions",
     "study.data_sets": "study.language.suites.data_sets",

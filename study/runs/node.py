@@ -49,7 +49,14 @@ class Run:
 
 
 class Prepared(Run):
-    """Data made ready for training: read once, published, and shared by all that train on it."""
+    """Data made ready for training: read once, published, and shared by all that train on it.
+
+    holds_out: whether a part of it is kept for validation.
+    """
+
+    @property
+    def holds_out(self) -> bool:
+        return True
 
 
 class Trained(Run):
@@ -179,6 +186,11 @@ def start_of(run: Run) -> tuple[Trained | None, int]:
         return (run.run, run.step) if isinstance(run.run, Trained) else (None, 0)
     parent = parent_of(run)
     return (parent, run.parent_step) if parent else (None, 0)  # type: ignore[attr-defined]
+
+
+def data_of(run: Trained) -> Prepared:
+    """What a run trains on, under whatever name its kind gives it."""
+    return next(each for each in run.parents if isinstance(each, Prepared))
 
 
 def stages(run: _Stage) -> Iterator[_Stage]:

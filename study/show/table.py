@@ -87,8 +87,7 @@ class Code:
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
     """A figure: name of its files, what it shows in a few words, and what a reader who does not see
-    it should know of its form. svg: a whole <svg> element; pdf: a whole file; narrow: the same
-    figure for a page of a telephone's width, or empty.
+    it should know of its form. svg: a whole <svg> element; pdf: a whole file.
     """
 
     name: str
@@ -96,7 +95,6 @@ class Drawing:
     description: str
     svg: str
     pdf: bytes
-    narrow: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +127,11 @@ class Report:
     banner: str
     summary: tuple[str, ...]
     sections: tuple[Section, ...]
+
+
+def hole(why: str) -> Cell:
+    """In place of a number that is not there."""
+    return Cell(text=why, style="hole")
 
 
 def line(*cells: str | Cell, style: str = "") -> Line:

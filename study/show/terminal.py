@@ -1,176 +1,47 @@
-"""How plans, states and progress look on a terminal, and as plain lines where there is none.
-
-Owns columns, number formats and the live view. Says nothing that its arguments don't. No torch;
-rich is imported when something is drawn.
+"""How a table and values look on a terminal. rich has no part in it: ten thousand lines must not
+take seconds.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from study.launch.local import Event, Outcome
-from study.runs.node import Run, Trained
+from study.show.columns import Columns, Row, grid
+from study.show.numbers import quantity as quantity  # named here by tables without columns
+from study.show.table import Grid, Head, line
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import RenderableType
-    from rich.live import Live
-
-LINE_SECONDS = 10.0
-NUMERIC = frozenset(
-    ("runs", "done", "parameters", "tokens", "loss tokens", "flops", "hours", "memory")
-) | frozenset(("step", "loss", "validation"))
+NUMERIC = frozenset(("parameters", "memory"))
+"""Columns of numbers by their names, for tables that declare no columns."""
 
 
-def quantity(number: int | float | None) -> str:
-    """`1.23 M`, three digits; an empty cell for None."""
-    if number is None:
-        return ""
-    for power, letter in ((21, "Z"), (18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if abs(number) >= 10**power:
-            return f"{number / 10**power:.3g} {letter}"
-    return f"{number:g}"
+def show(columns: Columns[Row], rows: Iterable[Row]) -> None:
+    """Print a table, numbers on the right."""
+    draw(grid(columns, rows))
 
 
-def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Print a table, numbers on the right. Not rich's: ten thousand lines must not take seconds."""
-    lines = list(lines)
-    widths = [max(map(len, cells)) for cells in zip(columns, *lines, strict=True)]
-    right = [name in NUMERIC for name in columns]
-    for cells in (columns, *lines):
+def table(names: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Print a table whose columns are not declared."""
+    head: Head = tuple((name, "n" if name in NUMERIC else "") for name in names)
+    draw(Grid(head=head, rows=tuple(line(*cells) for cells in lines)))
+
+
+def draw(found: Grid) -> None:
+    names = [name for name, _ in found.head]
+    lines = [[cell.text for cell in row.cells] for row in found.rows]
+    widths = [max(map(len, cells)) for cells in zip(names, *lines, strict=True)]
+    for cells in (names, *lines):
         padded = [
-            cell.rjust(width) if numeric else cell.ljust(width)
-            for cell, width, numeric in zip(cells, widths, right, strict=True)
+            cell.rjust(width) if kind == "n" else cell.ljust(width)
+            for cell, width, (_, kind) in zip(cells, widths, found.head, strict=True)
         ]
         text = "  ".join(padded).rstrip()
-        print(text if cells is not columns or not sys.stdout.isatty() else f"\033[1m{text}\033[0m")
+        print(text if cells is not names or not sys.stdout.isatty() else f"\033[1m{text}\033[0m")
 
 
-@contextmanager
-def progress(runs: Sequence[Run]) -> Iterator[Callable[[Event], None]]:
-    """A listener for the launcher's events: a live view on a terminal, plain lines elsewhere."""
-    if not sys.stdout.isatty():
-        yield _Lines(total=len(runs))
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    view = _View(total=len(runs))
-    with Live(console=Console(), refresh_per_second=4, get_renderable=view.render) as live:
-        view.live = live
-        yield view
-
-
-def describe(event: Event) -> str:
-    """What a report says, in a few words."""
-    report = event.report
-    parts = []
-    if report.get("stage"):
-        parts.append(str(report["stage"]))
-    if "step" in report:
-        steps = f"/{event.run.training.steps}" if isinstance(event.run, Trained) else ""
-        parts.append(f"step {report['step']}{steps}")
-    elif report.get("total"):
-        parts.append(f"{report.get('done', 0)}/{report['total']}")
-    if isinstance(report.get("loss"), float):
-        name = "validation loss" if report.get("event") == "validation" else "loss"
-        parts.append(f"{name} {report['loss']:.3f}")
-    if report.get("tokens_per_second"):
-        parts.append(f"{quantity(report['tokens_per_second'])}tok/s")
-    if report.get("message"):
-        parts.append(str(report["message"]))
-    return "  ".join(parts) or str(report.get("event", ""))
-
-
-def summary(outcome: Outcome, todo: Sequence[Run]) -> str:
-    """How a plan ended, with the way on."""
-    ends = list(outcome.ends.values())
-    counts = [f"{ends.count(end)} {end}" for end in dict.fromkeys(ends)]
-    waiting = len(todo) - len(ends)
-    counts += [f"{waiting} not started"] if waiting else []
-    if outcome.interrupted:
-        counts.append("interrupted: start the same command again to go on")
-    return ", ".join(counts)
-
-
-class _Lines:
-    """One line for what begins and ends, and one every ten seconds for each run at work."""
-
-    def __init__(self, *, total: int) -> None:
-        self.total, self.ended = total, 0
-        self.last: dict[str, float] = {}
-        self.begun: dict[str, float] = {}
-
-    def __call__(self, event: Event) -> None:
-        slug, now = event.run.slug, time.monotonic()
-        match event.what:
-            case "start":
-                self.begun[slug] = self.last[slug] = now
-                print(f"start  {slug}", flush=True)
-            case "report":
-                if event.report.get("event") == "warning" or now - self.last[slug] > LINE_SECONDS:
-                    self.last[slug] = now
-                    print(f"       {slug}  {describe(event)}", flush=True)
-            case _:
-                self.ended += 1
-                print(self.ending(event, now), flush=True)
-
-    def ending(self, event: Event, now: float) -> str:
-        slug = event.run.slug
-        took = f"  {now - self.begun[slug]:.0f} s" if slug in self.begun else ""
-        message = f"  {event.message}" if event.message else ""
-        return f"{event.what:6} {slug}  [{self.ended}/{self.total}]{took}{message}"
-
-
-class _View(_Lines):
-    """The same, with what is at work redrawn in place below."""
-
-    live: Live
-
-    def __init__(self, *, total: int) -> None:
-        super().__init__(total=total)
-        self.active: dict[str, Event] = {}
-        self.since = time.monotonic()
-
-    def __call__(self, event: Event) -> None:
-        slug, now = event.run.slug, time.monotonic()
-        if event.what == "start":
-            self.begun[slug] = now
-        if event.what in ("start", "report"):
-            self.active[slug] = event
-            return
-        self.active.pop(slug, None)
-        self.ended += 1
-        from rich.text import Text
-
-        colours = {"done": "green", "failed": "bold red", "cancelled": "yellow"}
-        self.live.console.print(
-            Text(self.ending(event, now), style=colours.get(event.what, "yellow"))
-        )
-
-    def render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        grid = Table.grid(padding=(0, 2))
-        for slug, event in self.active.items():
-            bar = ProgressBar(total=1.0, completed=_share(event), width=24)
-            grid.add_row(Text(slug), bar, Text(describe(event)))
-        minutes = (time.monotonic() - self.since) / 60
-        return Group(grid, Text(f"{self.ended} of {self.total} runs  {minutes:.1f} min"))
-
-
-def _share(event: Event) -> float:
-    report: dict[str, Any] = event.report
-    if isinstance(event.run, Trained) and isinstance(report.get("step"), int):
-        return report["step"] / event.run.training.steps
-    if report.get("total"):
-        return report.get("done", 0) / report["total"]
-    return 0.0
+def values(found: Any) -> None:
+    """Print the same as JSON; a dataclass is its fields."""
+    print(json.dumps(found, indent=1, default=asdict))

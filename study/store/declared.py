@@ -1,7 +1,7 @@
 """What was declared before results existed: one small file beside the store for each declaration.
 
 Owns the digest of a declaration, its record, and the question whether it came first. What it says
-is `eval.evidence.claims`'; here it is data. A record lists the runs of the store that were sealed
+is `eval.claims.claim`'; here it is data. A record lists the runs of the store that were sealed
 when it was made, so no clock is asked: a declaration is *post hoc* for a plan where a run that it
 looks at is among them, or where it was never recorded and such a run is sealed now. A record is
 written once and never over. No torch.

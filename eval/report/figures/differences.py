@@ -16,24 +16,18 @@ from eval.evidence.differences import Difference, Matrix
 from eval.report.figures.drawing import (
     GRID,
     INK,
-    NARROW,
     NEGATIVE,
     OTHER,
     POSITIVE,
-    Layout,
     figure_style,
     finish,
     slug,
 )
-from eval.report.grids import points
+from study.show.numbers import points
 from study.show.table import Drawing
 
 FULL = 0.25
 """The difference at which a tile is as dark as it gets: 25 points."""
-
-
-MOST_NARROW = 8
-"""Cells: more have no room for their numbers on a narrow page, where the wide figure scrolls."""
 
 
 def differences(matrix: Matrix) -> Drawing:
@@ -41,8 +35,7 @@ def differences(matrix: Matrix) -> Drawing:
     where = f"{matrix.suite}, {matrix.size}, {matrix.stage}, {matrix.tokens:,} tokens"
     with figure_style():
         return finish(
-            _matrix(matrix, "wide"),
-            narrow=_matrix(matrix, "narrow") if len(matrix.cells) <= MOST_NARROW else None,
+            _matrix(matrix),
             name=slug("differences", where),
             title=f"Which differences are real: {where}",
             description="Each tile is the score of its row's cell minus that of its column's, in "
@@ -50,17 +43,12 @@ def differences(matrix: Matrix) -> Drawing:
         )
 
 
-def _matrix(matrix: Matrix, layout: Layout) -> Figure:
+def _matrix(matrix: Matrix) -> Figure:
     cells = matrix.cells
-    wide = layout == "wide"
     number = len(cells) - 1
     longest = max(len(key.label) for key in cells)
-    side = 0.62 * number if wide else min(0.62 * number, NARROW - 0.5)
-    figure = Figure(
-        figsize=(max(6.0, side + 0.085 * longest + 0.5), side + 0.05 * longest + 0.9)
-        if wide
-        else (NARROW, side + 0.17 * len(cells) + 1.4)
-    )
+    side = 0.62 * number
+    figure = Figure(figsize=(max(6.0, side + 0.085 * longest + 0.5), side + 0.05 * longest + 0.9))
     axis = figure.subplots()
     for place, key in enumerate(cells[1:]):
         for column, other in enumerate(cells[: place + 1]):
@@ -72,21 +60,9 @@ def _matrix(matrix: Matrix, layout: Layout) -> Figure:
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     places = range(number)
-    if wide:
-        axis.set_yticks(places, [key.label for key in cells[1:]])
-        axis.set_xticks(places, [key.label for key in cells[:-1]], rotation=38, ha="right")
-    else:
-        axis.set_yticks(places, [str(place + 2) for place in places])
-        axis.set_xticks(places, [str(place + 1) for place in places])
-        named = "\n".join(f"{place}  {key.label}" for place, key in enumerate(cells, start=1))
-        axis.set_xlabel(named, loc="left", fontsize=8)
-    figure.legend(
-        handles=_legend(),
-        loc="outside lower center",
-        ncols=2 if wide else 1,
-        frameon=False,
-        fontsize=8,
-    )
+    axis.set_yticks(places, [key.label for key in cells[1:]])
+    axis.set_xticks(places, [key.label for key in cells[:-1]], rotation=38, ha="right")
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 

@@ -12,7 +12,6 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import matplotlib as mpl
 from markupsafe import escape
@@ -27,9 +26,6 @@ GRID = "#e3e3e3"
 PAPER = "#ffffff"
 POSITIVE = "#2166ac"
 NEGATIVE = "#b2182b"
-Layout = Literal["wide", "narrow"]
-NARROW = 3.75
-"""Inches: a telephone's 360 pixels."""
 
 VARIABLES = {
     INK: "--ink",
@@ -77,9 +73,7 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def finish(
-    figure: Figure, *, name: str, title: str, description: str, narrow: Figure | None = None
-) -> Drawing:
+def finish(figure: Figure, *, name: str, title: str, description: str) -> Drawing:
     """The figure in every form. name: of its files, and unique in a report: two figures of one page
     must not share ids.
     """
@@ -92,14 +86,10 @@ def finish(
         description=description,
         svg=_svg(figure, name=name, title=title, description=description),
         pdf=pdf.getvalue(),
-        narrow=_svg(narrow, name=f"{name}-narrow", title=title, description=description)
-        if narrow is not None
-        else "",
     )
 
 
 def _svg(figure: Figure, *, name: str, title: str, description: str) -> str:
-    figure.set_layout_engine("constrained")
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()

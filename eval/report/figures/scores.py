@@ -20,19 +20,18 @@ from eval.evidence.table import SUITE, Pair, Row, pairs
 from eval.report.figures.drawing import (
     COLOURS,
     INK,
-    NARROW,
     OTHER,
     PAPER,
-    Layout,
     figure_style,
     finish,
     slug,
 )
+from study.show.numbers import budget
 from study.show.table import Drawing
 
 MARKERS = {"FLM": "o", "PLM": "s", "MLM": "^"}
 NAMES = {"CD": "causal decoder", "ND": "non-causal decoder", "ED": "encoder-decoder"}
-Labels = Literal["beside", "above", "none"]
+Labels = Literal["beside", "none"]
 OFF = "before finetuning, off-objective"
 OBJECTIVES = {"FLM": "full LM", "PLM": "prefix LM", "MLM": "span corruption"}
 
@@ -66,8 +65,7 @@ def headline(rows: Sequence[Row], *, where: str) -> Drawing | None:
         return None
     with figure_style():
         return finish(
-            _headline(rows, "wide"),
-            narrow=_headline(rows, "narrow"),
+            _headline(rows),
             name=slug("headline", where),
             title=f"Scores of each cell before and after finetuning: {where}",
             description="One line a lineage; open marks before, filled marks after finetuning, "
@@ -75,33 +73,25 @@ def headline(rows: Sequence[Row], *, where: str) -> Drawing | None:
         )
 
 
-def _headline(rows: Sequence[Row], layout: Layout) -> Figure:
+def _headline(rows: Sequence[Row]) -> Figure:
     main = [row for row in rows if row.stage != OFF]
     apart = [row for row in rows if row.stage == OFF]
     parts = [block for block in (pairs(main), pairs(apart)) if block]
     heights = [len(block) + 0.9 for block in parts]
-    wide = layout == "wide"
-    size = (7.4, 0.34 * sum(heights) + 1.15) if wide else (NARROW, 0.46 * sum(heights) + 1.6)
-    figure = Figure(figsize=size)
+    figure = Figure(figsize=(7.4, 0.34 * sum(heights) + 1.15))
     axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axis, block, is_main in zip(axes, parts, (bool(main), False), strict=False):
-        _draw_lines(axis, block, labels="beside" if wide else "above")
-        off = "off-objective: span corruption, untuned"
-        if is_main:
-            axis.set_title("on their own objective, or finetuned")
-        else:
-            axis.set_title(off if wide else off.replace("models ", "models\n"))
+        _draw_lines(axis, block, labels="beside")
+        axis.set_title(
+            "on their own objective, or finetuned"
+            if is_main
+            else "off-objective: span corruption, untuned"
+        )
     # A difference of a point must not fill the figure where nothing was learned.
     low, high = axes[0].get_xlim()
     axes[0].set_xlim(min(low, -0.15), max(high, 0.35))
     axes[-1].set_xlabel("chance-normalised score (0 = chance, 1 = all right)")
-    figure.legend(
-        handles=_legend(),
-        loc="outside lower center",
-        ncols=4 if wide else 2,
-        frameon=False,
-        fontsize=8,
-    )
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -119,8 +109,7 @@ def families(rows: Sequence[Row], *, where: str) -> Drawing | None:
         return None
     with figure_style():
         return finish(
-            _families(rows, tasks, "wide"),
-            narrow=_families(rows, tasks, "narrow"),
+            _families(rows, tasks),
             name=slug("tasks", where),
             title=f"Accuracy on each task: {where}",
             description="One panel a task, one line a lineage; a thin line is the 95% interval, a "
@@ -129,25 +118,18 @@ def families(rows: Sequence[Row], *, where: str) -> Drawing | None:
         )
 
 
-def _families(rows: Sequence[Row], tasks: Sequence[str], layout: Layout) -> Figure:
-    wide = layout == "wide"
-    columns = min(3, len(tasks)) if wide else 1
+def _families(rows: Sequence[Row], tasks: Sequence[str]) -> Figure:
+    columns = min(3, len(tasks))
     lines = max(len(pairs([row for row in rows if row.task == task])) for task in tasks)
     grid = -(-len(tasks) // columns)
-    figure = Figure(
-        figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.9)
-        if wide
-        else (NARROW, grid * (0.42 * lines + 0.65) + 1.3)
-    )
+    figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.9))
     axes = figure.subplots(grid, columns, sharex=True, squeeze=False)
     for place, axis in enumerate(axes.flat):
         if place >= len(tasks):
             axis.axis("off")
             continue
         own = [row for row in rows if row.task == tasks[place]]
-        labels: Labels = "above"
-        if wide:
-            labels = "beside" if place % columns == 0 else "none"
+        labels: Labels = "beside" if place % columns == 0 else "none"
         _draw_lines(axis, pairs(own), normalised=False, labels=labels)
         role = own[0].role
         axis.set_title(tasks[place] + ("" if role == "headline" else f" ({role})"))
@@ -159,7 +141,7 @@ def _families(rows: Sequence[Row], tasks: Sequence[str], layout: Layout) -> Figu
     figure.legend(
         handles=_legend(chance="chance", spread="over prompt templates"),
         loc="outside lower center",
-        ncols=4 if wide else 2,
+        ncols=4,
         frameon=False,
         fontsize=8,
     )
@@ -175,8 +157,7 @@ def curves(found: Sequence[LearningCurve]) -> Drawing | None:
         return None
     with figure_style():
         return finish(
-            _curves(found, kinds, "wide"),
-            narrow=_curves(found, kinds, "narrow"),
+            _curves(found, kinds),
             name="curves",
             title="Validation loss by tokens seen and by training FLOPs",
             description="Two panels an objective: over tokens, and over training FLOPs. "
@@ -184,18 +165,13 @@ def curves(found: Sequence[LearningCurve]) -> Drawing | None:
         )
 
 
-def _curves(found: Sequence[LearningCurve], kinds: Sequence[str], layout: Layout) -> Figure:
+def _curves(found: Sequence[LearningCurve], kinds: Sequence[str]) -> Figure:
     names = OBJECTIVES | {"MTF": "multitask finetuning"}
     labels = list(dict.fromkeys(curve.label for curve in found if curve.points))
-    wide = layout == "wide"
-    across = (3 if len(kinds) > 2 else 2) if wide else 1
+    across = 3 if len(kinds) > 2 else 2
     legend = 0.19 * -(-len(labels) // across)
-    if wide:
-        figure = Figure(figsize=(2.75 * len(kinds) + 0.5, 5.2 + legend))
-        panels = figure.subplots(2, len(kinds), squeeze=False, sharey="col").T
-    else:
-        figure = Figure(figsize=(NARROW, 2.3 * len(kinds) + 0.3 + legend))
-        panels = figure.subplots(len(kinds), 2, squeeze=False, sharey="row")
+    figure = Figure(figsize=(2.75 * len(kinds) + 0.5, 5.2 + legend))
+    panels = figure.subplots(2, len(kinds), squeeze=False, sharey="col").T
     seen: dict[str, Line2D] = {}
     for pair, kind in zip(panels, kinds, strict=True):
         for curve in found:
@@ -212,13 +188,13 @@ def _curves(found: Sequence[LearningCurve], kinds: Sequence[str], layout: Layout
                 seen.setdefault(curve.label, _curve(axis, curve, amounts))
         pair[0].set_title(names[kind])
         for axis, name in zip(pair, ("tokens seen", "training FLOPs"), strict=True):
-            axis.set_xlabel(f"{name} by the lineage" if wide else name)
-            axis.xaxis.set_major_locator(MaxNLocator(5 if wide else 3))
+            axis.set_xlabel(f"{name} by the lineage")
+            axis.xaxis.set_major_locator(MaxNLocator(5))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
             # the first losses are ten times the last: on a plain scale the ends lie together
             axis.set_yscale("log", base=2)
             axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-    for axis in panels[0] if wide else panels[:, 0]:
+    for axis in panels[0]:
         axis.set_ylabel("validation loss,\nnats per loss token (log)")
     figure.legend(
         handles=list(seen.values()),
@@ -284,31 +260,12 @@ def _draw_lines(
     if normalised:
         axis.axvline(0, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
     named = [
-        f"{line.label}  ·  {tokens(line.tokens) if line.tokens else 'tokens not known'}"
+        f"{line.label}  ·  {budget(line.tokens) if line.tokens else 'tokens not known'}"
         for line in lines
     ]
     axis.set_yticks(range(len(lines)), named if labels == "beside" else [""] * len(lines))
-    if labels == "above":
-        for place, name in enumerate(named):
-            axis.text(
-                0.01,
-                place - 0.24,
-                name,
-                transform=axis.get_yaxis_transform(),
-                fontsize=7.5,
-                va="bottom",
-                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4},
-            )
-    axis.set_ylim(len(lines) - 0.4, -0.6 if labels != "above" else -0.85)
+    axis.set_ylim(len(lines) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
-
-
-def tokens(number: int) -> str:
-    """A token count for people: 1.20M."""
-    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
 
 
 def _marker(label: str) -> str:

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 
 from eval.evidence import calibration, clean_scores, subpanels
 from eval.evidence.calibration import Difference
-from eval.evidence.clean_scores import Contamination
+from eval.evidence.clean_scores import CleanRow, TaskOverlap
 from eval.evidence.panel import Panel
 from eval.evidence.subpanels import Seen
-from eval.report.grids import between, over_chance, percent
+from eval.report.grids import CELL
 from eval.report.material import Material
 from study.language.scores.ngrams import LONGEST, SHORTEST
 from study.language.suites import baselines
+from study.language.suites.baselines import Baseline, Entry
+from study.show.columns import Columns, fields, grid, label, number
+from study.show.numbers import DASH, between, count, over_chance, percent
 from study.show.table import (
     Block,
     Cell,
@@ -28,6 +31,7 @@ from study.show.table import (
     Section,
     Text,
     blocks,
+    hole,
     line,
 )
 
@@ -46,12 +50,7 @@ MICROWORLD = (
 
 
 def leakage_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        own = [*_overlap(material, panel), *_views(material, panel)]
-        if own and len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += own
+    parts = material.by_panel(lambda panel: (*_overlap(material, panel), *_views(material, panel)))
     if not parts:
         return None
     names = {panel.suite for panel in material.panels}
@@ -74,7 +73,8 @@ def _overlap(material: Material, panel: Panel) -> Iterator[Block]:
     if any(each.task.rows.uri.startswith("world://") for each in panel.headline):
         yield Text(text=MICROWORLD, style="note")
     yield from (Hole(text=each) for each in found.holes)
-    yield from blocks(_corpora(found, where))
+    corpora = grid(CORPORA, found.overlaps, caption=f"Rows found in training text: {where}")
+    yield from blocks(corpora)
     if not found.rows:
         return
     if not any(row.hits for row in found.rows):
@@ -88,11 +88,12 @@ def _overlap(material: Material, panel: Panel) -> Iterator[Block]:
             style="note",
         )
     if suite:
-        yield _clean(suite, caption=f"The suite with and without the hits: {where}")
+        yield grid(CLEAN, suite, caption=f"The suite with and without the hits: {where}")
     yield Details(
         summary=f"Every task of {where} with and without the hits",
         blocks=blocks(
-            _clean(
+            grid(
+                CLEAN,
                 [row for row in found.rows if row.task != clean_scores.SUITE],
                 caption=f"With and without the hits, task by task: {where}",
             )
@@ -100,64 +101,29 @@ def _overlap(material: Material, panel: Panel) -> Iterator[Block]:
     )
 
 
-def _corpora(found: Contamination, where: str) -> Grid:
-    return Grid(
-        caption=f"Rows found in training text: {where}",
-        head=(
-            ("task", "w"),
-            ("corpus", "w"),
-            ("rows", "n"),
-            ("hits", "n"),
-            ("of the rows long enough, %", "n"),
-            ("too short to say", "n"),
-            ("n-grams found, %", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.task,
-                each.corpus,
-                f"{each.rows:,}",
-                f"{each.hits:,}",
-                percent(each.hits / (each.rows - each.short) if each.rows > each.short else None),
-                f"{each.short:,}",
-                percent(each.found / each.grams if each.grams else None),
-            )
-            for each in found.overlaps
-        ),
-    )
+def _share(part: int, whole: int) -> str:
+    return percent(part / whole if whole > 0 else None)
 
 
-def _clean(rows: list[clean_scores.CleanRow], *, caption: str) -> Grid:
-    return Grid(
-        caption=caption,
-        head=(
-            ("lineage", "w"),
-            ("finetuning", "w"),
-            ("tokens before finetuning", "n"),
-            ("task", "w"),
-            ("items", "n"),
-            ("hits", "n"),
-            ("all, %", "n"),
-            ("without the hits, %", "n"),
-            ("95% interval", "n"),
-            ("the hits alone, %", "n"),
-        ),
-        rows=tuple(
-            line(
-                row.cell,
-                row.stage,
-                f"{row.tokens:,}",
-                row.task,
-                f"{row.items:,}",
-                f"{row.hits:,}",
-                percent(row.whole),
-                percent(row.clean),
-                between(row.low, row.high),
-                percent(row.hit),
-            )
-            for row in rows
-        ),
-    )
+CORPORA: Columns[TaskOverlap] = (
+    label("task", lambda each: each.task),
+    label("corpus", lambda each: each.corpus),
+    number("rows", lambda each: count(each.rows)),
+    number("hits", lambda each: count(each.hits)),
+    number("of the rows long enough, %", lambda each: _share(each.hits, each.rows - each.short)),
+    number("too short to say", lambda each: count(each.short)),
+    number("n-grams found, %", lambda each: _share(each.found, each.grams)),
+)
+CLEAN: Columns[CleanRow] = (
+    *CELL,
+    label("task", lambda row: row.task),
+    number("items", lambda row: count(row.items)),
+    number("hits", lambda row: count(row.hits)),
+    number("all, %", lambda row: percent(row.whole)),
+    number("without the hits, %", lambda row: percent(row.clean)),
+    number("95% interval", lambda row: between(row.low, row.high)),
+    number("the hits alone, %", lambda row: percent(row.hit)),
+)
 
 
 def _views(material: Material, panel: Panel) -> Iterator[Block]:
@@ -194,49 +160,28 @@ def _baselines(suites: set[str]) -> tuple[Block, ...]:
     found = [each for each in baselines.baselines() if each.suite in suites]
     if not found:
         return ()
-    means = Grid(
-        caption="Random baselines",
-        head=(
-            ("suite", "w"),
-            ("baseline", "w"),
-            ("printed", "n"),
-            ("mean of the entries, %", "n"),
-            ("entries", "n"),
-            ("why", ""),
-        ),
-        rows=tuple(
-            line(
-                each.suite,
-                each.name,
-                each.printed or "–",
-                f"{100 * each.value:.2f}",
-                str(each.entries),
-                each.why,
-            )
-            for each in found
-        ),
-    )
-    entries = Grid(
-        caption="Entries on which the baselines differ",
-        head=(
-            ("task", "w"),
-            ("plotting script", "n"),
-            ("the paper's Table 5", "n"),
-            ("corrected", "n"),
-            ("why", ""),
-        ),
-        rows=tuple(
-            line(
-                each.task,
-                percent(each.script),
-                percent(each.table_5),
-                percent(each.corrected),
-                each.why,
-            )
-            for each in baselines.disputed()
-        ),
-    )
-    return (means, entries) if "eai" in suites else (means,)
+    means = grid(MEANS, found, caption="Random baselines")
+    if "eai" not in suites:
+        return (means,)
+    disputed = baselines.disputed()
+    return means, grid(DISPUTED, disputed, caption="Entries on which the baselines differ")
+
+
+MEANS: Columns[Baseline] = (
+    label("suite", lambda each: each.suite),
+    label("baseline", lambda each: each.name),
+    number("printed", lambda each: each.printed or DASH),
+    number("mean of the entries, %", lambda each: f"{100 * each.value:.2f}"),
+    number("entries", lambda each: str(each.entries)),
+    *fields("why"),
+)
+DISPUTED: Columns[Entry] = (
+    label("task", lambda each: each.task),
+    number("plotting script", lambda each: percent(each.script)),
+    number("the paper's Table 5", lambda each: percent(each.table_5)),
+    number("corrected", lambda each: percent(each.corrected)),
+    *fields("why"),
+)
 
 
 def calibration_section(material: Material) -> Section | None:
@@ -269,7 +214,7 @@ def _grid(rows: tuple[Difference, ...]) -> Grid:
     for row in rows:
         cells = [Cell(text=text) for text in calibration.cells(row)]
         if row.hole:
-            cells[7] = Cell(text=row.hole, style="hole")
+            cells[7] = hole(row.hole)
         lines.append(Line(cells=tuple(cells)))
     return Grid(
         head=tuple(zip(calibration.HEAD, kinds, strict=True)),

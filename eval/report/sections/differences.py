@@ -7,17 +7,33 @@ quality against cost, and measured cost against length, which a plan of one mixe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from eval.claims.claim import margin_of
 from eval.evidence import differences
 from eval.evidence.components import Spread, spreads
-from eval.evidence.differences import Matrix
+from eval.evidence.differences import Difference, Matrix
+from eval.evidence.panel import Panel
 from eval.evidence.table import SUITE
 from eval.report import mixing
 from eval.report.figures import differences as matrix_plots
 from eval.report.figures import mixers as mixer_plots
-from eval.report.grids import between, p_value, percent, points
 from eval.report.material import Material
-from study.show.table import Block, Cell, Details, Grid, Heading, Hole, Section, Text, blocks, line
+from study.show.columns import Column, Columns, grid, label, number
+from study.show.numbers import DASH, between, counted, p_value, percent, points
+from study.show.table import (
+    Block,
+    Cell,
+    Details,
+    Grid,
+    Heading,
+    Hole,
+    Section,
+    Text,
+    blocks,
+    hole,
+    line,
+)
 from study.store import times
 
 CAPTION = (
@@ -37,14 +53,12 @@ STYLES = {
 
 
 def differences_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        margin = differences.margin_of(material.claims, panel.suite)
-        found = differences.matrices(panel, margin=margin)
-        if found and len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        for matrix in found:
-            parts += _part(matrix)
+    def made(panel: Panel) -> Iterator[Block]:
+        margin = margin_of(material.claims, panel.suite)
+        for matrix in differences.matrices(panel, margin=margin):
+            yield from _part(matrix)
+
+    parts = material.by_panel(made)
     if not parts:
         return None
     return Section(
@@ -79,8 +93,7 @@ def _told(matrix: Matrix) -> str:
     )
     found = (
         f"{matrix.suite}, {matrix.size}, {matrix.stage}, at {matrix.tokens:,} tokens, "
-        f"{matrix.seeds} seed{'s' if matrix.seeds != 1 else ''}: "
-        f"{len(matrix.pairs)} pair{'s' if len(matrix.pairs) != 1 else ''}, "
+        f"{counted(matrix.seeds, 'seed')}: {counted(len(matrix.pairs), 'pair')}, "
         f"{told or 'none estimated'}; {margin}."
     )
     if detectable:
@@ -92,48 +105,31 @@ def _told(matrix: Matrix) -> str:
     return found
 
 
+PAIRS: Columns[Difference] = (
+    label("cell", lambda pair: pair.first.label),
+    label("minus", lambda pair: pair.second.label),
+    number("difference, points", lambda pair: points(pair.value)),
+    number("95% interval", lambda pair: between(pair.low, pair.high, points)),
+    number(
+        "interval at its Holm level", lambda pair: between(pair.holm_low, pair.holm_high, points)
+    ),
+    number("p", lambda pair: p_value(pair.p)),
+    number("p (Holm)", lambda pair: p_value(pair.p_holm)),
+    number("p of being smaller than the margin (Holm)", lambda pair: p_value(pair.p_small)),
+    number("detectable (80%)", lambda pair: percent(pair.detectable)),
+    label("verdict", lambda pair: Cell(text=pair.verdict, style=STYLES[pair.verdict])),
+)
+
+
 def _grid(matrix: Matrix) -> Grid:
-    rows = [
-        line(
-            each.first.label,
-            each.second.label,
-            points(each.value),
-            between(each.low, each.high, signed=True),
-            between(each.holm_low, each.holm_high, signed=True),
-            p_value(each.p),
-            p_value(each.p_holm),
-            p_value(each.p_small),
-            percent(each.detectable),
-            Cell(text=each.verdict, style=STYLES[each.verdict]),
-        )
-        for each in matrix.pairs
-    ]
-    rows += [
-        line(
-            first.label,
-            second.label,
-            Cell(text="hole", style="hole"),
-            *["–"] * 6,
-            Cell(text=why, style="hole"),
-        )
+    """The pairs, then those without an estimate."""
+    named = f"Pairs {matrix.stage}: {matrix.suite}, {matrix.size}, {matrix.tokens:,} tokens"
+    found = grid(PAIRS, matrix.pairs, caption=named)
+    holes = tuple(
+        line(first.label, second.label, hole("hole"), *[DASH] * 6, hole(why))
         for first, second, why in matrix.holes
-    ]
-    return Grid(
-        caption=f"Pairs {matrix.stage}: {matrix.suite}, {matrix.size}, {matrix.tokens:,} tokens",
-        head=(
-            ("cell", "w"),
-            ("minus", "w"),
-            ("difference, points", "n"),
-            ("95% interval", "n"),
-            ("interval at its Holm level", "n"),
-            ("p", "n"),
-            ("p (Holm)", "n"),
-            ("p of being smaller than the margin (Holm)", "n"),
-            ("detectable (80%)", "n"),
-            ("verdict", "w"),
-        ),
-        rows=tuple(rows),
     )
+    return replace(found, rows=found.rows + holes)
 
 
 def mixers_section(material: Material) -> Section | None:
@@ -193,26 +189,41 @@ SPREAD_CAPTION = (
     "item²/I + (seed × prompt)²/SK and so on. The study holds prompts fixed: their spread is shown "
     "and enters no error."
 )
-_SOURCES = (
-    ("seed", "seed"),
-    ("prompt", "template"),
-    ("item", "item"),
-    ("seed × prompt", "seed_template"),
-    ("seed × item", "seed_item"),
-    ("prompt × item", "template_item"),
-    ("rest", "rest"),
+
+
+def _deviation(name: str, source: str) -> Column[Spread]:
+    return number(name, lambda each: percent(each.deviation(source)))
+
+
+SPREADS: Columns[Spread] = (
+    label("finetuning", lambda each: each.stage),
+    label("task", lambda each: each.task),
+    number("cells", lambda each: str(each.cells)),
+    number("seeds", lambda each: f"{each.seeds:g}"),
+    number("prompts", lambda each: f"{each.templates:.3g}"),
+    number("items", lambda each: f"{each.items:,.0f}"),
+    _deviation("seed", "seed"),
+    _deviation("prompt", "template"),
+    _deviation("item", "item"),
+    _deviation("seed × prompt", "seed_template"),
+    _deviation("seed × item", "seed_item"),
+    _deviation("prompt × item", "template_item"),
+    _deviation("rest", "rest"),
 )
 
 
 def variance_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        found = spreads(panel)
-        if not found:
-            continue
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts.append(_spread_grid(found, caption=f"Sources of spread: {material.name(panel)}"))
+    def made(panel: Panel) -> tuple[Block, ...]:
+        return blocks(
+            grid(
+                SPREADS,
+                spreads(panel),
+                caption=f"Sources of spread: {material.name(panel)}",
+                style=lambda each: "block" if each.task == SUITE else "",
+            )
+        )
+
+    parts = material.by_panel(made)
     if not parts:
         return None
     return Section(
@@ -220,32 +231,4 @@ def variance_section(material: Material) -> Section | None:
         title="Spread over seeds, prompts and items",
         name="Spread",
         blocks=(Text(text=SPREAD_CAPTION, style="caption"), *parts),
-    )
-
-
-def _spread_grid(found: tuple[Spread, ...], *, caption: str) -> Grid:
-    return Grid(
-        caption=caption,
-        head=(
-            ("finetuning", "w"),
-            ("task", "w"),
-            ("cells", "n"),
-            ("seeds", "n"),
-            ("prompts", "n"),
-            ("items", "n"),
-            *((name, "n") for name, _ in _SOURCES),
-        ),
-        rows=tuple(
-            line(
-                each.stage,
-                each.task,
-                str(each.cells),
-                f"{each.seeds:g}",
-                f"{each.templates:.3g}",
-                f"{each.items:,.0f}",
-                *(percent(each.deviation(name)) for _, name in _SOURCES),
-                style="block" if each.task == SUITE else "",
-            )
-            for each in found
-        ),
     )

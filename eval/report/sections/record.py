@@ -12,6 +12,8 @@ from eval.report import accounts, mixing, prose
 from eval.report.material import Material
 from eval.report.sources import source_grid, sources
 from study.costs import ledger
+from study.show.columns import grid
+from study.show.numbers import DASH
 from study.show.table import Cell, Code, Details, Grid, Heading, Lines, Section, Text, blocks, line
 
 CAPTION = (
@@ -32,6 +34,7 @@ UNMATCHED = (
 def ledger_section(material: Material) -> Section:
     mixed = mixing.several(material.runs) and any(panel.cells for panel in material.panels)
     rows = ledger.rows(material.runs, store=material.store)
+    totals = ledger.totals(rows, material.runs)
     return Section(
         anchor="ledger",
         title="Ledger",
@@ -41,7 +44,7 @@ def ledger_section(material: Material) -> Section:
             Details(
                 summary="By stage and cell, and what sharing saved",
                 blocks=blocks(
-                    accounts.total_grid(ledger.totals(rows, material.runs)),
+                    grid(accounts.TOTALS, totals, caption="Cost by stage and cell"),
                     Text(text=prose.sharing(ledger.sharing(material.runs))),
                 ),
             ),
@@ -63,7 +66,7 @@ def adaptation_section(material: Material) -> Section | None:
                 "validation.",
                 style="caption",
             ),
-            accounts.adaptation_grid(found),
+            grid(accounts.ADAPTATIONS, found, caption="Adaptations"),
         ),
     )
 
@@ -101,7 +104,7 @@ TABLES = (
 
 
 def downloads_section(material: Material) -> Section:
-    rows = [line(Cell(text=name, href=name), what, "–") for name, what in TABLES]
+    rows = [line(Cell(text=name, href=name), what, DASH) for name, what in TABLES]
     rows += [
         line(
             Cell(text=name, href=name),
@@ -129,8 +132,8 @@ def downloads_section(material: Material) -> Section:
 
 def provenance_section(material: Material) -> Section:
     runs, versions = accounts.provenance(material.runs, store=material.store)
+    every = grid(accounts.RUNS, runs, caption="Every run of the plan")
     found = sources(material.panels, store=material.store, out_dir=material.out_dir)
-    grid = source_grid(found)
     note = (
         "Each score in the tables above links to its first line here. A cell's number is the mean "
         "over the seeds listed."
@@ -144,10 +147,10 @@ def provenance_section(material: Material) -> Section:
             Lines(items=tuple(prose.provenance(runs, versions))),
             Details(
                 summary=f"The {len(found)} published scores behind the numbers",
-                blocks=(grid, Text(text=note, style="caption")),
+                blocks=(source_grid(found), Text(text=note, style="caption")),
             )
             if found
             else None,
-            Details(summary="Every run of the plan", blocks=(accounts.run_grid(runs),)),
+            Details(summary="Every run of the plan", blocks=(every,)),
         ),
     )

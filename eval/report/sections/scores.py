@@ -9,29 +9,25 @@ over tokens and over FLOPs; and planned scores and curves that are not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from eval.evidence import held_out
 from eval.evidence.panel import Panel
 from eval.evidence.table import SUITE, Row, by_budget
 from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
-from eval.report.grids import TASK_HEAD, between, percent
 from eval.report.material import Material
-from study.show.table import Block, Cell, Details, Grid, Heading, Hole, Section, Text, blocks, line
+from study.show.columns import Columns, grid, label, number, words
+from study.show.numbers import between, budget, decimal, percent
+from study.show.table import Block, Details, Hole, Section, Text, blocks, hole
 
 
 def scores_section(material: Material) -> Section:
-    parts: list[Block] = []
-    for panel in material.panels:
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _part(material, panel)
     return Section(
         anchor="scores",
         title="Scores before and after finetuning",
         name="Scores",
-        blocks=tuple(parts),
+        blocks=material.by_panel(lambda panel: _part(material, panel)),
     )
 
 
@@ -80,7 +76,7 @@ def budget_groups(material: Material, rows: list[Row]) -> list[tuple[int, list[R
 
 
 def budget_name(tokens: int) -> str:
-    return f"{plots.tokens(tokens)} tokens" if tokens else "tokens not known"
+    return f"{budget(tokens)} tokens" if tokens else "tokens not known"
 
 
 def _unequal(rows: list[Row]) -> str:
@@ -130,23 +126,23 @@ def curves_section(material: Material) -> Section:
     return Section(anchor="curves", title="Learning curves", blocks=found)
 
 
+UNREAD: Columns[tuple[str, str]] = (
+    label("run", lambda found: found[0]),
+    words("why", lambda found: hole(found[1])),
+)
+
+
 def holes_section(material: Material) -> Section:
-    grid = grids.hole_grid(material.scores)
+    missing = grids.hole_grid(material.scores)
     none = Text(text="None: every planned score is in the tables above.")
     note = Text(
         text="Planned scores that are not in the tables above. Means are over the seeds that are "
         "there.",
         style="caption",
     )
-    unread = Grid(
-        caption="Training curves that cannot be read",
-        head=(("run", "w"), ("why", "")),
-        rows=tuple(
-            line(run, Cell(text=why, style="hole"))
-            for run, why in held_out.damaged(material.runs, store=material.store)
-        ),
-    )
-    scores = (note, grid) if grid.rows else (none,)
+    damaged = held_out.damaged(material.runs, store=material.store)
+    unread = grid(UNREAD, damaged, caption="Training curves that cannot be read")
+    scores = (note, missing) if missing.rows else (none,)
     return Section(anchor="holes", title="Holes", blocks=(*scores, *blocks(unread)))
 
 
@@ -162,12 +158,7 @@ MEASURES_CAPTION = (
 
 
 def measures_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        rows = [row for row in material.rows(panel) if row.unit == "accuracy" and not row.hole]
-        if rows and len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _measure_part(material, panel, rows)
+    parts = material.by_panel(lambda panel: _measure_part(material, panel))
     if not parts:
         return None
     return Section(
@@ -178,58 +169,34 @@ def measures_section(material: Material) -> Section | None:
     )
 
 
-def _measure_part(material: Material, panel: Panel, rows: Sequence[Row]) -> Iterator[Block]:
+def _measure_part(material: Material, panel: Panel) -> Iterator[Block]:
     where = material.name(panel)
+    rows = [row for row in material.rows(panel) if row.unit == "accuracy" and not row.hole]
     suite = [row for row in rows if row.task == SUITE]
-    yield from blocks(_grid(suite, caption=f"Measures of the suite: {where}"))
+    named = f"Measures of the suite: {where}"
+    yield from blocks(grid(MEASURES, suite, caption=named, style=grids.off))
     tasks = [row for row in rows if row.task != SUITE]
+    named = f"Measures task by task: {where}"
     if tasks:
         yield Details(
             summary=f"Every measure on every task of {where}",
-            blocks=blocks(_grid(tasks, caption=f"Measures task by task: {where}")),
+            blocks=blocks(grid(MEASURES, tasks, caption=named, style=grids.off)),
         )
 
 
-def _grid(rows: Sequence[Row], *, caption: str) -> Grid:
-    return Grid(
-        caption=caption,
-        head=(
-            *TASK_HEAD,
-            ("Wilson's, items alone", "n"),
-            ("gold answer, nats a byte", "n"),
-            ("interval", "n"),
-            ("margin, nats", "n"),
-            ("interval", "n"),
-            ("Brier", "n"),
-            ("interval", "n"),
-        ),
-        rows=tuple(
-            line(
-                row.cell,
-                row.stage,
-                f"{row.tokens:,}",
-                row.task,
-                percent(row.value),
-                between(row.low, row.high),
-                between(row.wilson_low, row.wilson_high),
-                *_three(
-                    row.gold_nats_per_byte,
-                    row.gold_nats_per_byte_low,
-                    row.gold_nats_per_byte_high,
-                ),
-                *_three(row.margin, row.margin_low, row.margin_high),
-                *_three(row.brier, row.brier_low, row.brier_high),
-                style="off" if "off-objective" in row.stage else "",
-            )
-            for row in rows
-        ),
-    )
-
-
-def _three(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
-    interval = "–" if low is None or high is None else f"{_number(low)} to {_number(high)}"
-    return ("–" if value is None else _number(value)), interval
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
+MEASURES: Columns[Row] = (
+    *grids.CELL,
+    label("task", lambda row: row.task),
+    number("accuracy, %", lambda row: percent(row.value)),
+    number("95% interval", lambda row: between(row.low, row.high)),
+    number("Wilson's, items alone", lambda row: between(row.wilson_low, row.wilson_high)),
+    number("gold answer, nats a byte", lambda row: decimal(row.gold_nats_per_byte)),
+    number(
+        "interval",
+        lambda row: between(row.gold_nats_per_byte_low, row.gold_nats_per_byte_high, decimal),
+    ),
+    number("margin, nats", lambda row: decimal(row.margin)),
+    number("interval", lambda row: between(row.margin_low, row.margin_high, decimal)),
+    number("Brier", lambda row: decimal(row.brier)),
+    number("interval", lambda row: between(row.brier_low, row.brier_high, decimal)),
+)

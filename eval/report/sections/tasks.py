@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eval.evidence.context_free import PromptRow, rows, summaries
+from eval.evidence.context_free import PromptRow, PromptSummary, rows, summaries
 from eval.evidence.panel import Panel
 from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
-from eval.report.grids import between, percent
 from eval.report.material import Material
 from eval.report.sections.scores import budget_groups, budget_name
-from study.show.table import Block, Details, Grid, Heading, Lines, Section, Text, blocks, line
+from study.show.columns import Columns, grid, label, number, words
+from study.show.numbers import DASH, between, count, percent
+from study.show.table import Block, Details, Heading, Lines, Section, Text, blocks
 
 PROSE_NOTE = (
     "Bits per byte of whole documents, lower is better; the unit is its own and enters no score. "
@@ -28,12 +29,9 @@ PROSE_NOTE = (
 
 
 def tasks_section(material: Material) -> Section:
-    parts: list[Block] = [Text(text=prose.TASK_NOTE, style="caption")]
-    for panel in material.panels:
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _part(material, panel)
-    return Section(anchor="tasks", title="Task by task", name="Tasks", blocks=tuple(parts))
+    parts = material.by_panel(lambda panel: _part(material, panel))
+    note = Text(text=prose.TASK_NOTE, style="caption")
+    return Section(anchor="tasks", title="Task by task", name="Tasks", blocks=(note, *parts))
 
 
 def _part(material: Material, panel: Panel) -> Iterator[Block]:
@@ -60,7 +58,7 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
             summary="Every cell on every task, with tests",
             blocks=blocks(tasks, _note(prose.methods(rows))),
         )
-    bits: Grid = grids.bits_grid(rows, caption=f"Held-out prose: {where}")
+    bits = grids.bits_grid(rows, caption=f"Held-out prose: {where}")
     if bits.rows:
         yield Heading(text="Held-out prose")
         yield bits
@@ -81,14 +79,7 @@ CAPTION = (
 
 
 def prompts_section(material: Material) -> Section | None:
-    parts: list[Block] = []
-    for panel in material.panels:
-        found = rows(panel)
-        if not found:
-            continue
-        if len(material.panels) > 1:
-            parts.append(Heading(text=material.name(panel)))
-        parts += _prompt_part(found, where=material.name(panel))
+    parts = material.by_panel(lambda panel: _prompt_part(rows(panel), where=material.name(panel)))
     if not parts:
         return None
     return Section(
@@ -100,68 +91,35 @@ def prompts_section(material: Material) -> Section | None:
 
 
 def _prompt_part(found: tuple[PromptRow, ...], *, where: str) -> Iterator[Block]:
-    yield Grid(
-        caption=f"Prompts: {where}",
-        head=(
-            ("finetuning", "w"),
-            ("task", "w"),
-            ("prompt", ""),
-            ("cells", "n"),
-            ("score, %", "n"),
-            ("context-free, %", "n"),
-            ("lowest to highest cell", "n"),
-            ("guessing", "n"),
-            ("between prompts, points", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.stage,
-                each.task,
-                each.template or "–",
-                str(each.cells),
-                percent(each.score),
-                percent(each.context_free),
-                between(each.lowest, each.highest),
-                percent(each.chance),
-                percent(each.spread),
-            )
-            for each in summaries(found)
-        ),
-    )
+    if not found:
+        return
+    yield grid(PROMPTS, summaries(found), caption=f"Prompts: {where}")
     yield Details(
-        summary=f"Every cell under every prompt of {where}", blocks=(_every(found, where),)
+        summary=f"Every cell under every prompt of {where}",
+        blocks=(grid(CELLS, found, caption=f"Prompts, cell by cell: {where}"),),
     )
 
 
-def _every(found: tuple[PromptRow, ...], where: str) -> Grid:
-    return Grid(
-        caption=f"Prompts, cell by cell: {where}",
-        head=(
-            ("lineage", "w"),
-            ("finetuning", "w"),
-            ("tokens before finetuning", "n"),
-            ("task", "w"),
-            ("prompt", ""),
-            ("items", "n"),
-            ("score, %", "n"),
-            ("context-free, %", "n"),
-            ("its 95% interval (items)", "n"),
-        ),
-        rows=tuple(
-            line(
-                each.cell,
-                each.stage,
-                f"{each.tokens:,}",
-                each.task,
-                each.template or "–",
-                f"{each.items:,}",
-                percent(each.score),
-                percent(each.context_free),
-                between(each.low, each.high),
-            )
-            for each in found
-        ),
-    )
+PROMPTS: Columns[PromptSummary] = (
+    label("finetuning", lambda each: each.stage),
+    label("task", lambda each: each.task),
+    words("prompt", lambda each: each.template or DASH),
+    number("cells", lambda each: str(each.cells)),
+    number("score, %", lambda each: percent(each.score)),
+    number("context-free, %", lambda each: percent(each.context_free)),
+    number("lowest to highest cell", lambda each: between(each.lowest, each.highest)),
+    number("guessing", lambda each: percent(each.chance)),
+    number("between prompts, points", lambda each: percent(each.spread)),
+)
+CELLS: Columns[PromptRow] = (
+    *grids.CELL,
+    label("task", lambda each: each.task),
+    words("prompt", lambda each: each.template or DASH),
+    number("items", lambda each: count(each.items)),
+    number("score, %", lambda each: percent(each.score)),
+    number("context-free, %", lambda each: percent(each.context_free)),
+    number("its 95% interval (items)", lambda each: between(each.low, each.high)),
+)
 
 
 SCORING_CAPTION = (
@@ -172,7 +130,8 @@ SCORING_CAPTION = (
 
 
 def scoring_section(material: Material) -> Section:
-    questions = accounts.question_grid(accounts.questions(material.panels))
+    asked = "Rows asked, skipped and truncated, by task and template"
+    questions = grid(accounts.QUESTIONS, accounts.questions(material.panels), caption=asked)
     return Section(
         anchor="scoring",
         title="Scoring",
@@ -180,7 +139,7 @@ def scoring_section(material: Material) -> Section:
             Lines(items=tuple(prose.scoring(material.panels))),
             grids.end_grid(material.panels),
             Details(
-                summary="Rows asked, skipped and truncated, by task and template",
+                summary=asked,
                 blocks=(questions, Text(text=SCORING_CAPTION, style="caption")),
             )
             if questions.rows

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from study.language.recipes.presets import adamw, paper_span_corruption
+from study.language.recipes.presets import paper_span_corruption, small_training
 from study.language.recipes.tree import Replication, Steps
 from study.language.suites import eai, t0
 from study.language.values.corpus import Corpus, PretrainedTokenizer, Text
@@ -102,17 +102,10 @@ def training(*, steps: int, batch_size: int, dropout: float) -> Training:
     """AdamW at a constant rate after a warm-up: no horizon, so a budget is a checkpoint. The rate
     is `study.language.recipes.rates`' to set.
     """
-    return Training(
-        optimizer=adamw(1.0),
-        schedule=Constant(warmup_steps=500),
-        steps=steps,
-        batch_size=batch_size,
-        dropout=dropout,
-        z_loss=1e-4,
-        clip_norm=1.0,
-        precision="bfloat16_autocast",
-        reduction="mean",
+    small = small_training(
+        1.0, steps=steps, batch_size=batch_size, dropout=dropout, precision="bfloat16_autocast"
     )
+    return replace(small, schedule=Constant(warmup_steps=500))
 
 
 def study(

@@ -1,9 +1,8 @@
 """What guessing scores on the paper's two benchmarks: the corrected table, and the paper's own.
 
-Owns the chances of EAI-Eval's 31 tasks and T0-Eval's 11 data sets and why the paper (Wang et al.
-2022, arXiv 2204.05832) prints two others. `study.language.suites.eai` and
-`study.language.suites.t0` give their tasks the corrected chances; a test holds them together. No
-torch.
+Owns why the paper (Wang et al. 2022, arXiv 2204.05832) prints two others for EAI-Eval than its 31
+tasks' chances. The corrected chances are those of the tasks (`study.language.suites.eai`,
+`study.language.suites.t0`). No torch.
 
     EAI 32.9   Tables 3 and 8: the mean over the plotting script's dictionary
                (bigscience-workshop/architecture-objective, bigscience/scripts/plot_eai_eval.py)
@@ -18,44 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from study.language.suites import eai, t0
+
 LAMBADA = ("lambada",)
 
-# EAI-Eval. ANLI, CB and PubMedQA have three answers; of MathQA's 4,475 validation questions 4,360
-# have five answers and the others four; MultiRC asks for every answer of a question. LAMBADA,
-# TriviaQA and WebQs are open answers.
-CORRECTED: Mapping[str, float] = {
-    "anli_r1": 1 / 3,
-    "anli_r2": 1 / 3,
-    "anli_r3": 1 / 3,
-    "arc_challenge": 0.25,
-    "arc_easy": 0.25,
-    "boolq": 0.5,
-    "cb": 1 / 3,
-    "copa": 0.5,
-    "headqa_en": 0.25,
-    "hellaswag": 0.25,
-    "lambada": 0.0,
-    "logiqa": 0.25,
-    "mathqa": 0.201,
-    "mrpc": 0.5,
-    "multirc": 0.058,
-    "openbookqa": 0.25,
-    "piqa": 0.5,
-    "prost": 0.25,
-    "pubmedqa": 1 / 3,
-    "qnli": 0.5,
-    "qqp": 0.5,
-    "race": 0.25,
-    "rte": 0.5,
-    "sciq": 0.25,
-    "sst": 0.5,
-    "triviaqa": 0.0,
-    "webqs": 0.0,
-    "wic": 0.5,
-    "winogrande": 0.5,
-    "wnli": 0.5,
-    "wsc": 0.5,
-}
+CORRECTED: Mapping[str, float] = {each.name: each.chance for each in eai.ASKED}
+T0: Mapping[str, float] = {each.name: each.chance for each in t0.ASKED}
 
 TABLE_5: Mapping[str, float] = {
     **CORRECTED,
@@ -78,20 +45,6 @@ SCRIPT: Mapping[str, float] = {
     "multirc": 0.0,
 }
 """The script's 32 entries, HeadQA twice among them."""
-
-T0: Mapping[str, float] = {
-    "copa": 0.5,
-    "anli_r1": 1 / 3,
-    "anli_r2": 1 / 3,
-    "anli_r3": 1 / 3,
-    "cb": 1 / 3,
-    "rte": 0.5,
-    "wsc": 0.5,
-    "winogrande": 0.5,
-    "wic": 0.5,
-    "hellaswag": 0.25,
-    "story_cloze": 0.5,
-}
 
 
 @dataclass(frozen=True, kw_only=True)

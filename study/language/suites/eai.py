@@ -63,7 +63,9 @@ def _asked(
     )
 
 
-# task, data set, split, chance (the paper's Table 5, with CB at one third)
+# task, data set, split, chance (the paper's Table 5, with CB at one third). ANLI, CB and PubMedQA
+# have three answers; of MathQA's 4,475 validation questions 4,360 have five answers and the others
+# four; MultiRC asks for every answer of a question. LAMBADA, TriviaQA and WebQs are open answers.
 ASKED: tuple[Asked, ...] = (
     *(_asked(f"anli_r{n}", "anli", f"dev_r{n}", 1 / 3, prompt="anli") for n in (1, 2, 3)),
     _asked("arc_challenge", "ai2_arc/ARC-Challenge", "test", 0.25, prompt="arc"),

@@ -18,7 +18,7 @@ from study.language.suites.data_sets import DataSet
 from study.language.values.suite import Labels, Metric, Preparation, Scoring, SuiteTask
 from study.runs.source import Source
 from study.runs.suite import Hole, Suite
-from study.sources.pins import UNPINNED, Pins
+from study.sources.pins import Pins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,23 +85,6 @@ def hub(pins: Pins) -> Origin:
             return Found(rows=pins.file(local_file(asked)), labels=None)
         source = pins.rows(data.hub, asked.split, config=data.config)
         return Found(rows=source, labels=None)
-
-    return rows
-
-
-def pinned_hub(pins: Pins) -> Origin:
-    """As `hub`, but what has no pin is a hole, so that the rest can be run without it."""
-    every = hub(pins)
-
-    def rows(asked: Asked) -> Found | Hole:
-        found = every(asked)
-        assert isinstance(found, Found)
-        if UNPINNED not in found.rows.digest:
-            return found
-        why = f": {asked.data.reason}" if asked.data.state in ("script", "on request") else ""
-        return Hole(
-            name=asked.name, wanted=found.rows.uri, reason=f"no pin in {pins.path.name}{why}"
-        )
 
     return rows
 

@@ -92,3 +92,7 @@ class Corpus(Prepared):
     slug: str = field(metadata={"identity": False})
     documents: Text | Mixture
     tokenizer: TrainedBPE | PretrainedTokenizer | Corpus
+
+    @property
+    def holds_out(self) -> bool:
+        return self.documents.held_out > 0.0

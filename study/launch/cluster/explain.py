@@ -6,7 +6,6 @@ changed here. No torch.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from study.launch.cluster.slurm import Slurm
 from study.launch.cluster.view import LOOKING, View, look
 from study.runs.node import Run
 from study.runs.plan import Sweep
+from study.show import terminal
 from study.store.directory import RunDirectory, Store
 from study.store.lease import holder_of, is_stale
 from study.store.publish import CorruptError, verify
@@ -89,7 +89,7 @@ def explain(sweep: Sweep, *, store: Store, slurm: Slurm = LOOKING) -> Explanatio
 def show(found: Explanation, *, as_json: bool) -> None:
     """Print it: the answer first, then the evidence."""
     if as_json:
-        print(json.dumps(asdict(found), indent=1))
+        terminal.values(found)
         return
     print(f"{found.slug} ({found.kind} {found.id[:12]}) is {found.state}")
     if found.reason:

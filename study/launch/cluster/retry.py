@@ -16,7 +16,8 @@ from study.launch.cluster.slurm import Slurm, Unanswered
 from study.launch.cluster.view import View, look
 from study.runs.node import Run
 from study.runs.plan import Sweep
-from study.show import terminal as display
+from study.show import terminal
+from study.show.columns import Columns, words
 from study.store.directory import Store
 
 __all__ = ["Order", "Retry", "choose", "failed", "profile_name", "show", "submit"]
@@ -91,8 +92,12 @@ def submit(order: Order, *, again: Sequence[Retry], slurm: Slurm) -> Launched:
 
 def show(again: Sequence[Retry]) -> None:
     """A line for each run that is submitted again."""
-    lines = [(each.run.slug, each.state, next(iter(each.why.splitlines()), "")) for each in again]
-    display.table(("slug", "was", "why"), lines)
+    columns: Columns[Retry] = (
+        words("slug", lambda each: each.run.slug),
+        words("was", lambda each: each.state),
+        words("why", lambda each: next(iter(each.why.splitlines()), "")),
+    )
+    terminal.show(columns, again)
 
 
 def _again(run: Run, view: View) -> Retry:

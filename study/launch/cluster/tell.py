@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from study.launch.cluster.choose import Left
 from study.launch.cluster.launch import Launched
-from study.show import terminal as display
+from study.show import terminal
+from study.show.columns import Columns, number, words
 
 SHOWN = 10
+ARRAYS: Columns[dict[str, Any]] = (
+    words("layer", lambda entry: str(entry["layer"])),
+    number("runs", lambda entry: str(entry["runs"])),
+    words("kinds", lambda entry: ", ".join(f"{n} {kind}" for kind, n in entry["kinds"].items())),
+    words("nodes x ranks", lambda entry: f"{entry['nodes']} x {entry['ranks_per_node']}"),
+    words("time", lambda entry: entry["time"]),
+    words("job", lambda entry: entry["job"] or "not submitted"),
+    words("script", lambda entry: entry["script"]),
+)
 
 
 def show(launched: Launched, *, as_json: bool) -> None:
     """Print what was submitted, or by a dry run would be."""
     if as_json:
-        print(json.dumps(as_values(launched), indent=1))
+        terminal.values(as_values(launched))
         return
     if launched.groups:
-        display.table(
-            ("layer", "runs", "kinds", "nodes x ranks", "time", "job", "script"),
-            [
-                [
-                    str(entry["layer"]),
-                    str(entry["runs"]),
-                    ", ".join(f"{count} {kind}" for kind, count in entry["kinds"].items()),
-                    f"{entry['nodes']} x {entry['ranks_per_node']}",
-                    entry["time"],
-                    entry["job"] or "not submitted",
-                    entry["script"],
-                ]
-                for entry in as_values(launched)["arrays"]
-            ],
-        )
+        terminal.show(ARRAYS, as_values(launched)["arrays"])
     submitted = sum(len(group.runs) for group in launched.groups)
     verb = "submitted" if launched.arrays or not launched.groups else "written, not submitted"
     print(f"{submitted} runs {verb}")

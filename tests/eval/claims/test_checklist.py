@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import test_report as made
+from made_claims import paper_claims
 from typer.testing import CliRunner
 
 from eval.claims import checklist
 from eval.claims.decided import by_size
-from eval.claims.files import paper_claims
 from eval.evidence.panel import panels
 from study.cli import app
 from study.language.cells import LanguageNames

@@ -7,12 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from eval.claims.claim import Claim
 from eval.claims.decided import Block, Evidence, sign_differs
+from eval.claims.verdicts import decide, decision
 from eval.evidence import equal_flops
-from eval.evidence.claims import Claim, Contrast
+from eval.evidence.contrast import ALPHA, Contrast, Estimate
 from eval.evidence.equal_flops import AtEqualFlops, Spent
 from eval.evidence.panel import Panel, TaskScores
-from eval.evidence.verdicts import ALPHA, Estimate, decide, decision
 from study.language.recipes.presets import world_suite_task
 from study.runs.cells import CellKey
 

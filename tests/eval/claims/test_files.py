@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval.claims import files as claim_files
-from eval.claims.files import bind, find, load, read
-from eval.evidence.claims import Benchmark, Contrast, digest
+from eval.claims.claim import Benchmark, digest
+from eval.claims.files import find, load, read
+from eval.evidence.contrast import Contrast
 from study.runs.decode import DecodeError
 
 ROOT = Path(__file__).parents[3]
@@ -103,6 +103,39 @@ def test_the_digest_is_of_the_data(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("redllm2025", "1ba1b72435ddd0aa"),
+        ("wang2022", "05769ead320ebe27"),
+        (ROOT / "sweeps" / "ladder_claims.yaml", "c60a41c42e886301"),
+    ],
+)
+def test_what_was_declared_stays_so(name, first):
+    """Records of declarations beside stores are found by these digests."""
+    assert digest(load(name))[:16] == first
+
+
+def test_a_margin_of_the_file_or_of_the_component(tmp_path):
+    """Wherever the file's factor stands; points of a score, a factor of tokens."""
+    for text in (f"ratio_margin: 1.3\n{MADE}", f"{MADE}ratio_margin: 1.3\n"):
+        (_, two) = load(file(tmp_path, text))
+        assert two.components[0].margin == pytest.approx(math.log(1.3))
+    own = MADE.replace("published: -1.5", "margin: 3").replace("published: 2}", "margin: 1.2}")
+    one, two = load(file(tmp_path, own), {"t0": Benchmark(suite="microworld", margin=0.05)})
+    assert one.components[0].margin == 0.03
+    assert two.components[0].margin == pytest.approx(math.log(1.2))
+    with pytest.raises(DecodeError, match=r"ratio_margin is 0\.0; legal: above 1"):
+        load(file(tmp_path, f"{MADE}ratio_margin: 0\n"))
+
+
+def test_a_component_asks_what_its_claim_does_unless_it_says_otherwise(tmp_path):
+    made = MADE.replace("kind: greater", "kind: order").replace("kind: ratio", "kind: equivalent")
+    one, two = load(file(tmp_path, made.replace("published: 2}", "kind: not_greater}")))
+    assert (one.components[0].kind, two.components[0].kind) == ("positive", "not_greater")
+    assert two.components[0].name == "tokens to the loss: CD:FLM not > ND:MLM → CD:FLM"
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("kind: greater", "kind: grater", [":7:", "'grater'", "did you mean 'greater'?"]),
@@ -162,8 +195,11 @@ def test_a_wheel_carries_the_published_files(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     for name in claim_files.published():
         assert f"eval/claims/papers/{name}.yaml" in names
+    assert "study/language/suites/t0.toml" in names
 
 
 def test_binding_does_not_change_what_was_read():
     file_ = read("wang2022")
-    assert bind(file_, {}) == bind(replace(file_), {})
+    one = Benchmark(suite="micro", margin=0.05)
+    assert read("wang2022", {"eai": one, "t0": one}).suites == file_.suites
+    assert read("wang2022") == read("wang2022", {}) == file_

@@ -6,15 +6,27 @@ from dataclasses import replace
 import pytest
 
 from eval.claims import files as claim_files
+from eval.claims import verdicts
+from eval.claims.claim import Benchmark
 from eval.claims.published import AsPublished
-from eval.evidence import verdicts
-from eval.evidence.claims import CHANCE, Benchmark, Contrast, after, before
-from eval.evidence.verdicts import ALPHA, Estimate, decide
+from eval.claims.verdicts import decide
+from eval.evidence.contrast import ALPHA, CHANCE, Contrast, Estimate
 from study.runs.cells import Cell
 
 EAI, T0 = "EAI", "T0"
 ERROR = {EAI: 0.62, T0: 1.39}  # of a difference of two cells, percentage points, items only
 RANDOM = (32.8, 41.7)
+
+
+def before(cell: str) -> Cell:
+    """A cell after pretraining."""
+    return (cell,)
+
+
+def after(*cells: str) -> Cell:
+    """A lineage after finetuning under its last architecture."""
+    return (*cells, f"{cells[-1][:2]}:MTF")
+
 
 # (lineage, tokens before finetuning in B): (EAI, T0)
 PUBLISHED: dict[tuple[Cell, int], tuple[float, float | None]] = {
@@ -192,11 +204,9 @@ def test_a_planted_bug_turns_the_verdicts(monkeypatch, planted):
 
 
 def test_holm_over_another_number_is_another_p(monkeypatch):
-    real = verdicts._holm_levels
+    real = verdicts.holm
     monkeypatch.setattr(
-        verdicts,
-        "_holm_levels",
-        lambda p: real(p | {f"more {place}": 1.0 for place in range(5)}),
+        verdicts, "holm", lambda p, *, alpha: real([*p, *5 * [1.0]], alpha=alpha)[: len(p)]
     )
     (c4,) = (each for each in decide(claims(), table) if each.claim.id == "C4")
     assert c4.p != pytest.approx(0.018, abs=0.0006)
@@ -217,13 +227,19 @@ def test_the_file_s_own_numbers_are_the_table_s():
                 assert not each.published
     assert compared == 80
     file = claim_files.read("wang2022")
-    assert exactly_as_stated(decide(claim_files.bind(file, {}), AsPublished(file=file)))
+    assert exactly_as_stated(decide(file.claims, AsPublished(file=file)))
 
 
 def test_an_edited_number_is_seen():
     file = claim_files.read("wang2022")
     (c4,) = (each for each in file.claims if each.id == "C4")
-    lower = replace(c4, components=tuple(replace(x, published=0.5) for x in c4.components))
+    numbers = [tuple((name, 0.5) for name, _ in x.published) for x in c4.components]
+    lower = replace(
+        c4,
+        components=tuple(
+            replace(x, published=each) for x, each in zip(c4.components, numbers, strict=True)
+        ),
+    )
     edited = replace(file, claims=tuple(lower if x is c4 else x for x in file.claims))
-    found = decide(claim_files.bind(edited, {}), AsPublished(file=edited))
+    found = decide(edited.claims, AsPublished(file=edited))
     assert not exactly_as_stated(found)

@@ -7,11 +7,12 @@ from types import ModuleType
 
 import pytest
 import test_report as made
+from made_claims import paper_claims
 from typer.testing import CliRunner
 
+from eval.claims.claim import digest
 from eval.claims.decided import by_size, post_hoc
-from eval.claims.files import load, paper_claims
-from eval.evidence.claims import digest
+from eval.claims.files import load
 from eval.evidence.panel import panels
 from study.cli import app
 from study.language.values.stages import Pretrain
@@ -120,7 +121,7 @@ def test_a_late_claim_reads_post_hoc_beside_its_verdict(tmp_path):
 SWEEP = '''
 """A made sweep."""
 from eval.claims import files as claim_files
-from eval.evidence.claims import Benchmark
+from eval.claims.claim import Benchmark
 MICRO = Benchmark(suite="microworld", margin=0.05)
 SUITES = {"eai": MICRO, "t0": MICRO}
 CLAIMS = claim_files.load("wang2022", SUITES)

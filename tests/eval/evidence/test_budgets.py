@@ -3,7 +3,7 @@
 import pytest
 
 from eval.evidence.budgets import matched
-from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.contrast import CHANCE, Contrast
 
 BUDGETS = {"a": (1000, 2000, 4000), "b": (990, 2021, 4040), "c": (1010, 3959), "d": ()}
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_claims import paper_claims
 
-from eval.claims.files import paper_claims
-from eval.evidence.differences import ALPHA, Matrix, margin_of, matrices, matrix
+from eval.claims.claim import margin_of
+from eval.evidence.differences import ALPHA, Matrix, matrices, matrix
 
 NAMES = ("CD:FLM", "ND:PLM", "ED:PLM", "CD:X")
 

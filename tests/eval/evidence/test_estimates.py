@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.evidence.claims import CHANCE, Contrast
+from eval.evidence.contrast import ALPHA, CHANCE, Contrast, Estimate
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel, TaskScores
 from eval.evidence.statistics import minimum_effect
-from eval.evidence.verdicts import ALPHA, Estimate
 from study.language.recipes.presets import world_suite_task
 from study.runs.cells import CellKey
 

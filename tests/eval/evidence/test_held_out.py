@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import test_report as made
+from made_claims import paper_claims
 
 from eval.claims.decided import by_size
-from eval.claims.files import paper_claims
 from eval.evidence.held_out import read
 from study.language import cost
 from study.language.values.stages import Adapt, Pretrain, cell, lineage

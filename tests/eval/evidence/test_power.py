@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.evidence.claims import Contrast
+from eval.evidence.contrast import Contrast, Estimate
 from eval.evidence.statistics import More, more
-from eval.evidence.verdicts import Estimate
 
 CELLS = 6
 ALPHA = 0.0025

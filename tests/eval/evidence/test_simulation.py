@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from eval.claims.claim import Claim
+from eval.claims.verdicts import decide
 from eval.evidence import panel as panels
-from eval.evidence.claims import Claim, Contrast
+from eval.evidence.contrast import ALPHA, Contrast
 from eval.evidence.differences import matrices
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.statistics import minimum_effect, resampling_counts
-from eval.evidence.verdicts import ALPHA, decide
 
 CELLS, ITEMS = 6, 60
 NAMES = ("CD:FLM", "ND:PLM", "ED:PLM", "CD:A", "ND:A", "ED:A")

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.evidence.claims import Claim, Contrast
+from eval.claims.claim import Claim
+from eval.claims.verdicts import decide, decision
+from eval.evidence.contrast import ALPHA, Contrast
 from eval.evidence.held_out import HeldOut
 from eval.evidence.speedups import Bounded, estimate, loss_at, reached
 from eval.evidence.statistics import more
-from eval.evidence.verdicts import ALPHA, decide, decision
 
 SCRATCH, ADAPTED = ("CD:FLM",), ("ND:MLM", "CD:FLM")
 PLACES = np.linspace(0, 1, 11)

@@ -12,7 +12,6 @@ from eval.evidence.statistics import (
     effective_trials,
     exponent,
     holm,
-    holm_levels,
     minimum_effect,
     resampling_counts,
     residual,
@@ -101,24 +100,29 @@ def test_effective_trials():
 
 
 def test_holm():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
+    def adjusted(p_values):
+        return [each.p for each in holm(p_values, alpha=0.05)]
+
+    assert adjusted([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjusted([0.9, 0.8]) == [1.0, 1.0]
+    assert adjusted([]) == []
 
 
 def test_holm_s_levels_stop_at_the_first_hypothesis_that_stands():
     """.02 stands at .05 / 3, so what comes after it shares that level: .021 and .022 would be below
     .05 / 2 and .05.
     """
-    assert holm_levels([0.022, 0.001, 0.02, 0.021], alpha=0.05) == pytest.approx(
+
+    def levels(p_values):
+        return [each.level for each in holm(p_values, alpha=0.05)]
+
+    assert levels([0.022, 0.001, 0.02, 0.021]) == pytest.approx(
         [0.05 / 3, 0.05 / 4, 0.05 / 3, 0.05 / 3]
     )
-    assert holm_levels([0.001, 0.04, 0.002], alpha=0.05) == pytest.approx(
-        [0.05 / 3, 0.05, 0.05 / 2]
-    )
+    assert levels([0.001, 0.04, 0.002]) == pytest.approx([0.05 / 3, 0.05, 0.05 / 2])
     # at its level itself a hypothesis stands
-    assert holm_levels([0.025, 0.03], alpha=0.05) == pytest.approx([0.025, 0.025])
-    assert holm_levels([], alpha=0.05) == []
+    assert levels([0.025, 0.03]) == pytest.approx([0.025, 0.025])
+    assert levels([]) == []
 
 
 def test_groups_are_drawn_whole():

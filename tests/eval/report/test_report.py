@@ -12,11 +12,11 @@ from types import ModuleType
 import numpy as np
 import pyarrow as pa
 import pytest
+from made_claims import paper_claims
 
-from eval.claims.files import paper_claims
+from eval.claims.verdicts import decide
 from eval.evidence import panel, table
 from eval.evidence.estimates import OwnRuns
-from eval.evidence.verdicts import decide
 from eval.report.report import write
 from eval.report.terminal import show_scores
 from study.language.recipes.presets import world, world_suite_task, world_task

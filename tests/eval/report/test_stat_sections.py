@@ -2,14 +2,20 @@
 there.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from eval.claims.compared import compared, interval
+from eval.claims.decided import Block
+from eval.claims.files import paper_claims
+from eval.claims.verdicts import decide
 from eval.evidence import table
+from eval.evidence.estimates import OwnRuns
 from eval.report.material import Material
-from eval.report.sections import checks, differences, registry, scores, tasks
+from eval.report.sections import checks, claims, differences, registry, scores, tasks
 from study.show.table import Details, Grid, Heading, Text
 from study.store.directory import Store
 
@@ -122,8 +128,6 @@ def test_leakage_has_views_and_says_what_is_not_counted(made, material_of):
 
 
 def test_the_paper_s_suites_bring_the_baselines(made, material_of):
-    from dataclasses import replace
-
     section = checks.leakage_section(material_of(replace(made, suite="eai")))
     means, entries = grids(section)[-2:]
     assert [row[2:4] for row in cells(means)] == [
@@ -142,3 +146,38 @@ def test_nothing_scored_is_no_section(panel_of, key_of, material_of):
     panel = panel_of([np.full((1, 1, 1, 4), np.nan)], [key_of("a")])
     assert scores.measures_section(material_of(panel)) is None
     assert tasks.prompts_section(material_of(panel)) is None
+
+
+def test_claims_unfold_their_contrasts_as_they_were_decided(panel_of, key_of, material_of):
+    """The first contrast that ran, column by column, and one that did not."""
+    rng = np.random.default_rng(0)
+    answers = [(rng.random((2, 3, 1, 80)) < 0.7).astype(float) for _ in range(2)]
+    panel = panel_of(answers, [key_of("CD:FLM"), key_of("ED:PLM")])
+    verdicts = decide(paper_claims("s", 0.05), OwnRuns({"s": panel}, decided=1))
+    block = Block(name="m", verdicts=verdicts, other_end=(), spread="")
+    section = claims.claims_section(replace(material_of(panel), verdicts=(block,)))
+    (table_of_claims,) = grids(section)
+    assert [row[0] for row in cells(table_of_claims)] == [each.claim.id for each in verdicts]
+    assert [row[2] for row in cells(table_of_claims)] == [each.verdict for each in verdicts]
+    unfolded = [row.more.blocks[0] for row in table_of_claims.rows]
+    pairs = [
+        (found, alpha, dict(zip((name for name, _ in grid.head), row, strict=True)))
+        for each, grid in zip(verdicts, unfolded, strict=True)
+        for found, row, alpha in zip(
+            each.components, cells(grid), [each.alpha] * len(each.components), strict=True
+        )
+    ]
+    ran = [each for each in pairs if each[0].estimate is not None]
+    assert 0 < len(ran) < len(pairs)
+    for found, alpha, row in ran:
+        told = compared(found, alpha=alpha)
+        assert row["difference, points"] == f"{100 * found.estimate.value:+.1f}"
+        assert row["interval at the claim's level"] == interval(told)
+        assert row["margin"] == f"{100 * found.contrast.margin:.1f}"
+        assert row["verdict"] == found.verdict
+        assert row["what would decide it"] == (told.more or "–")
+        assert "3 seeds" in row["rests on"]
+    for found, _, row in pairs:
+        if found.estimate is None:
+            assert row["difference, points"] == found.missing
+            assert (row["interval at the claim's level"], row["verdict"]) == ("–", "not run")

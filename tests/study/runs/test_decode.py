@@ -1,13 +1,13 @@
 """Run files: what `show` prints comes back with its id, and everything else is refused by line."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import made_runs as made
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.runs.decode import DecodeError, decode, decode_file, encode, validate
+from study.runs.decode import DecodeError, Words, decode, decode_as, decode_file, encode, validate
 from study.runs.source import Part
 from study.runs.training import Adafactor, AdamW, Constant, Muon, Rsqrt, WarmupStableDecay
 
@@ -225,3 +225,51 @@ def test_validate_refuses_what_could_not_be_read_back():
 def test_validate_reads_optional_values():
     source = replace(made.ROWS, part=Part(low=0, high=1, of=2))
     validate(replace(made.CORPUS, documents=replace(made.CORPUS.documents, sources=(source,))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    metres: float
+    of: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    lengths: tuple[Length, ...]
+    unit: float = 1.0
+
+
+def _length(*, around, feet: float, **fields):
+    if feet < 0:
+        raise ValueError(f"feet is {feet}; legal: 0 or more")
+    return Length(metres=feet * 0.3048 * around.get("unit", 1.0), **fields)
+
+
+def _lengths(text):
+    words = {Length: Words(fields_of=Length, made=_length, computed=("metres",))}
+    return decode_as(text, Lengths, name="f", words=words)
+
+
+def test_a_value_is_made_of_the_file_s_own_words_and_of_what_stands_around_it():
+    text = "lengths:\n- {feet: 2, of: a}\n- {feet: 1, of: b, note: c}\n"
+    one, two = _lengths(f"{text}unit: 10\n").lengths
+    assert (one, two.of, two.note) == (Length(metres=6.096, of="a"), "b", "c")
+    assert _lengths(text).lengths[1].metres == 0.3048
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{feet: 2}", "f:2: Length lacks the key 'of'"),
+        ("{of: a}", "f:2: Length lacks the key 'feet'"),
+        ("{feet: x, of: a}", "f:2: Length.feet is 'x'; legal: a number"),
+        ("{feet: 1, of: a, metres: 3}", "f:2: unknown key 'metres' in Length"),
+        ("{feet: 1, of: a, around: 3}", "f:2: unknown key 'around' in Length"),
+        ("{feet: -1, of: a}", "f:2: feet is -1.0; legal: 0 or more"),
+    ],
+)
+def test_words_are_read_as_strictly_as_fields(entry, told):
+    with pytest.raises(DecodeError) as error:
+        _lengths(f"lengths:\n- {entry}\n")
+    assert str(error.value).startswith(told)

@@ -87,6 +87,7 @@ TOY = Domain(
     footprint=_unused,
     cost=lambda run: Cost(parameters=7, tokens=run.training.steps, loss_tokens=None, flops=11),
     names=_Names,
+    predicted=_unused,
     traits=lambda run: {"mixer": "mean"},
 )
 

@@ -111,7 +111,7 @@ def test_a_sweep_that_raises_is_named_by_its_own_line(sweep):
         ("from study.presets import world", "study.language.recipes.presets"),
         ("from study import microworld", "study.language.recipes.microworld"),
         ("from study.run import Suite", "study.language.values"),
-        ("from eval.claims import Benchmark", "eval.evidence.claims"),
+        ("from eval.claims import Benchmark", "eval.claims.claim"),
         ("import eval.claim_files", "eval.claims.files"),
         ("from study.store import Store", "study.store.directory"),
     ],

@@ -31,6 +31,37 @@ def runs():
     return load_sweep(SWEEPS / "paper.py").runs
 
 
+# tasks.py leaves 24 tasks out (hotpot_qa, tab_fact, masked wiki_hop, narrativeqa, ecthr_cases, and
+# gigaword's `summarize_`). None of them is a template of these 38 sets in promptsource 0.2.3, which
+# has renamed gigaword's since: nothing is left to exclude.
+BLACKLIST = (
+    "hotpot_qa_distractor_Generate_Explanations",
+    "hotpot_qa_fullwiki_Generate_Explanations",
+    "hotpot_qa_distractor_Generate_Answer_and_Explanations",
+    "hotpot_qa_fullwiki_Generate_Answer_and_Explanations",
+    "hotpot_qa_fullwiki_Generate_Answer",
+    "hotpot_qa_distractor_Generate_Answer",
+    "hotpot_qa_distractor_Generate_Title_2",
+    "hotpot_qa_fullwiki_Generate_Title_2",
+    "hotpot_qa_fullwiki_Generate_Title_1",
+    "hotpot_qa_distractor_Generate_Title_1",
+    "hotpot_qa_distractor_Generate_Question",
+    "hotpot_qa_fullwiki_Generate_Question",
+    "tab_fact_tab_fact_tab_fact_3",
+    "tab_fact_tab_fact_tab_fact_2",
+    "tab_fact_tab_fact_tab_fact_1",
+    "tab_fact_tab_fact_tab_fact_7",
+    "tab_fact_tab_fact_tab_fact_4",
+    "tab_fact_tab_fact_tab_fact_5",
+    "tab_fact_tab_fact_tab_fact_6",
+    "wiki_hop_masked_Choose_Best_Object_Candidate",
+    "wiki_hop_masked_Indirect_Question_about_Birthplace_Citizenship_Place_of_Death",
+    "narrativeqa_Template_05",
+    "ecthr_cases_alleged_violation_prediction_silver_rationales",
+    "gigaword_summarize_",
+)
+
+
 def of(runs, kind, *path):
     return [run for run in runs if isinstance(run, kind) and lineage(run) == path]
 
@@ -172,7 +203,7 @@ def test_promptsource_holds_every_template_and_none_that_t0_left_out(tmp_path):
             re.sub(r"[^\w\d._]+", "_", f"{each.directory.replace('/', '_')}_{template.name}")
             for template in found
         }
-        assert not names & set(t0.BLACKLIST)
+        assert not names & set(BLACKLIST)
     for task in t0.suite(PINS).tasks:
         found = load_templates(task.templates, access=access, names=task.template_names)
         assert all(template.answer_choices and template.original_task for template in found)

@@ -4,11 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from made_claims import paper_claims
 from scipy import special, stats
 
-from eval.claims.files import paper_claims
-from eval.evidence.claims import Claim, Contrast, digest
-from eval.evidence.verdicts import ALPHA, Estimate, decide, decision, p_values
+from eval.claims.claim import Claim, digest
+from eval.claims.verdicts import decide, decision, p_values
+from eval.evidence.contrast import ALPHA, Contrast, Estimate
 
 MARGIN = 0.05
 

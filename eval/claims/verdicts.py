@@ -1,6 +1,6 @@
 """From estimates to verdicts: which claims are replicated, contradicted or underpowered.
 
-Owns the decision rules and both multiplicity corrections; knows neither runs nor items. An
+Owns the decision rules, and which claims are corrected together; knows neither runs nor items. An
 `Estimator` gives each contrast its value and error, so published tables and our own runs are
 decided by one rule.
 
@@ -18,74 +18,15 @@ entering with the smaller of its two p-values.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import special
-
-from eval.evidence.claims import Claim, Contrast
-
-ALPHA = 0.025
-LEAST_SEEDS = 3
+from eval.claims.claim import Claim
+from eval.evidence.contrast import ALPHA, LEAST_SEEDS, Contrast, Estimate, Estimator
+from eval.evidence.statistics import Tested, holm
 
 Decision = Literal["replicated", "contradicted", "underpowered"]
-Basis = Literal["seeds and items", "seeds only", "items only", "published, items only"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A contrast's value and error.
-
-    degrees: of the t distribution; infinite where only items vary.
-    seeds: complete seeds behind it. note: what a reader must know (unequal budgets, say).
-    floor: every cell of it is at chance, so that a difference could not have shown.
-    minimum_effect: smallest true effect found with power 0.8 at Holm's first step, if known.
-    over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
-    item_variance: the part of the squared error that more items would lessen, if known.
-    remedy: what would decide it where neither seeds nor items would, in words.
-    """
-
-    value: float
-    standard_error: float
-    degrees: float
-    seeds: int
-    basis: Basis
-    note: str = ""
-    floor: bool = False
-    minimum_effect: float | None = None
-    over_tasks: tuple[float, float] | None = None
-    item_variance: float | None = None
-    remedy: str = ""
-
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """Two one-sided bounds at `alpha` each."""
-        if not self.standard_error > 0:
-            return (self.value, self.value)
-        half = _quantile(1 - alpha, self.degrees) * self.standard_error
-        return (self.value - half, self.value + half)
-
-    def above(self, bound: float) -> float:
-        """One-sided p-value against a true value of at most `bound`."""
-        return self._tail(self.value - bound)
-
-    def below(self, bound: float) -> float:
-        """One-sided p-value against a true value of at least `bound`."""
-        return self._tail(bound - self.value)
-
-    def _tail(self, distance: float) -> float:
-        if not self.standard_error > 0:
-            return 0.0 if distance > 0 else 1.0
-        ratio = distance / self.standard_error
-        if math.isinf(self.degrees):
-            return float(special.ndtr(-ratio))
-        return float(special.stdtr(self.degrees, -ratio))
-
-
-Estimator = Callable[[Contrast], "Estimate | str"]
-"""The estimate of a contrast, or in words why there is none (a missing cell, unequal budgets)."""
-
 Pairs = Sequence[tuple[Contrast, Estimate]]
 
 
@@ -138,13 +79,12 @@ def decide(claims: Sequence[Claim], estimate: Estimator) -> tuple[ClaimVerdict, 
         for name, pairs in ran.items()
         if pairs and all(enough(one) for _, one in pairs)
     }
-    levels, adjusted = _holm_levels(p_values)
+    tested = dict(zip(p_values, holm([*p_values.values()], alpha=ALPHA), strict=True))
     return tuple(
         _decide_one(
             claim,
             found[claim.id],
-            alpha=levels.get(claim.id, ALPHA),
-            p=adjusted.get(claim.id),
+            tested=tested.get(claim.id),
             pairs=ran[claim.id],
         )
         for claim in claims
@@ -191,12 +131,6 @@ def decision(contrast: Contrast, estimate: Estimate, alpha: float) -> Decision:
     return "contradicted" if _contradicting(contrast, estimate) < alpha else "underpowered"
 
 
-def _quantile(probability: float, degrees: float) -> float:
-    if math.isinf(degrees):
-        return float(special.ndtri(probability))
-    return float(special.stdtrit(degrees, probability))
-
-
 def _p_replicated(pairs: Pairs) -> float:
     return max(p_values(contrast, one)[0] for contrast, one in pairs)
 
@@ -213,44 +147,30 @@ def _contradicting(contrast: Contrast, estimate: Estimate) -> float:
     return 1.0 if contrast.kind == "greater" and replicated < ALPHA else contradicted
 
 
-def _holm_levels(p_values: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Each claim's level in Holm's step-down, and its adjusted p. Claims after the first that is
-    not decided share its level.
-    """
-    ordered = sorted(p_values, key=lambda name: p_values[name])
-    levels: dict[str, float] = {}
-    adjusted: dict[str, float] = {}
-    stopped: float | None = None
-    running = 0.0
-    for place, name in enumerate(ordered):
-        level = ALPHA / (len(ordered) - place)
-        running = max(running, min(1.0, p_values[name] * (len(ordered) - place)))
-        adjusted[name] = running
-        levels[name] = stopped if stopped is not None else level
-        if stopped is None and p_values[name] >= level:
-            stopped = level
-    return levels, adjusted
-
-
 def _decide_one(
     claim: Claim,
     found: tuple[Estimate | str, ...],
     *,
-    alpha: float,
-    p: float | None,
+    tested: Tested | None,
     pairs: Pairs,
 ) -> ClaimVerdict:
+    alpha = tested.level if tested else ALPHA
     components = tuple(
         _component(contrast, one, alpha)
         for contrast, one in zip(claim.components, found, strict=True)
     )
     verdict, qualifier = "not run", ""
-    if pairs and all(enough(one) for _, one in pairs):
+    if tested:
         verdict, qualifier = _conjunction(pairs, alpha)
     elif pairs:
         verdict = few(min(one.seeds for _, one in pairs))
     return ClaimVerdict(
-        claim=claim, verdict=verdict, qualifier=qualifier, p=p, alpha=alpha, components=components
+        claim=claim,
+        verdict=verdict,
+        qualifier=qualifier,
+        p=tested.p if tested else None,
+        alpha=alpha,
+        components=components,
     )
 
 

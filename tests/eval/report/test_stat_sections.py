@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_claims import paper_claims
 
 from eval.claims.compared import compared, interval
 from eval.claims.decided import Block
-from eval.claims.files import paper_claims
 from eval.claims.verdicts import decide
 from eval.evidence import table
 from eval.evidence.estimates import OwnRuns

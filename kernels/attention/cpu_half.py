@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 TILE = 128
@@ -21,6 +21,11 @@ TILE = 128
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores: 0 where a key is seen and -inf elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
 
 
 class _Attention(torch.autograd.Function):
@@ -34,7 +39,7 @@ class _Attention(torch.autograd.Function):
         causal: bool,
         scale: float,
     ) -> Tensor:
-        mask = None if mask is None else mask.to(query.dtype)
+        mask = None if mask is None else _added(mask, query.dtype)
         out, log_sum = _flash(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
         ctx.save_for_backward(query, key, value, mask, out, log_sum)
         ctx.causal, ctx.scale = causal, scale
@@ -98,13 +103,13 @@ def attention_half(
     query: Float[Tensor, "B H T D"],
     key: Float[Tensor, "B H S D"],
     value: Float[Tensor, "B H S D"],
-    mask: Float[Tensor, "B 1 T S"] | None,
+    mask: Bool[Tensor, "B 1 T S"] | None,
     *,
     causal: bool,
     scale: float,
 ) -> Float[Tensor, "B H T D"]:
-    """softmax(scale * query key + mask) value, for float16 and bfloat16 on a CPU. mask: finite in
-    at least one key of each query.
+    """softmax(scale * query key) value over the keys that the mask shows, for float16 and bfloat16
+    on a CPU. mask: true where a key is seen, which is at least one of each query.
     """
     # the stubs do not know what a Function gives
     return _Attention.apply(query, key, value, mask, causal, scale)  # type: ignore[return-value]

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from kernels.attention import cpu_half
+from kernels.attention import attention, cpu_half
 from kernels.attention.cpu_half import attention_half
+from kernels.visibility import Visibility
 
 SIZES = {"one tile": (40, 40), "several, the last short": (300, 300), "cross": (150, 70)}
 PROBLEMS = [
@@ -23,9 +24,8 @@ def _problem(pattern, size):
     query, key, value, grad = (torch.randn(shape).bfloat16() for shape in shapes)
     mask = None
     if pattern == "mask":
-        hidden = torch.rand(2, 1, queries, keys) < 0.3
-        hidden[..., 0] = False
-        mask = torch.zeros(2, 1, queries, keys).masked_fill(hidden, -torch.inf)
+        mask = torch.rand(2, 1, queries, keys) >= 0.3
+        mask[..., 0] = True
     return query, key, value, grad, mask
 
 
@@ -36,7 +36,7 @@ def _equation(query, key, value, grad, mask, *, causal, scale):
         later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     if mask is not None:
-        scores = scores + mask.double()
+        scores = scores.masked_fill(~mask, -torch.inf)
     return torch.autograd.grad(scores.softmax(-1) @ leaves[2], leaves, grad.double())
 
 
@@ -66,3 +66,33 @@ def test_what_is_not_seen_has_no_gradient():
     assert not by_key[:, :, 200:].any()
     assert not by_value[:, :, 200:].any()
     assert by_value[:, :, 199].any()
+
+
+def _intervals(pattern, length):
+    place = torch.arange(length, dtype=torch.int32)
+    start, end = torch.zeros_like(place), place + 1
+    if pattern == "prefix":
+        end = end.clamp(min=length // 3)
+    if pattern == "documents":
+        start = place // 7 * 7
+    if pattern == "padding":
+        end = torch.where(place < length - 5, end, start)
+    return Visibility(start=start[None], end=end[None], num_keys=length)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("pattern", ["prefix", "documents", "padding"])
+def test_what_is_seen_is_the_same_with_a_backward_pass_and_without(pattern, dtype):
+    """Only where a gradient will be asked for does this module compute the values."""
+    torch.manual_seed(1)
+    problem = [torch.randn(1, 2, 40, 16).to(dtype) for _ in range(3)]
+    visibility = _intervals(pattern, 40)
+    without = attention(*problem, visibility, bias=None, scale=0.3)
+    leaves = [each.clone().requires_grad_() for each in problem]
+    found = attention(*leaves, visibility, bias=None, scale=0.3)
+    assert found.requires_grad
+    torch.testing.assert_close(found.detach(), without, rtol=0, atol=4 * torch.finfo(dtype).eps)
+    hidden = ~visibility.dense()[0]
+    assert hidden.any()
+    by_value = torch.autograd.grad(found[..., 11, :].sum(), leaves[2])[0]
+    assert not by_value[:, :, hidden[11]].any()

@@ -272,18 +272,22 @@ def _logits(
     with torch.autocast(
         device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16_autocast"
     ):
-        return model.logits(model.hidden(batch.to(device))).cpu()  # type: ignore[operator]
+        found = model.logits(model.hidden(batch.to(device)))  # type: ignore[operator]
+        return found.detach().cpu()
 
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[torch.device]:
-    """Eval mode without gradients; every module's own mode and the random state come back."""
+    """Eval mode, with gradients to come: some mixers compute their values otherwise before a
+    backward pass, and it is training that is tested. Every module's own mode and the random state
+    come back.
+    """
     modes = {module: module.training for module in model.modules()}
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     try:
         model.eval()
-        with torch.random.fork_rng(devices=devices), torch.no_grad():
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
             yield device
     finally:
         for module, mode in modes.items():

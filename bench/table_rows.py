@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench.finding import Goal
-from bench.row import Row
+from bench.row import Goal, Row
 from bench.rows import (
     commands,
     corpus,

@@ -5,7 +5,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ENTRIES, LINES = 16, 500
 FOLDERS = {
-    "bench": "waits for one frame",
     "eval/evidence": "one estimator a file, and published numbers that sweeps read without numpy",
     "eval/report": "the page's five files beside one file for each form",
     "study/language/scores": "what foreign checkpoints and texts need beside the rule",

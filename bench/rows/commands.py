@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.finding import Figure, Finding
-from bench.row import Bench
+from bench.row import Bench, Finding
 from study.runs.execution import Execution
 from study.runs.plan import children, close, load_sweep
 from study.runs.run import Corpus, Run, run_id
@@ -95,9 +96,7 @@ def seconds(command: Sequence[str | Path], *, cwd: Path) -> float:
 
 
 def _repeated(command: Sequence[str | Path], bench: Bench) -> Finding:
-    seconds(command, cwd=bench.folder)
-    found = tuple(seconds(command, cwd=bench.folder) for _ in range(bench.rounds))
-    return Finding(figure=Figure(values=found, unit="s"))
+    return bench.alone(lambda: seconds(command, cwd=bench.folder), unit="s")
 
 
 def demo_runs(count: int) -> list[Run]:
@@ -173,26 +172,24 @@ def first_step(bench: Bench) -> Finding:
     sweep = small_demo(bench.folder, pretrain=1, adapt=1, finetune=1)
     (bench.folder / "bare.py").write_text(BARE)
     name = f"{sweep.name}:cd_flm-s0"
-    seconds([STUDY, "run", name], cwd=bench.folder)
 
     def stepped(_: str) -> bool:
         files = (bench.folder / "runs").glob("cd_flm-s0--*/events.jsonl")
         return any('"event":"step"' in file.read_text() for file in files)
 
-    ours, bare = [], []
-    for _ in range(bench.rounds):
+    def ours() -> float:
         for kept in (bench.folder / "runs").glob("cd_flm-s0--*"):
             shutil.rmtree(kept)
-        ours.append(until([STUDY, "run", name], stepped, cwd=bench.folder))
+        return until([STUDY, "run", name], stepped, cwd=bench.folder)
+
+    def bare() -> float:
         command = [sys.executable, "bare.py"]
-        bare.append(until(command, lambda output: "stepped" in output, cwd=bench.folder))
-    more = tuple(a - b for a, b in zip(ours, bare, strict=True))
-    return Finding(
-        figure=Figure(values=more, unit="s"),
-        ours=Figure(values=tuple(ours), unit="s"),
-        peer=Figure(values=tuple(bare), unit="s"),
-        notes=("Inside as well: the isolation test and a held-out loss before the step",),
-    )
+        return until(command, lambda output: "stepped" in output, cwd=bench.folder)
+
+    # the turn that does not count builds the corpora
+    found = bench.beside(ours, bare, unit="s", by=operator.sub, into="s")
+    inside = "Inside as well: the isolation test and a held-out loss before the step"
+    return replace(found, notes=(inside,))
 
 
 def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:
@@ -217,15 +214,14 @@ def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:
         finally:
             shutil.rmtree(store)
 
-    together, apart = [], []
-    for _ in range(bench.rounds):
-        together.append(timed("tree", str(path), "--workers", "2"))
+    def together() -> float:
+        return timed("tree", str(path), "--workers", "2")
+
+    def apart() -> float:
         alone = ("--workers", "1", "--threads", "2")
-        apart.append(sum(timed("alone", f"{path}:{slug}", *alone) for slug in leaves))
-    ratio = tuple(a / b for a, b in zip(together, apart, strict=True))
-    return Finding(
-        figure=Figure(values=ratio, unit="x"),
-        ours=Figure(values=tuple(together), unit="s"),
-        peer=Figure(values=tuple(apart), unit="s"),
-        notes=(f"{len(leaves)} leaves, {pretrain} steps of pretraining; both find corpora built",),
-    )
+        return sum(timed("alone", f"{path}:{slug}", *alone) for slug in leaves)
+
+    # nine minutes a round: each turn is of new processes, and none warms the next
+    found = bench.beside(together, apart, unit="s", untimed=0)
+    said = f"{len(leaves)} leaves, {pretrain} steps of pretraining; both find corpora built"
+    return replace(found, notes=(said,))

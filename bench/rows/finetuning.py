@@ -6,17 +6,16 @@ no padding.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from bench import same
-from bench.corpora import decoder, movies, opened, pretraining, recipe
-from bench.finding import Finding
-from bench.loops import OurLoop, TrainerLoop
-from bench.row import Bench
+from bench.row import Bench, Finding
+from bench.rows.corpora import decoder, movies, opened, pretraining, recipe
+from bench.rows.loops import OurLoop, TrainerLoop
 from bench.rows.training import gpt_neox
-from bench.turns import take_turns
 from study.language.layout import Batch
 from study.language.learner import open_batches
 from study.runs.run import Finetune, FullLM, Prompted
@@ -108,16 +107,11 @@ def prompts(bench: Bench, *, width: int, layers: int) -> Finding:
         ),
     )
     long = [len(row["input_ids"]) for row in examples]
-    turns = take_turns(
-        lambda: ours.turn(TURN),
-        lambda: theirs.turn(THEIR_TURN),
-        unit="useful tokens/s",
-        rounds=bench.rounds,
+    found = bench.beside(
+        lambda: ours.turn(TURN), lambda: theirs.turn(THEIR_TURN), unit="useful tokens/s"
     )
-    return Finding(
-        figure=turns.ratio,
-        ours=turns.ours,
-        peer=turns.peer,
+    return replace(
+        found,
         same=shared,
         notes=(
             f"{padding:.1%} of packed rows of 4,096 are padding (goal: under "

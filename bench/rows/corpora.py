@@ -29,7 +29,7 @@ from study.runs.run import (
 from study.store.directory import Store, corpus_path
 from study.train.work import execute
 
-SWEEP = Path(__file__).parents[1] / "sweeps" / "movies.py"
+SWEEP = Path(__file__).parents[2] / "sweeps" / "movies.py"
 PACKED = Packing(document_masking=False, eos_between=True)
 
 

@@ -26,42 +26,23 @@ DEMO = ROOT / "sweeps" / "demo.py"
 POLL = 0.02
 """Seconds between two looks at what a process has reached."""
 
-LARGE = f"""
+SWEEP = f"""
 from dataclasses import replace
 from pathlib import Path
 from study.runs.plan import load_sweep
 from study.language.recipes.tree import Study
 
 demo = load_sweep(Path({str(DEMO)!r})).module
-RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
+RATES = demo.rates.load(Path({str(DEMO.with_name("demo_rates.json"))!r}))
 
 def runs():
-    # 36 runs a seed
-    for seed in range(278):
+    for seed in range({{seeds}}):
+        scale = replace(demo.microworld.SCALE, {{changes}})
         yield from Study(
-            setting=demo.microworld.SETTING, scale=demo.microworld.SCALE,
-            rates=demo.rates.load(RATES), seed=seed,
+            setting=demo.microworld.SETTING, scale=scale, rates=RATES, seed=seed
         ).runs()
 """
-SMALL = f"""
-from dataclasses import replace
-from pathlib import Path
-from study.runs.plan import load_sweep
-from study.language.recipes.tree import Study
-
-demo = load_sweep(Path({str(DEMO)!r})).module
-RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
-SCALE = replace(
-    demo.microworld.SCALE, pretrain_steps={{pretrain}}, adapt_steps={{adapt}},
-    finetune_steps={{finetune}},
-)
-
-def runs():
-    return Study(
-        setting=demo.microworld.SETTING, scale=SCALE,
-        rates=demo.rates.load(RATES), seed=0,
-    ).runs()
-"""
+"""The demo's tree of 36 runs a seed, with other steps."""
 BARE = """
 import torch
 from torch.nn import functional
@@ -89,10 +70,13 @@ def seconds(command: Sequence[str | Path], *, cwd: Path) -> float:
         [str(each) for each in command], cwd=cwd, capture_output=True, text=True, check=False
     )
     took = time.perf_counter() - begun
-    if done.returncode:
-        said = (done.stdout + done.stderr)[-1000:]
-        raise RuntimeError(f"{command[:3]} ended with {done.returncode}: {said}")
+    _succeeded(command, done.returncode, done.stdout + done.stderr)
     return took
+
+
+def _succeeded(command: Sequence[str | Path], code: int, said: str) -> None:
+    if code:
+        raise RuntimeError(f"{command[:3]} ended with {code}: {said[-1000:]}")
 
 
 def _repeated(command: Sequence[str | Path], bench: Bench) -> Finding:
@@ -115,7 +99,7 @@ def demo_runs(count: int) -> list[Run]:
 
 
 def plan(bench: Bench) -> Finding:
-    (bench.folder / "large.py").write_text(LARGE)
+    (bench.folder / "large.py").write_text(SWEEP.format(seeds=278, changes=""))
     return _repeated([STUDY, "plan", "large.py", "--json"], bench)
 
 
@@ -126,11 +110,8 @@ def help_page(bench: Bench) -> Finding:
 def small_demo(folder: Path, *, pretrain: int, adapt: int, finetune: int) -> Path:
     """The demo's tree with as many steps."""
     path = folder / "small.py"
-    path.write_text(
-        SMALL.replace("{pretrain}", str(pretrain))
-        .replace("{adapt}", str(adapt))
-        .replace("{finetune}", str(finetune))
-    )
+    changes = f"pretrain_steps={pretrain}, adapt_steps={adapt}, finetune_steps={finetune}"
+    path.write_text(SWEEP.format(seeds=1, changes=changes))
     return path
 
 
@@ -155,15 +136,12 @@ def until(command: Sequence[str | Path], reached: Callable[[str], bool], *, cwd:
             if reached(output):
                 took = time.perf_counter() - begun
             elif ended:
-                raise RuntimeError(
-                    f"{command[:3]} ended with {process.returncode}: {output[-500:]}"
-                )
+                raise RuntimeError(f"{command[:3]} ended early: {output[-500:]}")
             else:
                 time.sleep(POLL)
         os.set_blocking(process.stdout.fileno(), True)
         process.stdout.read()
-    if process.returncode:
-        raise RuntimeError(f"{command[:3]} ended with {process.returncode}")
+    _succeeded(command, process.returncode, output)
     return took
 
 

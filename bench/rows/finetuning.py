@@ -57,16 +57,13 @@ def _unpacked(batch: Batch) -> list[dict[str, Any]]:
 def _padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What a collator of language models does: the batch is as long as its longest row."""
 
-    def together(name: str, value: int) -> torch.Tensor:
-        each = [row[name] for row in rows]
+    def together(each: list[torch.Tensor], value: int) -> torch.Tensor:
         return torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=value)
 
-    real = [{"mask": torch.ones_like(row["input_ids"])} for row in rows]
-    masks = torch.nn.utils.rnn.pad_sequence([each["mask"] for each in real], batch_first=True)
     return {
-        "input_ids": together("input_ids", 0),
-        "labels": together("labels", -100),
-        "attention_mask": masks,
+        "input_ids": together([row["input_ids"] for row in rows], 0),
+        "labels": together([row["labels"] for row in rows], -100),
+        "attention_mask": together([torch.ones_like(row["input_ids"]) for row in rows], 0),
     }
 
 

@@ -88,6 +88,14 @@ def test_a_side_that_computes_something_else_gets_no_time(monkeypatch):
     assert row["ms"] is None
 
 
+def test_a_side_that_gives_no_number_gets_no_time():
+    given = tiny("attention", "causal")
+    peer = Side(name="nan", leaves=given.ours.leaves, run=lambda *leaves: sum(leaves) * torch.nan)
+    row = rows_of(dataclasses.replace(given, peers=(peer,)))["nan", "forward"]
+    assert row["note"] == "differs: output by nan of its largest number"
+    assert row["ms"] is None
+
+
 def test_a_peer_that_fails_says_so_and_ours_may_not():
     def broken(*_: Tensor) -> Tensor:
         raise RuntimeError("no kernel image\nfor this card")

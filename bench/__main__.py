@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import document
-from bench.finding import FEWEST
-from bench.row import Bench, Row
+from bench.row import FEWEST, Bench, Row
 from bench.same import Differs
 from bench.table_rows import ROWS
 

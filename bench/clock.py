@@ -1,7 +1,7 @@
-"""Time of one call: sides take turns, the first calls do not count, medians with their spread.
+"""Time of work, and sides that take turns, so that what else the machine does falls on all of them.
 
-On a GPU by events, after memory as large as any second-level cache has been overwritten, so that
-no call finds its inputs there; elsewhere by the wall clock. Times in seconds, memory in bytes.
+Times in seconds, memory in bytes. On a GPU by events, after memory as large as any second-level
+cache has been overwritten, so that no call finds its inputs there; elsewhere by the wall clock.
 """
 
 from __future__ import annotations
@@ -9,73 +9,63 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 
-ROUNDS = 7
 REPEATS = 5
-"""Calls of a round, whose median is the round's time."""
+"""Calls on a GPU, whose median is the time."""
 CACHE = 256 * 2**20
 
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Median, least and largest of the rounds' times."""
-
-    median: float
-    least: float
-    largest: float
-    rounds: int
+Turn = Callable[[], float]
+"""Does a side's work once and returns what was measured, a rate or a time."""
 
 
-def alternating(
-    sides: Mapping[str, Callable[[], object]], device: torch.device, *, rounds: int = ROUNDS
-) -> dict[str, Timing]:
-    """Time of each side. Whoever calls has run every side before, so nothing compiles here."""
-    for run in sides.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    measure = _by_events if device.type == "cuda" else _by_clock
-    for _ in range(rounds):
-        for name, run in sides.items():
-            times[name].append(statistics.median(measure(run, device)))
-    return {
-        name: Timing(
-            median=statistics.median(found),
-            least=min(found),
-            largest=max(found),
-            rounds=len(found),
-        )
-        for name, found in times.items()
-    }
+def take_turns(
+    sides: Mapping[str, Turn], *, rounds: int, untimed: int = 1
+) -> dict[str, tuple[float, ...]]:
+    """What each side measured, a value a round. The order changes from round to round (A B, B A,
+    ...), and each side's first calls do not count.
+    """
+    for _ in range(untimed):
+        for turn in sides.values():
+            turn()
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in sides if number % 2 == 0 else reversed(list(sides)):
+            found[name].append(sides[name]())
+    return {name: tuple(values) for name, values in found.items()}
 
 
-def _by_events(run: Callable[[], object], device: torch.device) -> list[float]:
+def seconds(work: Callable[[], object], *, times: int = 1) -> float:
+    """Of one call by the wall clock, on average."""
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def seconds_on(device: torch.device, work: Callable[[], object]) -> float:
+    """Of one call that may leave its work to a GPU."""
+    if device.type != "cuda":
+        return seconds(work)
     flushed = torch.empty(CACHE, dtype=torch.int8, device=device)
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(REPEATS)]
     for begin, end in events:
         flushed.zero_()
         begin.record()
-        run()
+        work()
         end.record()
     torch.cuda.synchronize(device)
-    return [begin.elapsed_time(end) / 1e3 for begin, end in events]
+    return statistics.median(begin.elapsed_time(end) / 1e3 for begin, end in events)
 
 
-def _by_clock(run: Callable[[], object], device: torch.device) -> list[float]:
-    begin = time.perf_counter()
-    run()
-    return [time.perf_counter() - begin]
-
-
-def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
+def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that a call takes at most beyond what was there before; None where torch cannot say."""
     if device.type != "cuda":
         return None
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    run()
+    work()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before

@@ -13,19 +13,58 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 
 import torch
 
 from bench import attention, linear
 from bench.cards import card_of
-from bench.clock import ROUNDS
-from bench.contest import Problem, Row, contest
-from bench.table import COLUMNS, cells, line, write
+from bench.contest import Problem, Result, contest
+from bench.row import FEWEST
+from bench.table import Column, Table, write
 from kernels import full_size
 
 OPS = ("attention", "ssd", "longconv", "blockdiag")
 TESTS = ("tests/kernels",)
+ROUNDS = 7
+
+
+def _number(name: str, form: str) -> Column[Result]:
+    return lambda found: "" if found[name] is None else format(found[name], form)
+
+
+def _time(found: Result) -> str:
+    return f"{found['ms']:.3g} ({found['ms_least']:.3g} to {found['ms_largest']:.3g})"
+
+
+def _roofline(found: Result) -> str:
+    """A part of a side has no work of its own; the limits of a card may not be known."""
+    if found["tflops"] is not None and found["roofline"] is None:
+        return "unknown"
+    return _number("roofline", ".2f")(found)
+
+
+TABLE: Table[Result] = Table(
+    place={
+        "op": itemgetter("op"),
+        "pattern": itemgetter("pattern"),
+        "T": _number("length", ""),
+        "size": itemgetter("size"),
+        "dtype": itemgetter("dtype"),
+        "direction": itemgetter("direction"),
+        "side": itemgetter("side"),
+    },
+    measured={
+        "ms (least to largest)": _time,
+        "TFLOP/s": _number("tflops", ".3g"),
+        "GB/s": _number("gbytes", ".3g"),
+        "peak MiB": _number("peak_mib", ".0f"),
+        "of roofline": _roofline,
+        "times ours": _number("times_ours", ".2f"),
+    },
+    why=itemgetter("note"),
+)
 
 
 def problems(
@@ -48,8 +87,10 @@ def problems(
                 )
 
 
-def measure(given: Iterable[Problem], device: torch.device, *, rounds: int, out: Path) -> list[Row]:
-    """Rows of all problems, printed and written as they come."""
+def measure(
+    given: Iterable[Problem], device: torch.device, *, rounds: int, out: Path
+) -> list[Result]:
+    """Lines of all problems, printed and written as they come."""
     name, card = card_of(device)
     about = {
         "device": name if device.type == "cuda" else f"{name} (not a measurement)",
@@ -57,23 +98,23 @@ def measure(given: Iterable[Problem], device: torch.device, *, rounds: int, out:
         "triton": version("triton"),
         "rounds": str(rounds),
     }
-    rows: list[Row] = []
-    for key, value in about.items():
-        print(f"{key}: {value}")
-    print(f"\n{line(list(COLUMNS))}\n{line(['---'] * len(COLUMNS))}")
+    head = "".join(f"{key}: {value}\n" for key, value in about.items())
+    results: list[Result] = []
+    print(f"{head}\n{TABLE.head()}")
     for problem in given:
         found = contest(problem, card=card, device=device, rounds=rounds)
-        rows += found
-        for row in found:
-            print(line(cells(row, known=card is not None)), flush=True)
-        write(out, rows, about=about, known=card is not None)
+        results += found
+        for result in found:
+            print(TABLE.line(result), flush=True)
+        written = f"{head}\n{TABLE.markdown(results)}\n"
+        write(out / "table.md", written, {"about": about, "rows": results})
         del problem
         gc.collect()
         # Compiled peers are compiled per shape; a new problem is no recompilation of the old one.
         torch._dynamo.reset()
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    return rows
+    return results
 
 
 def parity() -> bool:
@@ -87,10 +128,10 @@ def main(arguments: list[str] | None = None, *, green: Callable[[], bool] = pari
     parser.add_argument("--out", type=Path, default=Path("reports/gpu"), help="folder")
     parser.add_argument("--ops", nargs="+", choices=OPS, default=OPS)
     parser.add_argument("--lengths", nargs="+", type=int, default=full_size.LENGTHS)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="at least 5")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at least {FEWEST}")
     asked = parser.parse_args(arguments)
-    if asked.rounds < 5:
-        parser.error(f"--rounds {asked.rounds}; legal: 5 or more")
+    if asked.rounds < FEWEST:
+        parser.error(f"--rounds {asked.rounds}; legal: {FEWEST} or more")
     if not torch.cuda.is_available():
         print(
             "No GPU: torch.cuda.is_available() is false here. Nothing was checked or timed.",

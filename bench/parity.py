@@ -13,7 +13,6 @@ from torch import Tensor
 
 from bench import attention as attention_problems
 from bench import linear
-from bench.contest import Side
 from kernels import full_size
 from kernels.attention import attention_reference
 from kernels.blockdiag import blockdiag_reference
@@ -47,10 +46,10 @@ def distances(
 
 def block_diagonal(*, tokens: int, dtype: torch.dtype, device: torch.device) -> Distances:
     ours = linear.block_diagonal(tokens=tokens, dtype=dtype, device=device).ours
-    wide, grad = _wide(ours.leaves), _normal(ours)
+    wide, grad = _wide(ours.leaves), ours.gradient()
     wanted = blockdiag_reference(*wide)
     exact = [wanted, *torch.autograd.grad(wanted, wide, grad.double())]
-    return _apart(["output", "inputs", "weight"], _results(ours, grad), exact)
+    return _apart(["output", "inputs", "weight"], ours.both_ways(grad), exact)
 
 
 def _attention(pattern, rows, length, dtype, device) -> Distances:
@@ -59,9 +58,9 @@ def _attention(pattern, rows, length, dtype, device) -> Distances:
     ).ours
     known = full_size.visibility(pattern, rows=rows, length=length)
     places = _some_queries(known)
-    grad = torch.zeros_like(_normal(ours))
-    grad[:, :, places] = _normal(ours)[:, :, places]
-    out, *found = _results(ours, grad)
+    grad = torch.zeros_like(ours.gradient())
+    grad[:, :, places] = ours.gradient()[:, :, places]
+    out, *found = ours.both_ways(grad)
     query, key, value = wide = _wide(ours.leaves)
     seen = Visibility.build(known.start[:, places], known.end[:, places], num_keys=length)
     wanted = attention_reference(
@@ -93,16 +92,16 @@ def _state_space(pattern, rows, length, dtype, device) -> Distances:
     writes, reads = (each[:, :, None].expand(-1, -1, x.shape[2], -1) for each in (write, read))
     equation = ssd_reference if length <= LARGEST else ssd
     wanted, _ = equation(x * dt[..., None], dt * rate, writes, reads, seen)
-    grad = _normal(ours)
+    grad = ours.gradient()
     exact = [wanted, *torch.autograd.grad(wanted, wide, grad.double())]
-    return _apart(["output", "x", "dt", "A", "B", "C"], _results(ours, grad), exact)
+    return _apart(["output", "x", "dt", "A", "B", "C"], ours.both_ways(grad), exact)
 
 
 def _convolution(pattern, rows, length, dtype, device) -> Distances:
     ours = linear.convolution(pattern, rows=rows, length=length, dtype=dtype, device=device).ours
     seen = full_size.visibility(pattern, rows=rows, length=length).to(device)
-    grad = _normal(ours)
-    out, inputs, *taps = _results(ours, grad)
+    grad = ours.gradient()
+    out, inputs, *taps = ours.both_ways(grad)
     found = [out[..., :CHANNELS], inputs[..., :CHANNELS], *(each[:CHANNELS] for each in taps)]
     first, *others = ours.leaves
     wide = _wide((first[..., :CHANNELS], *(each[:CHANNELS] for each in others)))
@@ -115,21 +114,6 @@ def _convolution(pattern, rows, length, dtype, device) -> Distances:
 
 def _wide(leaves: tuple[Tensor, ...]) -> list[Tensor]:
     return [each.detach().double().requires_grad_() for each in leaves]
-
-
-def _normal(side: Side) -> Tensor:
-    """A gradient for its output, the same at every call."""
-    assert side.run is not None
-    with torch.no_grad():
-        out = side.run(*side.leaves)
-    generator = torch.Generator(out.device).manual_seed(1)
-    return torch.randn(out.shape, generator=generator, device=out.device).to(out.dtype)
-
-
-def _results(side: Side, grad: Tensor) -> list[Tensor]:
-    assert side.run is not None
-    out = side.run(*side.leaves)
-    return [out.detach(), *torch.autograd.grad(out, side.leaves, grad)]
 
 
 def _apart(names: list[str], found: list[Tensor], exact: list[Tensor]) -> Distances:

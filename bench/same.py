@@ -26,6 +26,13 @@ def equal(what: str, ours: object, peer: object) -> str:
     return f"{what}: {ours}"
 
 
+def outputs(apart: float, *, within: float) -> str:
+    """apart: the largest distance of two numbers."""
+    if not apart <= within:
+        raise Differs(f"outputs differ by {apart:.3g}; legal: {within:g}")
+    return f"outputs, at most {apart:.1g} apart"
+
+
 def answers(ours: Sequence[float], peer: Sequence[float], *, within: float) -> str:
     """Log-likelihoods of the same requests, in nats."""
     if len(ours) != len(peer):

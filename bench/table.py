@@ -1,54 +1,51 @@
-"""Rows as one table: Markdown for people, JSON for programs."""
+"""A table of declared columns: Markdown for people, with the same results as JSON for programs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from bench.contest import Row
-
-COLUMNS = (
-    "op", "pattern", "T", "size", "dtype", "direction", "side", "ms (least to largest)", "TFLOP/s",
-    "GB/s", "peak MiB", "of roofline", "times ours",
-)  # fmt: skip
+Line = TypeVar("Line")
+Column = Callable[[Line], str]
 
 
-def cells(row: Row, *, known: bool) -> list[str]:
-    """known: whether the card's limits are."""
-    place = [row.op, row.pattern, str(row.length), row.size, row.dtype, row.direction, row.side]
-    if row.ms is None:
-        return [*place, row.note, "", "", "", "", ""]
+@dataclass(frozen=True, kw_only=True)
+class Table(Generic[Line]):
+    """Columns by their heads. place: what was declared. measured: what was found, of which the
+    first says `why` there is nothing where there is not.
+    """
 
-    def number(value: float | None, form: str) -> str:
-        return "" if value is None else format(value, form)
+    place: Mapping[str, Column[Line]]
+    measured: Mapping[str, Column[Line]]
+    why: Column[Line]
 
-    return [
-        *place,
-        f"{row.ms:.3g} ({number(row.ms_least, '.3g')} to {number(row.ms_largest, '.3g')})",
-        number(row.tflops, ".3g"),
-        number(row.gbytes, ".3g"),
-        number(row.peak_mib, ".0f"),
-        number(row.roofline, ".2f") if known or row.tflops is None else "unknown",
-        number(row.times_ours, ".2f"),
-    ]
+    def head(self) -> str:
+        heads = [*self.place, *self.measured]
+        return f"{_line(heads)}\n{_line(['---'] * len(heads))}"
 
+    def line(self, given: Line) -> str:
+        why = self.why(given)
+        found = [column(given) for column in self.measured.values()] if not why else [why]
+        found += [""] * (len(self.measured) - len(found))
+        return _line([*(column(given) for column in self.place.values()), *found])
 
-def line(row: list[str]) -> str:
-    return "| " + " | ".join(row) + " |"
-
-
-def markdown(rows: Sequence[Row], *, about: dict[str, str], known: bool) -> str:
-    head = [f"{name}: {value}" for name, value in about.items()]
-    body = [line(list(COLUMNS)), line(["---"] * len(COLUMNS))]
-    body += [line(cells(row, known=known)) for row in rows]
-    return "\n".join([*head, "", *body]) + "\n"
+    def markdown(self, lines: Iterable[Line]) -> str:
+        return "\n".join([self.head(), *map(self.line, lines)])
 
 
-def write(folder: Path, rows: Sequence[Row], *, about: dict[str, str], known: bool) -> None:
-    """table.md and table.json in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(markdown(rows, about=about, known=known))
-    found = {"about": about, "rows": [asdict(row) for row in rows]}
-    (folder / "table.json").write_text(json.dumps(found, indent=1) + "\n")
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def write(path: Path, markdown: str, found: Any) -> None:
+    """path: the Markdown's; the JSON lies beside it, in lower case."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(markdown)
+    json_beside(path).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def json_beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem.lower()}.json")

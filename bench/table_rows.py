@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench.finding import Goal
-from bench.row import Row
+from bench.row import Goal, Row
 from bench.rows import (
     commands,
     corpus,
@@ -26,6 +25,9 @@ SCORED: tuple[tuple[str, str, Architecture], ...] = (
     ("encoder-decoder", "encoder-decoder", "encoder_decoder"),
 )
 
+DECODERS = (("1m", "1.3 M", 128, 4), ("6m", "6 M", 256, 6))
+ENCODER_DECODERS = (("2m", "2.4 M", 128, 4), ("12m", "11 M", 256, 6))
+
 ROWS: tuple[Row, ...] = (
     *(
         Row(
@@ -36,7 +38,7 @@ ROWS: tuple[Row, ...] = (
             floor="the matrix products, whose share the rows `matmul` show",
             measure=partial(training.causal_decoder, width=width, layers=layers),
         )
-        for size, text, width, layers in (("1m", "1.3 M", 128, 4), ("6m", "6 M", 256, 6))
+        for size, text, width, layers in DECODERS
     ),
     *(
         Row(
@@ -47,7 +49,7 @@ ROWS: tuple[Row, ...] = (
             floor="the matrix products",
             measure=partial(training.t5_encoder_decoder, width=width, layers=layers),
         )
-        for size, text, width, layers in (("2m", "2.4 M", 128, 4), ("12m", "11 M", 256, 6))
+        for size, text, width, layers in ENCODER_DECODERS
     ),
     Row(
         name="finetune-decoder",
@@ -73,7 +75,7 @@ ROWS: tuple[Row, ...] = (
             ),
             measure=partial(inside.matmul_share, width=width, layers=layers),
         )
-        for size, text, width, layers in (("1m", "1.3 M", 128, 4), ("6m", "6 M", 256, 6))
+        for size, text, width, layers in DECODERS
     ),
     *(
         Row(
@@ -132,7 +134,6 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="plan",
         what="`study plan` of 10,008 runs",
-        peer="",
         goal=Goal(sense="at most", value=3.0),
         floor="starting Python",
         measure=commands.plan,
@@ -141,7 +142,6 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="null-run",
         what="`study run` of the demo's 36 runs, all done",
-        peer="",
         goal=Goal(sense="at most", value=2.0),
         floor="starting Python",
         measure=commands.null_run,
@@ -150,7 +150,6 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="help",
         what="`study --help`",
-        peer="",
         goal=Goal(sense="at most", value=0.3),
         floor="starting Python",
         measure=commands.help_page,
@@ -194,7 +193,6 @@ ROWS: tuple[Row, ...] = (
         Row(
             name=f"length-{mixer}",
             what=f"one layer with {mixer}, 512 to 16,384 tokens: exponent of its time",
-            peer="",
             goal=Goal(sense="at most", value=limit),
             floor="the equation's own cost",
             measure=partial(kernels.exponent, mixer=mixer),
@@ -205,7 +203,6 @@ ROWS: tuple[Row, ...] = (
         Row(
             name=f"memory-{mixer}",
             what=f"training memory of a layer with {mixer}, 2,048 to 8,192 tokens: exponent",
-            peer="",
             goal=Goal(sense="at most", value=1.05),
             floor="the activations",
             measure=partial(memory.training, mixer=mixer),
@@ -215,7 +212,6 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="memory-evaluation",
         what="evaluation memory that eight times the requests add",
-        peer="",
         goal=Goal(sense="at most", value=32.0),
         floor="the requests' own tokens",
         measure=memory.evaluation,
@@ -224,7 +220,6 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="memory-plan",
         what="planning memory by the number of runs: exponent",
-        peer="",
         goal=Goal(sense="at most", value=1.05),
         floor="the runs",
         measure=memory.planning,
@@ -234,7 +229,6 @@ ROWS: tuple[Row, ...] = (
             name=f"mfu-{name}",
             what=f"FLOPs utilisation of training at the paper's shapes, {text}",
             peer="the card's peak in bfloat16",
-            goal=None,
             floor="the matrix products",
             measure=partial(on_gpu.utilisation, architecture=architecture),
             gpu=True,
@@ -245,9 +239,7 @@ ROWS: tuple[Row, ...] = (
         name="gpu-kernels",
         what="attention, state space, long convolution and block-diagonal kernels, bfloat16",
         peer="SDPA, FlexAttention, `mamba_ssm`, flash-linear-attention, FlashFFTConv",
-        goal=None,
         floor="the card's roofline",
-        measure=None,
         gpu=True,
         command="make gpu",
     ),
@@ -255,9 +247,7 @@ ROWS: tuple[Row, ...] = (
         name="zero-scaling",
         what="training tokens/s of 2, 4 and 8 cards by one card's, ZeRO 1 to 3",
         peer="one card",
-        goal=None,
         floor="the links between the cards",
-        measure=None,
         gpu=True,
         command="study run SWEEP --device cuda --ranks N --zero STAGE",
     ),

@@ -5,14 +5,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 ENTRIES, LINES = 16, 500
 FOLDERS = {
-    "bench": "waits for one frame",
+    "study/language": "a domain's files beside what has a folder of its own",
     "eval/evidence": "one estimator a file, and published numbers that sweeps read without numpy",
     "eval/report": "the page's five files beside one file for each form",
     "study/language/scores": "what foreign checkpoints and texts need beside the rule",
 }
-FILES = {
-    "study/train/work.py": "its language half waits for study/language/learner",
-}
+FILES: dict[str, str] = {}
 PATHS = [
     path
     for name in ("study", "eval", "kernels", "bench")

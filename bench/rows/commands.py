@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.finding import Figure, Finding
-from bench.row import Bench
+from bench.row import Bench, Finding
 from study.language.values.corpus import Corpus
 from study.runs.execution import Execution
 from study.runs.node import Run
@@ -26,42 +27,23 @@ DEMO = ROOT / "sweeps" / "demo.py"
 POLL = 0.02
 """Seconds between two looks at what a process has reached."""
 
-LARGE = f"""
+SWEEP = f"""
 from dataclasses import replace
 from pathlib import Path
 from study.runs.plan import load_sweep
 from study.language.recipes.tree import Study
 
 demo = load_sweep(Path({str(DEMO)!r})).module
-RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
+RATES = demo.rates.load(Path({str(DEMO.with_name("demo_rates.json"))!r}))
 
 def runs():
-    # 36 runs a seed
-    for seed in range(278):
+    for seed in range({{seeds}}):
+        scale = replace(demo.microworld.SCALE, {{changes}})
         yield from Study(
-            setting=demo.microworld.SETTING, scale=demo.microworld.SCALE,
-            rates=demo.rates.load(RATES), seed=seed,
+            setting=demo.microworld.SETTING, scale=scale, rates=RATES, seed=seed
         ).runs()
 """
-SMALL = f"""
-from dataclasses import replace
-from pathlib import Path
-from study.runs.plan import load_sweep
-from study.language.recipes.tree import Study
-
-demo = load_sweep(Path({str(DEMO)!r})).module
-RATES = Path({str(DEMO.with_name("demo_rates.json"))!r})
-SCALE = replace(
-    demo.microworld.SCALE, pretrain_steps={{pretrain}}, adapt_steps={{adapt}},
-    finetune_steps={{finetune}},
-)
-
-def runs():
-    return Study(
-        setting=demo.microworld.SETTING, scale=SCALE,
-        rates=demo.rates.load(RATES), seed=0,
-    ).runs()
-"""
+"""The demo's tree of 36 runs a seed, with other steps."""
 BARE = """
 import torch
 from torch.nn import functional
@@ -89,16 +71,17 @@ def seconds(command: Sequence[str | Path], *, cwd: Path) -> float:
         [str(each) for each in command], cwd=cwd, capture_output=True, text=True, check=False
     )
     took = time.perf_counter() - begun
-    if done.returncode:
-        said = (done.stdout + done.stderr)[-1000:]
-        raise RuntimeError(f"{command[:3]} ended with {done.returncode}: {said}")
+    _succeeded(command, done.returncode, done.stdout + done.stderr)
     return took
 
 
+def _succeeded(command: Sequence[str | Path], code: int, said: str) -> None:
+    if code:
+        raise RuntimeError(f"{command[:3]} ended with {code}: {said[-1000:]}")
+
+
 def _repeated(command: Sequence[str | Path], bench: Bench) -> Finding:
-    seconds(command, cwd=bench.folder)
-    found = tuple(seconds(command, cwd=bench.folder) for _ in range(bench.rounds))
-    return Finding(figure=Figure(values=found, unit="s"))
+    return bench.alone(lambda: seconds(command, cwd=bench.folder), unit="s")
 
 
 def demo_runs(count: int) -> list[Run]:
@@ -117,7 +100,7 @@ def demo_runs(count: int) -> list[Run]:
 
 
 def plan(bench: Bench) -> Finding:
-    (bench.folder / "large.py").write_text(LARGE)
+    (bench.folder / "large.py").write_text(SWEEP.format(seeds=278, changes=""))
     return _repeated([STUDY, "plan", "large.py", "--json"], bench)
 
 
@@ -128,11 +111,8 @@ def help_page(bench: Bench) -> Finding:
 def small_demo(folder: Path, *, pretrain: int, adapt: int, finetune: int) -> Path:
     """The demo's tree with as many steps."""
     path = folder / "small.py"
-    path.write_text(
-        SMALL.replace("{pretrain}", str(pretrain))
-        .replace("{adapt}", str(adapt))
-        .replace("{finetune}", str(finetune))
-    )
+    changes = f"pretrain_steps={pretrain}, adapt_steps={adapt}, finetune_steps={finetune}"
+    path.write_text(SWEEP.format(seeds=1, changes=changes))
     return path
 
 
@@ -157,15 +137,12 @@ def until(command: Sequence[str | Path], reached: Callable[[str], bool], *, cwd:
             if reached(output):
                 took = time.perf_counter() - begun
             elif ended:
-                raise RuntimeError(
-                    f"{command[:3]} ended with {process.returncode}: {output[-500:]}"
-                )
+                raise RuntimeError(f"{command[:3]} ended early: {output[-500:]}")
             else:
                 time.sleep(POLL)
         os.set_blocking(process.stdout.fileno(), True)
         process.stdout.read()
-    if process.returncode:
-        raise RuntimeError(f"{command[:3]} ended with {process.returncode}")
+    _succeeded(command, process.returncode, output)
     return took
 
 
@@ -174,26 +151,24 @@ def first_step(bench: Bench) -> Finding:
     sweep = small_demo(bench.folder, pretrain=1, adapt=1, finetune=1)
     (bench.folder / "bare.py").write_text(BARE)
     name = f"{sweep.name}:cd_flm-s0"
-    seconds([STUDY, "run", name], cwd=bench.folder)
 
     def stepped(_: str) -> bool:
         files = (bench.folder / "runs").glob("cd_flm-s0--*/events.jsonl")
         return any('"event":"step"' in file.read_text() for file in files)
 
-    ours, bare = [], []
-    for _ in range(bench.rounds):
+    def ours() -> float:
         for kept in (bench.folder / "runs").glob("cd_flm-s0--*"):
             shutil.rmtree(kept)
-        ours.append(until([STUDY, "run", name], stepped, cwd=bench.folder))
+        return until([STUDY, "run", name], stepped, cwd=bench.folder)
+
+    def bare() -> float:
         command = [sys.executable, "bare.py"]
-        bare.append(until(command, lambda output: "stepped" in output, cwd=bench.folder))
-    more = tuple(a - b for a, b in zip(ours, bare, strict=True))
-    return Finding(
-        figure=Figure(values=more, unit="s"),
-        ours=Figure(values=tuple(ours), unit="s"),
-        peer=Figure(values=tuple(bare), unit="s"),
-        notes=("Inside as well: the isolation test and a held-out loss before the step",),
-    )
+        return until(command, lambda output: "stepped" in output, cwd=bench.folder)
+
+    # the turn that does not count builds the corpora
+    found = bench.beside(ours, bare, unit="s", by=operator.sub, into="s")
+    inside = "Inside as well: the isolation test and a held-out loss before the step"
+    return replace(found, notes=(inside,))
 
 
 def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:
@@ -218,15 +193,14 @@ def sweep(bench: Bench, *, pretrain: int, adapt: int, finetune: int) -> Finding:
         finally:
             shutil.rmtree(store)
 
-    together, apart = [], []
-    for _ in range(bench.rounds):
-        together.append(timed("tree", str(path), "--workers", "2"))
+    def together() -> float:
+        return timed("tree", str(path), "--workers", "2")
+
+    def apart() -> float:
         alone = ("--workers", "1", "--threads", "2")
-        apart.append(sum(timed("alone", f"{path}:{slug}", *alone) for slug in leaves))
-    ratio = tuple(a / b for a, b in zip(together, apart, strict=True))
-    return Finding(
-        figure=Figure(values=ratio, unit="x"),
-        ours=Figure(values=tuple(together), unit="s"),
-        peer=Figure(values=tuple(apart), unit="s"),
-        notes=(f"{len(leaves)} leaves, {pretrain} steps of pretraining; both find corpora built",),
-    )
+        return sum(timed("alone", f"{path}:{slug}", *alone) for slug in leaves)
+
+    # nine minutes a round: each turn is of new processes, and none warms the next
+    found = bench.beside(together, apart, unit="s", untimed=0)
+    said = f"{len(leaves)} leaves, {pretrain} steps of pretraining; both find corpora built"
+    return replace(found, notes=(said,))

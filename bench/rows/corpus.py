@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from dataclasses import replace
 
 from tokenizers import Tokenizer
 
-from bench.corpora import movies, opened
-from bench.finding import Finding
-from bench.row import Bench
-from bench.turns import take_turns
+from bench.clock import seconds
+from bench.row import Bench, Finding
+from bench.rows.corpora import movies, opened
 from study.language.data.corpus import build_corpus, corpus_path
 from study.language.values.corpus import Text
 from study.runs.execution import default_cache
@@ -56,19 +54,12 @@ def tokenising(bench: Bench) -> Finding:
         target = bench.folder / "built"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-        begun = time.perf_counter()
-        build_corpus(again, target, access=access, tokenizer_directory=directory)
-        return characters / (time.perf_counter() - begun)
+        return characters / seconds(
+            lambda: build_corpus(again, target, access=access, tokenizer_directory=directory)
+        )
 
     def alone() -> float:
-        begun = time.perf_counter()
-        alike.encode_batch(texts, add_special_tokens=False)
-        return characters / (time.perf_counter() - begun)
+        return characters / seconds(lambda: alike.encode_batch(texts, add_special_tokens=False))
 
-    turns = take_turns(ours, alone, unit="characters/s", rounds=bench.rounds)
-    return Finding(
-        figure=turns.ratio,
-        ours=turns.ours,
-        peer=turns.peer,
-        notes=(f"{len(texts):,} documents of {characters:,} characters",),
-    )
+    found = bench.beside(ours, alone, unit="characters/s")
+    return replace(found, notes=(f"{len(texts):,} documents of {characters:,} characters",))

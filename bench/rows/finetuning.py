@@ -6,17 +6,16 @@ no padding.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from bench import same
-from bench.corpora import decoder, movies, opened, pretraining, recipe
-from bench.finding import Finding
-from bench.loops import OurLoop, TrainerLoop
-from bench.row import Bench
+from bench.row import Bench, Finding
+from bench.rows.corpora import decoder, movies, opened, pretraining, recipe
+from bench.rows.loops import OurLoop, TrainerLoop
 from bench.rows.training import gpt_neox
-from bench.turns import take_turns
 from study.language.layout import Batch
 from study.language.learner import Batches, open_batches
 from study.language.values.objective import FullLM, Prompted
@@ -58,16 +57,13 @@ def _unpacked(batch: Batch) -> list[dict[str, Any]]:
 def _padded(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What a collator of language models does: the batch is as long as its longest row."""
 
-    def together(name: str, value: int) -> torch.Tensor:
-        each = [row[name] for row in rows]
+    def together(each: list[torch.Tensor], value: int) -> torch.Tensor:
         return torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=value)
 
-    real = [{"mask": torch.ones_like(row["input_ids"])} for row in rows]
-    masks = torch.nn.utils.rnn.pad_sequence([each["mask"] for each in real], batch_first=True)
     return {
-        "input_ids": together("input_ids", 0),
-        "labels": together("labels", -100),
-        "attention_mask": masks,
+        "input_ids": together([row["input_ids"] for row in rows], 0),
+        "labels": together([row["labels"] for row in rows], -100),
+        "attention_mask": together([torch.ones_like(row["input_ids"]) for row in rows], 0),
     }
 
 
@@ -108,16 +104,11 @@ def prompts(bench: Bench, *, width: int, layers: int) -> Finding:
         ),
     )
     long = [len(row["input_ids"]) for row in examples]
-    turns = take_turns(
-        lambda: ours.turn(TURN),
-        lambda: theirs.turn(THEIR_TURN),
-        unit="useful tokens/s",
-        rounds=bench.rounds,
+    found = bench.beside(
+        lambda: ours.turn(TURN), lambda: theirs.turn(THEIR_TURN), unit="useful tokens/s"
     )
-    return Finding(
-        figure=turns.ratio,
-        ours=turns.ours,
-        peer=turns.peer,
+    return replace(
+        found,
         same=shared,
         notes=(
             f"{padding:.1%} of packed rows of 4,096 are padding (goal: under "

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from bench.corpora import decoder, opened, pretraining
-from bench.finding import Figure, Finding
-from bench.loops import OurLoop
-from bench.row import Bench
+from bench.clock import seconds
+from bench.row import Bench, Finding
+from bench.rows.corpora import decoder, opened, pretraining
+from bench.rows.loops import OurLoop
 from bench.rows.training import BATCH, TURN
-from bench.turns import take_turns
 from study.language.learner import RunBatches, open_batches
 from study.language.values.model import Model
 from study.language.values.objective import FullLM
@@ -28,13 +26,6 @@ def _loop(bench: Bench, *, width: int, layers: int) -> tuple[OurLoop, RunBatches
     run = pretraining(decoder(width=width, layers=layers), FullLM(length=LENGTH), batch_size=BATCH)
     fed = open_batches(run, corpus=opened(run.corpus, bench))
     return OurLoop(run, fed.batches, folder=bench.folder, compiled=torch.compile), fed
-
-
-def _seconds(work: Callable[[], object], *, times: int) -> float:
-    begun = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - begun) / times
 
 
 def _products(model: Model, *, tokens: int) -> Callable[[], None]:
@@ -68,14 +59,12 @@ def matmul_share(bench: Bench, *, width: int, layers: int) -> Finding:
     model = decoder(width=width, layers=layers)
     tokens = BATCH * LENGTH
     products = _products(model, tokens=tokens)
-    turns = take_turns(
+    return bench.beside(
         lambda: tokens / loop.turn(TURN),
-        lambda: _seconds(products, times=TURN),
+        lambda: seconds(products, times=TURN),
         unit="s a step",
-        rounds=bench.rounds,
+        by=lambda step, alone: alone / step,
     )
-    share = tuple(1 / each for each in turns.ratio.values)
-    return Finding(figure=Figure(values=share, unit="x"), ours=turns.ours, peer=turns.peer)
 
 
 def loading(bench: Bench, *, width: int, layers: int) -> Finding:
@@ -88,13 +77,7 @@ def loading(bench: Bench, *, width: int, layers: int) -> Finding:
         batch = fed.batches.batch(next(number))
         _ = batch.digest(), batch.loss_tokens, batch.content_tokens
 
-    turns = take_turns(
-        lambda: _seconds(load, times=20),
-        lambda: tokens / loop.turn(TURN),
-        unit="s",
-        rounds=bench.rounds,
-    )
-    return Finding(figure=turns.ratio, ours=turns.ours, peer=turns.peer)
+    return bench.beside(lambda: seconds(load, times=20), lambda: tokens / loop.turn(TURN), unit="s")
 
 
 def checkpoint_stall(bench: Bench, *, width: int, layers: int) -> Finding:
@@ -109,9 +92,6 @@ def checkpoint_stall(bench: Bench, *, width: int, layers: int) -> Finding:
         checkpoint.write_state(aside, run="bench", progress=Progress(step=1))
 
     def save() -> float:
-        return _seconds(
-            lambda: publish_directory(bench.folder / f"step-{next(number)}", write), times=1
-        )
+        return seconds(lambda: publish_directory(bench.folder / f"step-{next(number)}", write))
 
-    turns = take_turns(save, lambda: tokens / loop.turn(TURN), unit="s", rounds=bench.rounds)
-    return Finding(figure=turns.ratio, ours=turns.ours, peer=turns.peer)
+    return bench.beside(save, lambda: tokens / loop.turn(TURN), unit="s")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from bench.corpora import decoder
-from bench.finding import Figure, Finding, Goal
-from bench.row import Bench
-from bench.turns import take_turns
+from bench import same
+from bench.clock import seconds
+from bench.row import Bench, Figure, Finding, Goal
+from bench.rows.corpora import decoder
 from kernels.attention import attention, prepare
 from kernels.visibility import Visibility
-from study.language.model.build import LanguageModel, build
+from study.language.model.build import build
 from study.language.model.timing import row
 from study.language.values.model import Model
 
@@ -44,28 +42,18 @@ def packed_attention(bench: Bench) -> Finding:
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     apart = float((ours() - dense()).detach().abs().max())
-    assert apart < 1e-5, f"outputs differ by {apart}"
-    turns = take_turns(
-        lambda: _seconds(lambda: torch.autograd.grad(ours(), leaves, grad)),
-        lambda: _seconds(lambda: torch.autograd.grad(dense(), leaves, grad)),
+    equal = same.outputs(apart, within=1e-5)
+    found = bench.beside(
+        lambda: seconds(lambda: torch.autograd.grad(ours(), leaves, grad), times=5),
+        lambda: seconds(lambda: torch.autograd.grad(dense(), leaves, grad), times=5),
         unit="s",
-        rounds=bench.rounds,
     )
-    return Finding(
-        figure=turns.ratio,
-        ours=turns.ours,
-        peer=turns.peer,
+    return replace(
+        found,
         goal=Goal(sense="at most", value=1.2 * share),
-        same=(f"outputs, at most {apart:.1g} apart",),
+        same=(equal,),
         notes=(f"{share:.1%} of the pairs are visible",),
     )
-
-
-def _seconds(work: Callable[[], object], *, times: int = 5) -> float:
-    begun = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - begun) / times
 
 
 def model_of(mixer: str) -> Model:
@@ -85,18 +73,22 @@ def exponent(bench: Bench, *, mixer: str) -> Finding:
     """Slope of log time over log length, forward and backward of one layer, float32."""
     layer = build(model_of(mixer), dropout=0.0, seed=0)
     batches = {length: row(model_of(mixer), length) for length in LENGTHS}
-    for batch in batches.values():
-        _pass(layer, batch)
+
+    def once(length: int) -> float:
+        return seconds(lambda: layer.hidden(batches[length]).square().mean().backward())
+
+    for length in LENGTHS:
+        once(length)
     slopes, found = [], []
     for _ in range(bench.rounds):
-        seconds = [min(_pass(layer, batch) for _ in range(2)) for batch in batches.values()]
-        slopes.append(float(np.polyfit(np.log(LENGTHS), np.log(seconds), 1)[0]))
-        found.append(seconds)
-    last = [math.log2(seconds[-1] / seconds[-2]) for seconds in found]
+        times = [min(once(length) for _ in range(2)) for length in LENGTHS]
+        slopes.append(float(np.polyfit(np.log(LENGTHS), np.log(times), 1)[0]))
+        found.append(times)
+    last = [math.log2(times[-1] / times[-2]) for times in found]
     middle = np.median(np.array(found), axis=0)
     return Finding(
         figure=Figure(values=tuple(slopes), unit="x"),
-        ours=Figure(values=tuple(seconds[-1] for seconds in found), unit=f"s at {LENGTHS[-1]:,}"),
+        ours=Figure(values=tuple(times[-1] for times in found), unit=f"s at {LENGTHS[-1]:,}"),
         notes=(
             "Seconds at "
             + ", ".join(
@@ -105,9 +97,3 @@ def exponent(bench: Bench, *, mixer: str) -> Finding:
             f"Exponent of the last doubling alone: {np.median(last):.2f}",
         ),
     )
-
-
-def _pass(layer: LanguageModel, batch) -> float:
-    begun = time.perf_counter()
-    layer.hidden(batch).square().mean().backward()
-    return time.perf_counter() - begun

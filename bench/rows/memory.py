@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from bench.finding import Figure, Finding
-from bench.peaks import apart
-from bench.row import Bench
+from bench.row import Bench, Figure, Finding
+from bench.rows.peaks import apart
 
 LENGTHS = (2048, 4096, 8192)
 REQUESTS = (1024, 8192)
@@ -37,11 +38,9 @@ def planning(bench: Bench) -> Finding:
 def evaluation(bench: Bench) -> Finding:
     """MiB that eight times the requests add, of which the requests themselves are some."""
     few, many = REQUESTS
-    more = tuple(
-        max(0, apart("evaluation", many) - apart("evaluation", few)) / 2**20
-        for _ in range(bench.rounds)
-    )
-    return Finding(
-        figure=Figure(values=more, unit="MiB"),
-        notes=(f"From {few:,} to {many:,} requests of 102 tokens",),
-    )
+
+    def more() -> float:
+        return max(0, apart("evaluation", many) - apart("evaluation", few)) / 2**20
+
+    found = bench.alone(more, unit="MiB", untimed=0)
+    return replace(found, notes=(f"From {few:,} to {many:,} requests of 102 tokens",))

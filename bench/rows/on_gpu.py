@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from bench.cards import card_of
-from bench.corpora import recipe
-from bench.finding import FEWEST, Figure, Finding
-from bench.row import Bench
+from bench.clock import seconds
+from bench.row import Bench, Finding
+from bench.rows.corpora import recipe
 from bench.same import Differs
 from study.language import cost
 from study.language.layout import Segment, layout
@@ -49,14 +48,10 @@ def utilisation(
     one = cost.forward_flops(model, cost.row_shape(model, FullLM(length=LENGTH)))
     flops = 3.0 * ROWS * float(one)
 
-    def step() -> float:
-        begun = time.perf_counter()
+    def step() -> None:
         engine.forward_backward(batch, denominator=float(ROWS * LENGTH))
         engine.step(1.0)
         if device == "cuda":
             torch.cuda.synchronize()
-        return flops / (time.perf_counter() - begun) / card.half
 
-    step()
-    values = tuple(step() for _ in range(max(bench.rounds, FEWEST)))
-    return Finding(figure=Figure(values=values, unit="x"))
+    return bench.alone(lambda: flops / seconds(step) / card.half, unit="x")

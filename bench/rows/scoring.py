@@ -5,9 +5,10 @@ Both sides get the same list of (context, continuation) pairs, under lm-eval's c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +17,13 @@ from lm_eval.models.huggingface import HFLM
 
 import study.auto  # noqa: F401  (`HFLM` opens this project's models by it)
 from bench import same
-from bench.checkpoints import checkpoint
-from bench.corpora import movies
-from bench.finding import Figure, Finding
-from bench.row import Bench
-from bench.turns import take_turns
+from bench.clock import seconds
+from bench.row import Bench, Figure, Finding
+from bench.rows.corpora import decoder, encoder_decoder, movies, opened
+from study.language.huggingface.export import write_tokenizer
+from study.language.huggingface.opened import write_model
+from study.language.huggingface.t5 import export_t5
+from study.language.model.build import EncoderDecoder, build
 from study.language.prompts.templates import join_target, load_templates
 from study.language.recipes.presets import PROMPTSOURCE, released
 from study.language.scores.lm import StudyLM
@@ -33,6 +36,7 @@ from study.sources import content as sources
 from study.sources.content import Access
 
 Pair = tuple[str, str]
+Answer = Callable[[Sequence[Sequence[Pair]]], list[float]]
 
 MAX_LENGTH = 512
 BATCH_SIZES = (8, 16, 32)
@@ -88,6 +92,26 @@ def prompted() -> list[list[Pair]]:
     return groups
 
 
+def checkpoint(architecture: Architecture, bench: Bench) -> Path:
+    """A directory that both sides open: a decoder of this project's own classes, or an
+    encoder-decoder as a T5. Its weights are new: what is timed does not depend on what a model has
+    learned, and equal answers are equal for any weights.
+    """
+    tokenizer = opened(movies().CORPUS, bench).tokenizer
+    shape = decoder if architecture == "causal_decoder" else encoder_decoder
+    model = build(shape(width=128, layers=4), dropout=0.0, seed=0).eval()
+    directory = bench.folder / architecture
+    directory.mkdir()
+    if architecture == "encoder_decoder":
+        assert isinstance(model, EncoderDecoder)
+        export_t5(model, directory)
+    else:
+        write_model(directory, model=model)
+    tokenizer.save(directory / "tokenizer.json")
+    write_tokenizer(directory / "tokenizer.json", directory)
+    return directory
+
+
 def _asked(pairs: Sequence[Pair]) -> list[Instance]:
     return [Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in pairs]
 
@@ -96,7 +120,7 @@ class _Sides:
     """One checkpoint, opened by both."""
 
     def __init__(self, architecture: Architecture, bench: Bench) -> None:
-        directory = checkpoint(architecture, bench, width=128, layers=4)
+        directory = checkpoint(architecture, bench)
         self._opened = open_directory(directory, max_length=MAX_LENGTH, batch_tokens=BATCH_TOKENS)
         self._directory = directory
         self._encoder_decoder = architecture == "encoder_decoder"
@@ -111,7 +135,7 @@ class _Sides:
         """What `ours` has computed so far."""
         return self._opened.subject.work
 
-    def theirs(self, batch_size: int) -> Callable[[Sequence[Sequence[Pair]]], list[float]]:
+    def theirs(self, batch_size: int) -> Answer:
         """One call a group, as lm-eval asks for each of its tasks."""
         hflm: Any = HFLM
         lm = hflm(
@@ -138,27 +162,15 @@ class _Sides:
         return apart, sum(contexts.values()) + targets
 
 
-def _timed(work: Callable[[], object], count: int) -> Callable[[], float]:
-    def turn() -> float:
-        begun = time.perf_counter()
-        work()
-        return count / (time.perf_counter() - begun)
-
-    return turn
-
-
-def _best(
-    sides: _Sides, groups: Sequence[Sequence[Pair]]
-) -> tuple[int, Callable[[Sequence[Sequence[Pair]]], list[float]]]:
+def _best(sides: _Sides, groups: Sequence[Sequence[Pair]]) -> tuple[int, Answer]:
     """The batch size at which `HFLM` answers fastest, and its answers at that."""
-    speeds = {}
+    answers, times = {}, {}
     for size in BATCH_SIZES:
-        answer = sides.theirs(size)
+        answers[size] = answer = sides.theirs(size)
         answer(groups)
-        turn = _timed(lambda answer=answer: answer(groups), 1)
-        speeds[size] = (max(turn() for _ in range(3)), answer)
-    best = max(speeds, key=lambda size: speeds[size][0])
-    return best, speeds[best][1]
+        times[size] = min(seconds(lambda answer=answer: answer(groups)) for _ in range(3))
+    best = min(times, key=lambda size: times[size])
+    return best, answers[best]
 
 
 def _beside(
@@ -172,22 +184,19 @@ def _beside(
         work = sides.work
         read = work.shared + work.whole + work.own
         apart, together = sides.tokens([pair for group in groups for pair in group])
-        turns = take_turns(
-            _timed(lambda: sides.ours(groups), items),
-            _timed(lambda: theirs(groups), items),
+        found = bench.beside(
+            lambda: items / seconds(lambda: sides.ours(groups)),
+            lambda: items / seconds(lambda: theirs(groups)),
             unit="items/s",
-            rounds=bench.rounds,
         )
-    finding = Finding(
-        figure=turns.ratio,
-        ours=turns.ours,
-        peer=turns.peer,
+    finding = replace(
+        found,
         same=(shared,),
         notes=(
             f"`HFLM` at batch size {size}, the fastest of {', '.join(map(str, BATCH_SIZES))}",
             f"A context read once leaves {apart / together:.2f} times fewer positions; "
             f"this project reads {apart / read:.2f} times fewer",
-            f"This project is {turns.ratio.median:.2f} times as fast",
+            f"This project is {found.figure.median:.2f} times as fast",
         ),
     )
     return finding, apart / together
@@ -197,13 +206,7 @@ def choices(bench: Bench, *, architecture: Architecture) -> Finding:
     """The figure is this project's speed by the bound: `HFLM`'s, times the positions saved."""
     finding, bound = _beside(bench, architecture, [multiple_choice()], items=ITEMS)
     figure = Figure(values=tuple(each / bound for each in finding.figure.values), unit="x")
-    return Finding(
-        figure=figure,
-        ours=finding.ours,
-        peer=finding.peer,
-        same=finding.same,
-        notes=finding.notes,
-    )
+    return replace(finding, figure=figure)
 
 
 def prompts(bench: Bench, *, architecture: Architecture) -> Finding:

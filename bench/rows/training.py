@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, T5Config, T5ForConditionalGeneration
 
 from bench import same
-from bench.corpora import decoder, encoder_decoder, opened, pretraining
-from bench.finding import Finding
-from bench.loops import OurLoop, TrainerLoop
-from bench.row import Bench
-from bench.turns import take_turns
+from bench.row import Bench, Finding
+from bench.rows.corpora import decoder, encoder_decoder, opened, pretraining
+from bench.rows.loops import OurLoop, TrainerLoop
 from study.language.learner import Batches, open_batches
 from study.language.values.model import Model
 from study.language.values.objective import FullLM, SpanCorruption
@@ -105,16 +104,12 @@ def _beside(bench: Bench, run: Pretrain, peer: Any) -> Finding:
         same.parameters(ours.parameters, theirs.parameters),
         same.equal("tokens a step", ours_tokens, sum(map(_content, rows[:BATCH]))),
     )
-    turns = take_turns(
-        lambda: ours.turn(TURN), lambda: theirs.turn(TURN), unit="tokens/s", rounds=bench.rounds
-    )
-    plain = take_turns(
-        lambda: eager.turn(TURN), lambda: compiled.turn(TURN), unit="tokens/s", rounds=bench.rounds
-    )
-    return Finding(
-        figure=turns.ratio,
-        ours=turns.ours,
-        peer=turns.peer,
+    found = bench.beside(lambda: ours.turn(TURN), lambda: theirs.turn(TURN), unit="tokens/s")
+    plain = bench.beside(lambda: eager.turn(TURN), lambda: compiled.turn(TURN), unit="tokens/s")
+    assert plain.ours is not None
+    assert plain.peer is not None
+    return replace(
+        found,
         same=shared,
         notes=(
             "This project with `--compile on`, the Trainer with its defaults",

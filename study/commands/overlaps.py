@@ -12,8 +12,9 @@ from study.runs.node import Evaluation
 from study.runs.plan import Sweep
 from study.show import terminal
 from study.show.columns import Columns, fields, words
+from study.show.terminal import log_warning
 from study.sources.content import Access
-from study.store.directory import Store, log_warning, status
+from study.store.directory import Store, status
 
 COLUMNS: Columns[TaskOverlap] = (
     *fields("suite", "task", "corpus"),

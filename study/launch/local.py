@@ -27,7 +27,8 @@ from study.runs.domain import cost
 from study.runs.execution import Execution
 from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, start_of
 from study.runs.plan import Sweep, all_kept_steps, children, descendants
-from study.store.directory import RunDirectory, Store, log_warning
+from study.show.terminal import log_warning
+from study.store.directory import RunDirectory, Store
 from study.train.signals import EXIT_CODE, STOPPING
 
 WORKER = (sys.executable, "-m", "study.cli", "worker")

@@ -23,7 +23,8 @@ from study.runs.plan import Sweep
 from study.show import terminal
 from study.show.columns import Column, Columns, fields, number, words
 from study.show.numbers import quantity
-from study.store.directory import STATES, RunDirectory, Store, log_warning
+from study.show.terminal import log_warning
+from study.store.directory import STATES, RunDirectory, Store
 from study.store.lease import holder_of
 
 TAIL_BYTES = 1 << 16

@@ -18,7 +18,7 @@ from typing import Literal
 from study.runs import user_directories
 from study.runs.node import Run, Trained
 from study.runs.training import AdamW
-from study.store.directory import log_warning
+from study.show.terminal import log_warning
 
 BUCKET = 500_000_000
 """Numbers that DeepSpeed reduces at once, which a forecast of memory has to know."""

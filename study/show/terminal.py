@@ -45,3 +45,8 @@ def draw(found: Grid) -> None:
 def values(found: Any) -> None:
     """Print the same as JSON; a dataclass is its fields."""
     print(json.dumps(found, indent=1, default=asdict))
+
+
+def log_warning(message: str) -> None:
+    """A line on standard error that nobody overlooks."""
+    print(f"WARNING: {message}", file=sys.stderr, flush=True)

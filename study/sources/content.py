@@ -15,12 +15,12 @@ from pathlib import Path
 
 from study.runs import domain
 from study.runs.source import Source
+from study.show.terminal import log_warning
 from study.sources import formats as readers
 from study.sources import hub, pypi, split
 from study.sources.split import share as share
 from study.sources.typed_rows import Foreign, Row
 from study.sources.typed_rows import row_key as row_key
-from study.store.directory import log_warning
 from study.store.publish import sha256
 
 # read when asked, where the libraries read them once at import

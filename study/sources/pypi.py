@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from study.store.directory import log_warning
+from study.show.terminal import log_warning
 
 if TYPE_CHECKING:
     from unearth import Link, Package, PackageFinder

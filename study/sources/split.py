@@ -30,8 +30,8 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from study.runs.source import Source
+from study.show.terminal import log_warning
 from study.sources.typed_rows import Row, row_key
-from study.store.directory import log_warning
 
 _NAMES_A_ROW = re.compile(
     r"(.*[^a-z])?(id|idx|index|guid|uid|uuid|[qpstcde]id|docid|rowid|pairid|sentid)"

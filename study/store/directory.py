@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from study.runs.decode import DecodeError, decode, encode
 from study.runs.identity import canonical
 from study.runs.node import Run
 from study.runs.plan import differences
+from study.show.terminal import log_warning
 from study.store import provenance
 from study.store.lease import LEASE, Lease, acquire, holder_of, is_stale
 from study.store.publish import (
@@ -55,11 +55,6 @@ _STEP = re.compile(r"step-(\d{8,})\Z")
 
 class StoreError(ValueError):
     """A store that can't be used as asked: a foreign directory, a missing run."""
-
-
-def log_warning(message: str) -> None:
-    """A line on standard error that nobody overlooks."""
-    print(f"WARNING: {message}", file=sys.stderr, flush=True)
 
 
 class Store:

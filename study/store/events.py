@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.store.directory import log_warning
+from study.show.terminal import log_warning
 from study.store.publish import retry_stale
 
 FLUSH_SECONDS = 1.0

@@ -24,8 +24,7 @@ from typing import Any, Protocol
 
 import torch
 
-from study.runs import schedules
-from study.runs.training import Training
+from study.runs.training import Training, fraction
 from study.train.checkpoint import Progress
 from study.train.engine import Engine, NonFinite
 from study.train.learner import Batch, Batches
@@ -140,7 +139,7 @@ def _step(
     where = f"at step {progress.step + 1} (batch {digest} of seed {plan.seed})"
     if not math.isfinite(total):
         raise NonFinite(f"the loss is {total / loss_tokens} {where}")
-    share = schedules.fraction(
+    share = fraction(
         training.schedule,
         step=plan.schedule_before + progress.step,
         total=plan.schedule_before + training.steps,

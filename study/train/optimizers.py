@@ -1,7 +1,7 @@
 """AdamW, Adafactor and Muon from torch, as one object with named state.
 
 Owns which parameter is treated how, and the state as flat safetensors-ready tensors by parameter
-name (never a pickle, never an index into a list). The schedule is `study.runs.schedules`' part:
+name (never a pickle, never an index into a list). The schedule is `study.runs.training`'s part:
 `step` takes the share of each group's own full rate.
 
 Adafactor is torch's, whose relative step is rho_t = min(lr, 1/sqrt(t)), t being its own count of

@@ -26,8 +26,9 @@ from study.nn.stack import recompute_layers
 from study.runs import domain
 from study.runs.execution import Execution, check_runs
 from study.runs.node import Prepared, Trained, parent_of, start_of, steps_before
+from study.show.terminal import log_warning
 from study.sources.content import Access
-from study.store.directory import RunDirectory, Store, log_warning
+from study.store.directory import RunDirectory, Store
 from study.store.events import EventLog
 from study.store.lease import Lease
 from study.store.publish import CorruptError, publish_directory, publish_file, sha256

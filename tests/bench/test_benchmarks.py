@@ -7,12 +7,10 @@ import pytest
 from bench import __main__ as command
 from bench import document, same
 from bench.cards import CARDS
-from bench.finding import Figure, Finding, Goal
-from bench.row import Bench, Row
+from bench.row import Bench, Figure, Finding, Goal, Row
 from bench.rows import kernels, on_gpu
 from bench.same import Differs
 from bench.table_rows import ROWS
-from bench.turns import take_turns
 from study.language.values.model import Model
 
 FIVE = (1.0, 5.0, 2.0, 3.0, 4.0)
@@ -29,6 +27,10 @@ def row(**changes):
         "measure": lambda bench: Finding(figure=figure()),
     }  # fmt: skip
     return Row(**known | changes)
+
+
+def given(folder):
+    return Bench(folder=folder, shared=folder, rounds=5, threads=1)
 
 
 def result(finding):
@@ -50,24 +52,26 @@ def test_a_goal_is_met_by_the_median(sense, value, met):
     assert Goal(sense=sense, value=value).met(figure()) is met
 
 
-def test_sides_take_turns_and_the_first_does_not_count():
+def test_sides_take_turns_and_the_first_does_not_count(tmp_path):
     calls = []
 
     def side(name, values):
-        given = iter(values)
+        left = iter(values)
 
         def once():
             calls.append(name)
-            return next(given)
+            return next(left)
 
         return once
 
     ours = side("ours", [99.0, 2.0, 4.0, 6.0, 8.0, 10.0])
     peer = side("peer", [99.0, 1.0, 2.0, 2.0, 2.0, 2.0])
-    turns = take_turns(ours, peer, unit="s")
+    found = given(tmp_path).beside(ours, peer, unit="s")
     assert calls[:2] == ["ours", "peer"]
     assert calls[2:] == ["ours", "peer", "peer", "ours"] * 2 + ["ours", "peer"]
-    assert turns.ratio.values == (2.0, 2.0, 3.0, 4.0, 5.0)
+    assert found.figure == figure(2.0, 2.0, 3.0, 4.0, 5.0)
+    assert found.ours == figure(2.0, 4.0, 6.0, 8.0, 10.0, unit="s")
+    assert found.peer == figure(1.0, 2.0, 2.0, 2.0, 2.0, unit="s")
 
 
 def test_unequal_sides_are_refused():
@@ -80,6 +84,10 @@ def test_unequal_sides_are_refused():
     for other in ([1.0, 2.002], [1.0], [1.0, float("nan")]):
         with pytest.raises(Differs):
             same.answers([1.0, 2.0], other, within=1e-3)
+    assert same.outputs(1e-6, within=1e-5) == "outputs, at most 1e-06 apart"
+    for apart in (2e-5, float("nan")):
+        with pytest.raises(Differs, match=r"outputs differ by .*; legal: 1e-05"):
+            same.outputs(apart, within=1e-5)
 
 
 def test_the_table_says_what_was_missed_refused_and_not_measured():
@@ -142,8 +150,7 @@ def test_a_row_without_a_gpu_is_refused(monkeypatch, tmp_path):
 def test_packed_attention_is_compared_with_equal_outputs(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels, "TOKENS", 256)
     monkeypatch.setattr(kernels, "DOCUMENT", 64)
-    bench = Bench(folder=tmp_path, shared=tmp_path, rounds=5, threads=1)
-    found = kernels.packed_attention(bench)
+    found = kernels.packed_attention(given(tmp_path))
     assert found.goal == Goal(sense="at most", value=pytest.approx(1.2 * 65 / 512))
     assert len(found.figure.values) == 5
 
@@ -151,7 +158,7 @@ def test_packed_attention_is_compared_with_equal_outputs(monkeypatch, tmp_path):
 def test_utilisation_of_an_unknown_card_is_refused_and_of_a_known_one_is_a_share(
     monkeypatch, tmp_path
 ):
-    bench = Bench(folder=tmp_path, shared=tmp_path, rounds=5, threads=1)
+    bench = given(tmp_path)
     with pytest.raises(Differs, match="the peak of 'CPU' is not known"):
         on_gpu.utilisation(bench, architecture="causal_decoder", device="cpu")
     monkeypatch.setattr(on_gpu, "card_of", lambda device: ("made", CARDS["NVIDIA H200"]))

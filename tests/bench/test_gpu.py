@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench import attention, clock, contest, gpu, linear, parity, table
+from bench import attention, clock, contest, gpu, linear, parity
 from bench.cards import CARDS, Card, card_of
-from bench.contest import Problem, Row, Side
+from bench.contest import Problem, Result, Side
+from bench.row import FEWEST
 from kernels import full_size
 from kernels.visibility import Visibility
 
@@ -36,9 +38,9 @@ def tiny(op: str, pattern: full_size.Pattern) -> Problem:
     return found
 
 
-def rows_of(problem: Problem, card: Card | None = None) -> dict[tuple[str, str], Row]:
-    found = contest.contest(problem, card=card, device=CPU, rounds=1)
-    return {(row.side, row.direction): row for row in found}
+def rows_of(problem: Problem, card: Card | None = None) -> dict[tuple[str, str], Result]:
+    found = contest.contest(problem, card=card, device=CPU, rounds=FEWEST)
+    return {(row["side"], row["direction"]): row for row in found}
 
 
 @pytest.mark.parametrize("pattern", full_size.PATTERNS)
@@ -57,11 +59,11 @@ def test_torchs_attention_computes_what_ours_does(pattern: full_size.Pattern):
     found = rows_of(tiny("attention", pattern))
     back = "forward and backward"
     dense = found["SDPA, dense mask", back]
-    assert dense.note == ""
-    assert dense.ms is not None
+    assert dense["note"] == ""
+    assert dense["ms"] is not None
     flash = found["SDPA, causal flash", back]
-    assert flash.note == ("" if pattern == "causal" else "no such form")
-    assert found["ours", "forward"].times_ours == 1.0
+    assert flash["note"] == ("" if pattern == "causal" else "no such form")
+    assert found["ours", "forward"]["times_ours"] == 1.0
 
 
 def test_flex_attention_is_asked_for_the_same_intervals():
@@ -82,8 +84,16 @@ def test_a_side_that_computes_something_else_gets_no_time(monkeypatch):
         lambda leaves, seen, scale, dense=attention._dense: dense(leaves, off_by_one(seen), scale),
     )
     row = rows_of(tiny("attention", "prefix"))["SDPA, dense mask", "forward"]
-    assert row.note.startswith("differs: output by")
-    assert row.ms is None
+    assert row["note"].startswith("differs: output by")
+    assert row["ms"] is None
+
+
+def test_a_side_that_gives_no_number_gets_no_time():
+    given = tiny("attention", "causal")
+    peer = Side(name="nan", leaves=given.ours.leaves, run=lambda *leaves: sum(leaves) * torch.nan)
+    row = rows_of(dataclasses.replace(given, peers=(peer,)))["nan", "forward"]
+    assert row["note"] == "differs: output by nan of its largest number"
+    assert row["ms"] is None
 
 
 def test_a_peer_that_fails_says_so_and_ours_may_not():
@@ -93,7 +103,7 @@ def test_a_peer_that_fails_says_so_and_ours_may_not():
     given = tiny("attention", "causal")
     peer = Side(name="broken", leaves=given.ours.leaves, run=broken)
     row = rows_of(dataclasses.replace(given, peers=(peer,)))["broken", "forward"]
-    assert row.note == "fails: RuntimeError: no kernel image"
+    assert row["note"] == "fails: RuntimeError: no kernel image"
     with pytest.raises(RuntimeError, match="no kernel image"):
         rows_of(dataclasses.replace(given, ours=dataclasses.replace(peer, name="ours")))
 
@@ -155,7 +165,7 @@ def test_peers_are_called_as_they_are_documented(name: str, pattern, monkeypatch
     module, function, stand_in = PEERS[name]
     op = "longconv" if name == "FlashFFTConv" else "ssd"
     monkeypatch.setattr(linear, "import_module", missing)
-    assert rows_of(tiny(op, pattern))[name, "forward"].note == "not installed"
+    assert rows_of(tiny(op, pattern))[name, "forward"]["note"] == "not installed"
     published = types.SimpleNamespace(**{function: stand_in})
     monkeypatch.setattr(linear, "import_module", {module: published}.get)
     if name == "FlashFFTConv":
@@ -170,8 +180,8 @@ def test_peers_are_called_as_they_are_documented(name: str, pattern, monkeypatch
         given = tiny(op, pattern)
     row = rows_of(given)[name, "forward and backward"]
     has_form = pattern == "causal" or (pattern == "packed" and op == "ssd")
-    assert row.note == ("" if has_form else "no such form")
-    assert (row.ms is not None) == has_form
+    assert row["note"] == ("" if has_form else "no such form")
+    assert (row["ms"] is not None) == has_form
 
 
 def missing(path: str) -> types.ModuleType:
@@ -255,7 +265,7 @@ def test_parity_is_what_pytest_says(test: str, green: bool, monkeypatch, tmp_pat
 
 def test_the_table_is_printed_and_written(capsys, tmp_path):
     given = [tiny("blockdiag", "causal"), tiny("ssd", "prefix")]
-    gpu.measure(given, CPU, rounds=1, out=tmp_path)
+    gpu.measure(given, CPU, rounds=FEWEST, out=tmp_path)
     shown = capsys.readouterr().out
     kept = json.loads((tmp_path / "table.json").read_text())
     assert kept["about"]["device"] == "CPU (not a measurement)"
@@ -272,15 +282,15 @@ def test_figures_follow_from_time_and_work(monkeypatch):
     given = dataclasses.replace(tiny("blockdiag", "causal"), peers=())
     work = given.work["forward"]
     assert (work.flops, work.moved) == (2 * 96 * 32 * 8, 4 * (2 * 96 * 32 + 4 * 8 * 8))
-    still = clock.Timing(median=2e-6, least=1e-6, largest=4e-6, rounds=5)
-    monkeypatch.setattr(contest, "alternating", lambda sides, *_, **__: dict.fromkeys(sides, still))
+    still = (4e-6, 2e-6, 1e-6, 2e-6, 3e-6)
+    monkeypatch.setattr(contest, "take_turns", lambda sides, **_: dict.fromkeys(sides, still))
     card = Card(half=1e15, single=work.flops * 1e6, bandwidth=work.moved * 2e6)
     row = rows_of(given, card)["ours", "forward"]
-    assert row.tflops == pytest.approx(work.flops / 2e-6 / 1e12)
-    assert row.gbytes == pytest.approx(work.moved / 2e-6 / 1e9)
+    assert row["tflops"] == pytest.approx(work.flops / 2e-6 / 1e12)
+    assert row["gbytes"] == pytest.approx(work.moved / 2e-6 / 1e9)
     # A microsecond for the FLOPs, half of one for the bytes: half of what was taken.
-    assert row.roofline == pytest.approx(0.5)
-    assert "0.002 (0.001 to 0.004)" in table.cells(row, known=True)
+    assert row["roofline"] == pytest.approx(0.5)
+    assert "| 0.002 (0.001 to 0.004) |" in gpu.TABLE.line(row)
 
 
 def test_the_work_of_attention_is_what_is_seen():
@@ -300,12 +310,11 @@ def test_a_card_limits_by_what_takes_longer():
 
 def test_sides_take_turns_and_the_first_calls_do_not_count():
     calls: list[str] = []
-    found = clock.alternating(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, CPU, rounds=3
-    )
-    assert calls == ["a", "b"] * 4
-    assert found["a"].rounds == 3
-    assert found["a"].least <= found["a"].median <= found["a"].largest
+    sides = {name: partial(clock.seconds_on, CPU, partial(calls.append, name)) for name in "abc"}
+    found = clock.take_turns(sides, rounds=3)
+    assert calls == ["a", "b", "c"] * 2 + ["c", "b", "a"] + ["a", "b", "c"]
+    assert [len(found[name]) for name in "abc"] == [3] * 3
+    assert all(value > 0 for values in found.values() for value in values)
 
 
 def test_fewer_than_five_rounds_are_refused(capsys):

@@ -37,17 +37,11 @@ from study.language.values.conventions import convention, options
 from study.language.values.stages import External, scored
 from study.runs.execution import Execution
 from study.runs.node import Evaluation
+from study.show.terminal import log_warning
 from study.sources.content import Access
 from study.sources.weight_files import PRECISION
 from study.store import items as columns
-from study.store.directory import (
-    CorruptError,
-    RunDirectory,
-    Store,
-    log_warning,
-    publish_directory,
-    verify,
-)
+from study.store.directory import CorruptError, RunDirectory, Store, publish_directory, verify
 from study.train import signals
 
 Report = Callable[[dict[str, Any]], None]

@@ -35,8 +35,8 @@ from study.language.scores.generate import continuations
 from study.language.scores.score import Request, Scored, Subject, score
 from study.language.values.conventions import CONVENTIONS, STUDY
 from study.language.values.suite import Scoring
+from study.show.terminal import log_warning
 from study.sources.weight_files import PRECISION
-from study.store.directory import log_warning
 
 
 class StudyLM(LM):

@@ -28,6 +28,7 @@ from study.language.values.stages import External, Stage
 from study.runs.decode import decode_file
 from study.runs.execution import Execution
 from study.runs.node import root, stages
+from study.show.terminal import log_warning
 from study.sources.hub import snapshot
 from study.sources.weight_files import (
     PRECISION,
@@ -36,7 +37,7 @@ from study.sources.weight_files import (
     stored_types,
     weight_files,
 )
-from study.store.directory import RunDirectory, Store, log_warning
+from study.store.directory import RunDirectory, Store
 from study.store.weights import digest_of_names
 
 BATCH_TOKENS = 16_384

@@ -26,7 +26,8 @@ from study.runs.domain import kinds
 from study.runs.execution import check_runs
 from study.runs.node import Run
 from study.runs.plan import Sweep, all_kept_steps
-from study.store.directory import Store, StoreError, log_warning
+from study.show.terminal import log_warning
+from study.store.directory import Store, StoreError
 from study.store.lease import acquire
 
 DRY = "dry-run"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from study.store.directory import log_warning
+from study.show.terminal import log_warning
 
 UNREACHED = (
     "Unable to contact slurm controller",

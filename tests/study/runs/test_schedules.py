@@ -3,8 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from study.runs.schedules import fraction, learning_rate
-from study.runs.training import Constant, Cosine, Rsqrt, WarmupStableDecay
+from study.runs.training import Constant, Cosine, Rsqrt, WarmupStableDecay, fraction, learning_rate
 
 
 def test_rsqrt_with_a_hundredth_is_the_papers_schedule():

@@ -251,8 +251,7 @@ def test_what_is_frozen_is_in_no_group():
 
 def test_adafactor_alone_has_the_papers_schedule_at_a_hundredth():
     """Its own min(0.01, 1/sqrt(t)) and Rsqrt(10,000) agree to one step in t = n + 1."""
-    from study.runs.schedules import learning_rate
-    from study.runs.training import Rsqrt
+    from study.runs.training import Rsqrt, learning_rate
 
     for updates in (1, 5_000, 10_000, 20_000, 131_072):
         paper = learning_rate(Rsqrt(flat_steps=10_000), base=0.01, step=updates - 1, total=131_072)

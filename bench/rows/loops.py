@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import set_seed
 
@@ -116,17 +115,6 @@ class _Counted:
         return batch
 
 
-class _Rows(Dataset):
-    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._rows[index]
-
-
 class _Ends(TrainerCallback):
     def __init__(self) -> None:
         self.ended: list[float] = []
@@ -174,6 +162,7 @@ class TrainerLoop:
         needed = (FIRST + steps) * self._size
         if len(self._rows) < needed:
             raise ValueError(f"{len(self._rows)} rows for the Trainer; legal: {needed} or more")
+        rows: Any = self._rows[:needed]  # any sequence will do, which its type does not say
         if self._trainer is None:
             self._trainer = Trainer(
                 model=self.model,
@@ -190,7 +179,7 @@ class TrainerLoop:
                     torch_compile=self._compiled,
                     train_sampling_strategy="sequential",
                 ),
-                train_dataset=_Rows(self._rows[:needed]),
+                train_dataset=rows,
                 data_collator=self._collator,
                 callbacks=[self._ends],
             )

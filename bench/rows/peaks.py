@@ -1,8 +1,8 @@
-"""Peak memory of one piece of work, in a process of its own (`python -m bench.peaks KIND SIZE`).
+"""Peak memory of one piece of work, in a process of its own (`python -m bench.rows.peaks`).
 
-Prints the bytes by which the process's resident memory peaks above what it holds before the work; a
-small piece of the same work has loaded libraries and code. Linux only: the kernel's high-water mark
-is set back in between, since imports reach higher than much of the work.
+`KIND SIZE` prints the bytes by which the process's resident memory peaks above what it holds before
+the work; a small piece of the same work has loaded libraries and code. Linux only: the kernel's
+high-water mark is set back in between, since imports reach higher than much of the work.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _evaluation() -> Callable[[int], object]:
     import numpy as np
     import torch
 
-    from bench.corpora import decoder
+    from bench.rows.corpora import decoder
     from study.language.model.build import build
     from study.language.scores.score import Request, Subject, score
     from study.language.values.conventions import STUDY
@@ -95,8 +95,8 @@ def apart(kind: str, size: int) -> int:
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "bench.peaks", kind, str(size)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", "bench.rows.peaks", kind, str(size)],
+        cwd=Path(__file__).parents[2],
         env=os.environ | environment,
         capture_output=True,
         text=True,

@@ -22,7 +22,7 @@ from study.runs.training import AdamW, Constant, Training
 from study.store.directory import Store
 from study.train.work import execute
 
-SWEEP = Path(__file__).parents[1] / "sweeps" / "movies.py"
+SWEEP = Path(__file__).parents[2] / "sweeps" / "movies.py"
 PACKED = Packing(document_masking=False, eos_between=True)
 
 

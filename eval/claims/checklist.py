@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eval.claims.claim import Claim, digest
-from eval.claims.compared import Compared, compared, depends_on, effect
+from eval.claims.comparison import Comparison, compare, depends_on, effect
 from eval.claims.needs import Needed, needed
 from study.runs.node import Evaluation, Run, Trained
 from study.show import terminal as display
@@ -48,8 +48,8 @@ class Row:
     p: float | None
     equal_flops: str
     reason: str
-    weakest: Compared | None
-    components: tuple[Compared, ...]
+    weakest: Comparison | None
+    components: tuple[Comparison, ...]
     needs: tuple[Item, ...]
 
     @property
@@ -125,7 +125,7 @@ def _verdicts(
     for block in blocks:
         for each in block.verdicts:
             final = block.resolved(each)
-            made = {one: compared(one, alpha=each.alpha) for one in each.components}
+            made = {one: compare(one, alpha=each.alpha) for one in each.components}
             weakest = depends_on(each)
             found[block.name, each.claim.id] = {
                 "verdict": final.verdict,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from eval.claims import files as claim_files
 from eval.claims.claim import digest
-from eval.claims.compared import Compared, compared, effect, paper_number
+from eval.claims.comparison import Comparison, compare, effect, paper_number
 from eval.claims.files import File
 from eval.claims.verdicts import ClaimVerdict, decide
 from eval.evidence.contrast import CHANCE, Contrast, Estimate
@@ -41,8 +41,8 @@ def show(name: str | Path, *, every: bool, as_json: bool) -> None:
         print("as published: by the published table alone, with the error of its items")
 
 
-def _contrasts(found: ClaimVerdict) -> list[Compared]:
-    return [compared(each, alpha=found.alpha) for each in found.components]
+def _contrasts(found: ClaimVerdict) -> list[Comparison]:
+    return [compare(each, alpha=found.alpha) for each in found.components]
 
 
 def _as_published(found: ClaimVerdict) -> str:

@@ -8,6 +8,7 @@ a damaged event file is a hole, not the end of a report. No torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class HeldOut:
 
     tokens: (V,) of this stage, ascending, as the ledger counts them; losses: (V,) nats per loss
     token. before: (tokens, training FLOPs) of the stages before it. flops: of one own token.
-    question: what was predicted, by which two curves may be compared; told: the same in words.
+    question: what was predicted, by which two curves may be compared; description: the
+    same in words.
     """
 
     cell: Cell
@@ -43,7 +45,7 @@ class HeldOut:
     before: tuple[int, int]
     flops: float
     question: str
-    told: str
+    description: str
 
     def spent(self, unit: Unit) -> np.ndarray:
         """(V,) of this stage alone."""
@@ -72,6 +74,7 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
 
 def _curve(run: Trained, points: Iterable[dict], *, naming: Naming) -> HeldOut:
     own, predicted = cost(run), domain.of(run).predicted(run)
+    form = json.dumps(predicted.form, sort_keys=True)
     steps = np.array([each["step"] for each in points])
     earlier = taken_steps(run, run.training.steps)[:-1]
     return HeldOut(
@@ -85,8 +88,8 @@ def _curve(run: Trained, points: Iterable[dict], *, naming: Naming) -> HeldOut:
             sum(share(stage, taken, cost(stage).flops) for stage, taken in earlier),
         ),
         flops=own.flops / own.tokens,
-        question=json.dumps(predicted.form, sort_keys=True),
-        told=predicted.told,
+        question=hashlib.sha256(form.encode()).hexdigest(),
+        description=predicted.description,
     )
 
 

@@ -92,8 +92,8 @@ def estimate(
     for first, second in pairs:
         if first.question != second.question:
             return (
-                f"other held-out losses: {label(high)} {first.told} ({first.question[:8]}), "
-                f"{label(low)} {second.told} ({second.question[:8]})"
+                f"other held-out losses: {label(high)} {first.description} ({first.question[:8]}), "
+                f"{label(low)} {second.description} ({second.question[:8]})"
             )
     match contrast.measure:
         case "tokens_to_loss":

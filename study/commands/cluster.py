@@ -49,17 +49,17 @@ def launch(
     from study.store import declared
     from study.store.directory import Store
 
-    order = launches.Order(
+    request = launches.LaunchRequest(
         sweep=plans.load(target),
         store=Store(store.resolve()),
         profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
     )
     if dry_run:
-        launched = launches.dry_run(order)
+        launched = launches.dry_run(request)
     else:
-        declared.record_claims(order.sweep, store=order.store)
-        launched = launches.launch(order, slurm=Slurm())
+        declared.record_claims(request.sweep, store=request.store)
+        launched = launches.launch(request, slurm=Slurm())
     tell.show(launched, as_json=json)
 
 
@@ -94,14 +94,14 @@ def retry(
     if dry_run:
         return
     found = profile.find(cluster or retrying.profile_name(chosen))
-    order = retrying.Order(
+    request = retrying.LaunchRequest(
         sweep=sweep.only([each.run for each in chosen]),
         store=at,
         profile=profile.load(found).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
         failed="submit",
     )
-    tell.show(retrying.submit(order, again=chosen, slurm=Slurm()), as_json=False)
+    tell.show(retrying.submit(request, again=chosen, slurm=Slurm()), as_json=False)
 
 
 @ends_clearly

@@ -65,7 +65,7 @@ def executors() -> dict[str, Execute]:
     from study.runs.node import Prepared, Trained
 
     def train(run: Run, *, store: Store, execution: Execution, report: Callable[..., None]) -> None:
-        from study.launch.companions import gathered
+        from study.launch.rank_processes import gathered
 
         with gathered(run, store=store, execution=execution) as ranks:
             from study.train.work import execute

@@ -143,7 +143,7 @@ def predicted(run: Stage) -> Predicted:
     objective, size = type(run.objective).__name__, run.training.batch_size
     return Predicted(
         form=[run.corpus.id, objective, asdict(run.objective), packing, size],
-        told=f"{objective} of {run.corpus.slug}",
+        description=f"{objective} of {run.corpus.slug}",
     )
 
 

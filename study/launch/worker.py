@@ -10,7 +10,7 @@ the only place that knows training and evaluation both. No torch.
         "leaving": false}
 
 leaving: the worker ends with this run, since DeepSpeed numbers what it sees in a process, and rank
-0 has to number like its companions, which are new.
+0 has to number like the other ranks, which are new.
 
 The end of input ends the worker; in the middle of a run it is a SIGTERM, so a launcher that was
 killed leaves no orphan behind.

@@ -48,11 +48,11 @@ class Cost:
 
 class Predicted(NamedTuple):
     """What a held-out loss is of. Two losses may be compared where `form`, of plain values, is
-    equal; `told` says the same in words.
+    equal; `description` says the same in words.
     """
 
     form: Any
-    told: str
+    description: str
 
 
 class Generator(NamedTuple):

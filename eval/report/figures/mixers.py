@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter
 
 from eval.report.figures.drawing import COLOURS, INK, OTHER, PAPER, figure_style, finish
 from eval.report.figures.scores import NAMES
-from eval.report.mixing import Growth, Point
+from eval.report.mixers import Growth, Point
 from study.show.table import Drawing
 
 MIXER_MARKERS = ("o", "s", "^", "D", "v")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eval.claims.claim import digest
-from eval.claims.compared import amount, compared, interval, paper_number, size
+from eval.claims.comparison import amount, compare, interval, paper_number, size
 from eval.claims.decided import Block as Decided
 from eval.claims.decided import Resolved
 from eval.claims.verdicts import ClaimVerdict, ComponentVerdict
@@ -90,7 +90,7 @@ def _contrasts(found: ClaimVerdict, block: Decided) -> Details | None:
 
 def _contrast_grid(found: ClaimVerdict) -> Grid:
     """Losses stand in nats, tokens to a loss as factors."""
-    told = {each: compared(each, alpha=found.alpha) for each in found.components}
+    told = {each: compare(each, alpha=found.alpha) for each in found.components}
     columns: Columns[ComponentVerdict] = (
         sentence("contrast", _name),
         words("suite", lambda each: each.contrast.suite),

@@ -15,7 +15,7 @@ from eval.evidence.components import Spread, spreads
 from eval.evidence.differences import Difference, Matrix
 from eval.evidence.panel import Panel
 from eval.evidence.table import SUITE
-from eval.report import mixing
+from eval.report import mixers
 from eval.report.figures import differences as matrix_plots
 from eval.report.figures import mixers as mixer_plots
 from eval.report.material import Material
@@ -133,11 +133,11 @@ def _grid(matrix: Matrix) -> Grid:
 
 
 def mixers_section(material: Material) -> Section | None:
-    if not mixing.several(material.runs):
+    if not mixers.several(material.runs):
         return None
-    cells = mixing.points(material.panels, material.scores)
+    cells = mixers.points(material.panels, material.scores)
     measured = times.load(material.store.root)
-    growths = mixing.growths(material.runs, measured)
+    growths = mixers.growths(material.runs, measured)
     if not cells:
         return None
     quality: tuple[Block, ...] = blocks(
@@ -151,7 +151,7 @@ def mixers_section(material: Material) -> Section | None:
             "FLOPs. Architectures are drawn slightly apart.",
             style="caption",
         ),
-        mixing.point_grid(cells),
+        mixers.point_grid(cells),
         Heading(text="Measured cost against length"),
     )
     if not growths:
@@ -161,7 +161,7 @@ def mixers_section(material: Material) -> Section | None:
         "One layer of each model with its MLP (two layers in an encoder-decoder, one a side), "
         "forward and backward, one document as long as the row: all of it to predict in a causal "
         "decoder, else half of it read as a whole. Median of repeats on "
-        f"{mixing.where(measured)}. Lines and exponents: least squares of log seconds on log "
+        f"{mixers.where(measured)}. Lines and exponents: least squares of log seconds on log "
         "tokens over all lengths shown; the error is that of the fit, and a curve that bends "
         "towards its asymptote shows in it."
     )
@@ -169,7 +169,7 @@ def mixers_section(material: Material) -> Section | None:
         quality
         + blocks(
             mixer_plots.growth(growths),
-            mixing.growth_grid(growths),
+            mixers.growth_grid(growths),
             Text(text=note, style="caption"),
         )
     )

@@ -8,7 +8,7 @@ the folder can be moved as a whole; and how to cite this software and the study 
 
 from __future__ import annotations
 
-from eval.report import accounts, mixing, prose
+from eval.report import accounts, mixers, prose
 from eval.report.material import Material
 from eval.report.sources import source_grid, sources
 from study.costs import ledger
@@ -32,7 +32,7 @@ UNMATCHED = (
 
 
 def ledger_section(material: Material) -> Section:
-    mixed = mixing.several(material.runs) and any(panel.cells for panel in material.panels)
+    mixed = mixers.several(material.runs) and any(panel.cells for panel in material.panels)
     rows = ledger.rows(material.runs, store=material.store)
     totals = ledger.totals(rows, material.runs)
     return Section(

@@ -35,7 +35,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class LaunchRequest:
     """What is launched and how. changes: of a working tree that differs from its commit. failed:
     runs that failed are left, with a hint, or submitted again.
     """
@@ -60,63 +60,65 @@ class Launched:
     completed: tuple[Array, ...] = ()
 
 
-def launch(order: Order, *, slurm: Slurm, warn: Callable[[str], None] = log_warning) -> Launched:
+def launch(
+    request: LaunchRequest, *, slurm: Slurm, warn: Callable[[str], None] = log_warning
+) -> Launched:
     """Submit what is not done, queued or failed.
 
     Raises Unanswered where SLURM is silent, Refused where it says no, LeaseHeld where another
     launcher is at work, and ValueError for what can't be launched at all.
     """
-    check(order)
-    ready.refuse(order.sweep, remaining(order.sweep, store=order.store))
-    with acquire(_cluster(order.store), waiting=warn):
-        code = snapshot.take(order.store.root, changes=order.changes)
-        completed = submit.recover(store=order.store, slurm=slurm, warn=warn)
-        todo = remaining(order.sweep, store=order.store)
-        view = look(order.sweep.runs, store=order.store, slurm=slurm)
+    check(request)
+    ready.refuse(request.sweep, remaining(request.sweep, store=request.store))
+    with acquire(_cluster(request.store), waiting=warn):
+        code = snapshot.take(request.store.root, changes=request.changes)
+        completed = submit.recover(store=request.store, slurm=slurm, warn=warn)
+        todo = remaining(request.sweep, store=request.store)
+        view = look(request.sweep.runs, store=request.store, slurm=slurm)
         if view.silent is not None:
             raise Unanswered(view.silent)
         alive = _alive(todo, view=view, slurm=slurm)
-        choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=order.failed)
-        keep = all_kept_steps(order.sweep.runs)
-        refuse(choice.submit, profile=order.profile)
-        if away := away_from(choice.submit, profile=order.profile):
+        choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=request.failed)
+        keep = all_kept_steps(request.sweep.runs)
+        refuse(choice.submit, profile=request.profile)
+        if away := away_from(choice.submit, profile=request.profile):
             raise ValueError(away)
-        submit.write_runs(todo, store=order.store, keep=keep)
-        folder = records.array_path(order.store.root, "")
-        site = submit.Site(store=order.store, profile=order.profile, code=code, folder=folder)
-        groups = divide(choice.submit, profile=order.profile)
+        submit.write_runs(todo, store=request.store, keep=keep)
+        folder = records.array_path(request.store.root, "")
+        site = submit.Site(store=request.store, profile=request.profile, code=code, folder=folder)
+        groups = divide(choice.submit, profile=request.profile)
         unfinished = {run.id for run in choice.submit} | alive.keys()
         arrays = submit.submit(groups, site=site, slurm=slurm, unfinished=unfinished)
     paths = tuple(folder / array.token / records.SCRIPT for array in arrays)
     return Launched(choice=choice, groups=groups, scripts=paths, arrays=arrays, completed=completed)
 
 
-def dry_run(order: Order, *, warn: Callable[[str], None] = log_warning) -> Launched:
+def dry_run(request: LaunchRequest, *, warn: Callable[[str], None] = log_warning) -> Launched:
     """Write every script as a launch would, and ask SLURM nothing. Runs that were submitted before
     are left out: whether they still are queued is SLURM's knowledge, and their scripts stay. What
     would stop a launch (open pins, sources that are not here) is a warning.
     """
-    check(order)
-    with acquire(_cluster(order.store), waiting=warn):
-        code = snapshot.take(order.store.root, changes=order.changes)
-        todo = remaining(order.sweep, store=order.store)
-        placed = records.newest(records.load_all(order.store.root))
+    check(request)
+    with acquire(_cluster(request.store), waiting=warn):
+        code = snapshot.take(request.store.root, changes=request.changes)
+        todo = remaining(request.sweep, store=request.store)
+        placed = records.newest(records.load_all(request.store.root))
         chosen = tuple(run for run in todo if run.id not in placed)
         before = tuple(
             Left(run=run, why=f"submitted before, array {placed[run.id].array.token}")
             for run in todo
             if run.id in placed
         )
-        refuse(chosen, profile=order.profile)
-        for reason in ready.waits(order.sweep, todo):
+        refuse(chosen, profile=request.profile)
+        for reason in ready.waits(request.sweep, todo):
             warn(reason)
-        if away := away_from(chosen, profile=order.profile):
+        if away := away_from(chosen, profile=request.profile):
             warn(away)
-        submit.write_runs(todo, store=order.store, keep=all_kept_steps(order.sweep.runs))
-        folder = records.cluster_path(order.store.root) / DRY
+        submit.write_runs(todo, store=request.store, keep=all_kept_steps(request.sweep.runs))
+        folder = records.cluster_path(request.store.root) / DRY
         shutil.rmtree(folder, ignore_errors=True)
-        site = submit.Site(store=order.store, profile=order.profile, code=code, folder=folder)
-        groups = divide(chosen, profile=order.profile)
+        site = submit.Site(store=request.store, profile=request.profile, code=code, folder=folder)
+        groups = divide(chosen, profile=request.profile)
         unfinished = {run.id for run in todo}
         for number, group in enumerate(groups):
             token = f"{number:06d}-{DRY}"
@@ -126,11 +128,11 @@ def dry_run(order: Order, *, warn: Callable[[str], None] = log_warning) -> Launc
     return Launched(choice=choice, groups=groups, scripts=paths)
 
 
-def check(order: Order) -> None:
+def check(request: LaunchRequest) -> None:
     """Raise ValueError for what would fail later: a store that can't be written to, or paths that
     scripts can't hold.
     """
-    root = order.store.root
+    root = request.store.root
     if not root.is_absolute():
         raise ValueError(
             f"the store {root} is relative; legal: absolute, since jobs start elsewhere"

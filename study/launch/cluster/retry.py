@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.launch.cluster.choose import named
-from study.launch.cluster.launch import Launched, Order, launch
+from study.launch.cluster.launch import Launched, LaunchRequest, launch
 from study.launch.cluster.slurm import Slurm, Unanswered
 from study.launch.cluster.view import View, look
 from study.runs.node import Run
@@ -20,7 +20,7 @@ from study.show import terminal
 from study.show.columns import Columns, words
 from study.store.directory import Store
 
-__all__ = ["Order", "Retry", "choose", "failed", "profile_name", "show", "submit"]
+__all__ = ["LaunchRequest", "Retry", "choose", "failed", "profile_name", "show", "submit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +77,11 @@ def profile_name(again: Sequence[Retry]) -> str:
     return names[0]
 
 
-def submit(order: Order, *, again: Sequence[Retry], slurm: Slurm) -> Launched:
-    """Submit the order, which holds what is to be retried, and remove the notes of its failures."""
-    notes = [order.store.directory(each.run) / "failed.json" for each in again]
+def submit(request: LaunchRequest, *, again: Sequence[Retry], slurm: Slurm) -> Launched:
+    """Submit the request, which holds what is retried, and remove the notes of its failures."""
+    notes = [request.store.directory(each.run) / "failed.json" for each in again]
     before = {path: _stamp(path) for path in notes}
-    launched = launch(order, slurm=slurm)
+    launched = launch(request, slurm=slurm)
     # Only now: had SLURM fallen silent, the notes would have been all that is known. A job that
     # has started meanwhile has removed its note itself, and what is there then is a newer one.
     for path, stamp in before.items():

@@ -31,7 +31,7 @@ def curve(cell, seed, *, tokens, rate=1.0, floor=2.0, luck=0.0, **changes):
         "before": (0, 0) if len(cell) == 1 else (int(168e9), int(2e21)),
         "flops": 1e10,
         "question": "q",
-        "told": "FullLM of c4",
+        "description": "FullLM of c4",
     }
     return HeldOut(**(fields | changes))
 
@@ -158,7 +158,7 @@ def test_one_seed_of_many_not_reached_is_said():
 
 
 def test_other_held_out_data_or_objective_are_refused():
-    told = found(curves(rate=1.6, question="other", told="FullLM of the-pile"))
+    told = found(curves(rate=1.6, question="other", description="FullLM of the-pile"))
     assert told.startswith("other held-out losses: CD:FLM FullLM of c4 (q), ")
     assert "FullLM of the-pile" in told
 

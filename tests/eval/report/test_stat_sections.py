@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_claims import paper_claims
 
-from eval.claims.compared import compared, interval
+from eval.claims.comparison import compare, interval
 from eval.claims.decided import Block
 from eval.claims.verdicts import decide
 from eval.evidence import table
@@ -170,7 +170,7 @@ def test_claims_unfold_their_contrasts_as_they_were_decided(panel_of, key_of, ma
     ran = [each for each in pairs if each[0].estimate is not None]
     assert 0 < len(ran) < len(pairs)
     for found, alpha, row in ran:
-        told = compared(found, alpha=alpha)
+        told = compare(found, alpha=alpha)
         assert row["difference, points"] == f"{100 * found.estimate.value:+.1f}"
         assert row["interval at the claim's level"] == interval(told)
         assert row["margin"] == f"{100 * found.contrast.margin:.1f}"

@@ -12,7 +12,7 @@ from made_slurm import Controller
 
 from study.launch.cluster import launch as launches
 from study.launch.cluster import profile, records, slurm, snapshot, submit
-from study.launch.cluster.launch import Order, dry_run, launch
+from study.launch.cluster.launch import LaunchRequest, dry_run, launch
 from study.launch.cluster.slurm import Refused, Slurm, Unanswered
 from study.runs.plan import Sweep, close
 from study.runs.training import Adafactor
@@ -51,7 +51,7 @@ def _order(tmp_path, *runs, text=PROFILE, **changes):
     path.write_text(text)
     sweep = Sweep(path=Path("made.py"), title="made", declared=runs, runs=close(runs))
     values = {"sweep": sweep, "store": Store(tmp_path / "store"), "profile": profile.load(path)}
-    return Order(**values | changes)
+    return LaunchRequest(**values | changes)
 
 
 def _quiet(message):

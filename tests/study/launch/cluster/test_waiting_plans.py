@@ -32,7 +32,7 @@ def controller(tmp_path, monkeypatch):
 
 def order_of(tmp_path, text):
     (tmp_path / "made.toml").write_text(text)
-    return launches.Order(
+    return launches.LaunchRequest(
         sweep=load_sweep(SWEEPS / "paper.py"),
         store=Store(tmp_path / "store"),
         profile=profile.load(tmp_path / "made.toml"),

@@ -6,7 +6,7 @@ import numpy as np
 import test_report as made
 
 from eval.evidence import panel, table
-from eval.report import mixing
+from eval.report import mixers
 from eval.report.report import write
 from study.language import cost
 from study.language.values.stages import Pretrain
@@ -67,7 +67,7 @@ def test_two_mixers_of_one_width_are_two_cells_and_never_averaged(tmp_path):
     scores = {row.cell: row.value for row in table.build([one]).suite_rows()}
     assert scores["CD:FLM"] == 1.0
     assert scores["CD:FLM (ssd)"] == 0.0
-    costs = {point.key.label: point for point in mixing.points([one], table.build([one]))}
+    costs = {point.key.label: point for point in mixers.points([one], table.build([one]))}
     assert costs["CD:FLM (ssd)"].parameters == cost.parameters(
         next(
             run.model
@@ -121,12 +121,12 @@ def test_nothing_scored_yet_is_no_reason_to_fail(tmp_path):
 def test_times_of_other_models_are_not_shown(tmp_path):
     runs = plan({}, SSD)
     others = plan({"d_ff": 80})
-    assert mixing.growths(runs, measured(others, lambda model, n: 1e-6 * n)) == []
+    assert mixers.growths(runs, measured(others, lambda model, n: 1e-6 * n)) == []
 
 
 def test_matched_means_within_three_per_cent_of_attention():
     def point(parameters, flops):
-        return mixing.Point(
+        return mixers.Point(
             key=cells.CellKey(lineage=("CD:FLM",), tokens=1),
             architecture="CD",
             model=made.study(1)[2].model,
@@ -148,7 +148,7 @@ def test_ratios_are_over_attention_of_the_same_lineage(tmp_path):
     runs, store = plan({}, SSD), Store(tmp_path)
     publish(runs, store, lambda model: 0.9)
     found = panel.panels(runs, store=store)
-    points = {each.key.label: each for each in mixing.points(found, table.build(found))}
+    points = {each.key.label: each for each in mixers.points(found, table.build(found))}
     assert points["ED:PLM"].matched == ("parameters", "FLOPs")
     for cell in ("CD:FLM", "ED:PLM"):
         own, reference = points[f"{cell} (ssd)"], points[cell]
@@ -160,4 +160,4 @@ def test_with_two_attention_models_there_is_no_reference(tmp_path):
     runs, store = plan({}, {"d_ff": 80}, SSD), Store(tmp_path)
     publish(runs, store, lambda model: 0.9)
     found = panel.panels(runs, store=store)
-    assert {each.matched for each in mixing.points(found, table.build(found))} == {()}
+    assert {each.matched for each in mixers.points(found, table.build(found))} == {()}

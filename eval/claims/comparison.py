@@ -16,7 +16,7 @@ from eval.evidence.statistics import more
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class Comparison:
     """One contrast as it was decided. effect, low, high: in the measure's own unit (a score in
     [0, 1], a log of tokens, nats), None where nothing ran; low and high at the claim's level, None
     too where a side has no bound. more: what would decide it, in words, where it is undecided.
@@ -54,7 +54,7 @@ def depends_on(found: ClaimVerdict) -> ComponentVerdict | None:
     return min(ran, key=p) if side else max(ran, key=p)
 
 
-def compared(found: ComponentVerdict, *, alpha: float) -> Compared:
+def compare(found: ComponentVerdict, *, alpha: float) -> Comparison:
     """One contrast with what more data it needs. alpha: the claim's one-sided level."""
     contrast, estimate = found.contrast, found.estimate
     fields: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def compared(found: ComponentVerdict, *, alpha: float) -> Compared:
             "minimum_effect": estimate.minimum_effect,
             "more": more(contrast, estimate, alpha=alpha).told(estimate) if open_still else "",
         }
-    return Compared(
+    return Comparison(
         name=contrast.name,
         suite=contrast.suite,
         measure=contrast.measure,
@@ -96,7 +96,7 @@ def amount(value: float, measure: Measure) -> str:
             return f"{value:+.3f} nats"
 
 
-def interval(each: Compared) -> str:
+def interval(each: Comparison) -> str:
     """`+1.0 to +9.8`, with a dash for a side that has no bound."""
     if each.effect is None:
         return "–"
@@ -104,7 +104,7 @@ def interval(each: Compared) -> str:
     return " to ".join(sides)
 
 
-def effect(each: Compared) -> str:
+def effect(each: Comparison) -> str:
     """`+5.4 [+1.0 to +9.8]`; empty where nothing ran."""
     if each.effect is None:
         return ""
@@ -118,7 +118,7 @@ def size(value: float | None, measure: Measure) -> str:
     return amount(value, measure).removeprefix("+")
 
 
-def paper_number(each: Compared) -> str:
+def paper_number(each: Comparison) -> str:
     """What the paper states, by benchmark."""
     factor = each.measure == "tokens_to_loss"
     return "; ".join(

@@ -53,13 +53,13 @@ def gathered(run: Run, *, store: Store, execution: Execution) -> Iterator[Ranks]
         else:
             here = Place(world=execution.ranks)
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-")))
-            companions = _Companions(
+            others = _RankProcesses(
                 store.directory(run),
                 line=job(run, store=store, execution=execution, keep=()),
                 world=here.world,
                 rendezvous=directory,
             )
-            check = stack.enter_context(companions).check
+            check = stack.enter_context(others).check
         yield stack.enter_context(
             join(here, directory=directory, device=execution.device, check=check)
         )
@@ -69,7 +69,7 @@ def _nothing_to_check(alarm: Alarm | None) -> None:
     return None
 
 
-class _Companions:
+class _RankProcesses:
     """Ranks 1 and up on this machine, for as long as the block lasts."""
 
     def __init__(self, directory: Path, *, line: str, world: int, rendezvous: Path) -> None:
@@ -83,7 +83,7 @@ class _Companions:
         self._dead: str | None = None
         self._lock = threading.Lock()
 
-    def __enter__(self) -> _Companions:
+    def __enter__(self) -> _RankProcesses:
         for rank in range(1, self._world):
             places = {"RANK": rank, "WORLD_SIZE": self._world, "LOCAL_RANK": rank}
             with open(rank_log(self._directory, rank), "ab") as log:

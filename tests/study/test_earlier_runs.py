@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny_runs
 
+import study
 from eval.report.report import write
 from study.language.scores.execute import execute as score
 from study.language.values.stages import Adapt
@@ -107,3 +108,21 @@ def test_the_report_has_its_scores(root, tmp_path):
         (row,) = (each for each in csv.DictReader(file) if each["task"] == "effect")
     assert (row["cell"], row["tokens"], row["items"]) == ("CD:FLM", "960", "12")
     assert float(row["value"]) == pytest.approx(accuracy)
+
+
+def test_from_python_it_is_run_to_its_end_and_its_scores_are_values(root, tmp_path):
+    path = tmp_path / "sweep.py"
+    path.write_text(SWEEP.format(root=str(root)))
+    sweep = study.run(path, store=root, workers=1)
+    assert {Store(root).existing(run).done()["kind"] for run in sweep.runs} == {
+        *("Corpus", "Pretrain", "Adapt", "Evaluation"),
+    }
+    rows = study.scores(sweep, store=root)
+    assert {(row["suite"], row["task"]) for row in rows} >= {("micro", "effect")}
+    folder = write(load_sweep(path), store=Store(root), out_dir=tmp_path / "out").parent
+    with (folder / "report.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert [row["task"] for row in written] == [row["task"] for row in rows]
+    assert [row["value"] for row in written] == [str(row["value"]) for row in rows]
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        study.lode  # noqa: B018

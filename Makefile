@@ -36,7 +36,7 @@ test: setup
 	$(BIN)/python -m pytest -m 'not slow and not gpu and not cluster and not browser' -n 2
 
 slow: setup
-	$(BIN)/python -m pytest -m 'slow and not gpu and not cluster and not browser'
+	$(BIN)/python -m pytest -m 'slow and not gpu and not cluster and not browser' -n 2
 
 check: setup
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from study.runs.node import Trained
 from study.runs.plan import load_sweep
 from study.store.directory import Store
 
-SWEEPS = Path(__file__).parents[3] / "sweeps"
+SWEEPS = Path(__file__).parents[4] / "sweeps"
 
 
 def _trials(losses: dict[str, dict[float, float]]) -> list[Trial]:

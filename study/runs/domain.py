@@ -75,8 +75,8 @@ class Domain:
     """Every dataclass that its runs may hold."""
 
     prepare: Callable[..., dict[str, Any]]
-    """(data, directory, store, access, progress, warn) -> its summary; published under the name
-    `data_directory`.
+    """(data, directory, store, access, progress, warn) -> its summary. The directory is there and
+    empty; it is published under the name `data_directory`.
     """
 
     learner: Callable[..., Any]

@@ -1,142 +1,51 @@
 """The seam: a domain that nothing here knows is declared, read back, planned, named and costed."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import made_runs as made
 import pytest
+import toy_domain as toy
+from toy_domain import POINTS
 
 from study.runs import domain, plan
 from study.runs.cells import CellKey, Naming
 from study.runs.decode import DecodeError, decode, encode, validate
-from study.runs.domain import Cost, Domain
 from study.runs.node import (
-    Continue,
     Evaluation,
     Imported,
-    ModelShape,
-    Objective,
     Prepared,
     Run,
-    Train,
     root,
     start_of,
     steps_before,
     taken_steps,
 )
-from study.runs.source import Source
-from study.runs.suite import ScoringRule, Suite, Task
+from study.runs.suite import Suite
 from study.runs.training import Cosine
 from study.sources import pins
 
-DIGITS = Source(uri="file://digits.npz", digest="sha256:1", text_field="", where=(), part=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Images(Prepared):
-    slug: str = field(metadata={"identity": False})
-    files: tuple[Source, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patches(ModelShape):
-    width: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classify(Objective):
-    classes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged(Task):
-    """A task whose scores another run gives."""
-
-    name: str
-    judge: Train
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nearest(ScoringRule):
-    neighbours: int
-
-
-class _Names:
-    def __init__(self, runs):
-        self.widths = sorted({run.model.width for run in runs if isinstance(run, Train)})
-
-    def size(self, run):
-        return f"width {run.model.width}"
-
-    def key(self, run, step, *, tokens=None):
-        return CellKey(lineage=("patches",), tokens=tokens or step)
-
-    def cell(self, run):
-        return "patches" if isinstance(run, Train) else ""
-
-
-def _unused(*_, **__):
-    raise AssertionError("nothing here is executed")
-
-
-TOY = Domain(
-    name="toy",
-    values=(Images, Patches, Classify, Judged, Nearest),
-    prepare=_unused,
-    learner=_unused,
-    score=_unused,
-    footprint=_unused,
-    cost=lambda run: Cost(parameters=7, tokens=run.training.steps, loss_tokens=None, flops=11),
-    names=_Names,
-    predicted=_unused,
-    traits=lambda run: {"mixer": "mean"},
-)
-
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch):
-    for name in ("_domains", "_owners", "_costs"):
-        monkeypatch.setattr(domain, name, dict(getattr(domain, name)))
-    domain.register(TOY)
-    yield
-    monkeypatch.undo()
-    domain.forget_resolved()
+def _toy():
+    with toy.registered():
+        yield
 
 
 def _train(slug="small", *, width=8, **changes):
-    return Train(
-        slug=slug,
-        data=Images(slug="digits", files=(DIGITS,)),
-        model=Patches(width=width),
-        objective=Classify(classes=10),
-        training=made.training(**changes),
-        seed=3,
-    )
-
-
-def _continue(parent, *, step=2):
-    return Continue(
-        slug="further",
-        parent=parent,
-        parent_step=step,
-        data=parent.data,
-        model=parent.model,
-        objective=parent.objective,
-        training=parent.training,
-        optimizer_state="inherited",
-        schedule_start="continued",
-        seed=3,
-    )
+    return toy.train(slug, training=made.training(**changes), width=width)
 
 
 def _evaluation(run, *, judge):
     suite = Suite(
-        name="judged", tasks=(Judged(name="look", judge=judge),), scoring=Nearest(neighbours=3)
+        name="judged",
+        tasks=(toy.Judged(name="look", judge=judge),),
+        scoring=toy.Nearest(neighbours=3),
     )
     return Evaluation(slug="scores", run=run, step=run.training.steps, suite=suite)
 
 
 def test_what_it_declares_is_read_back():
-    run = _evaluation(_continue(_train()), judge=_train("judge", width=4))
+    run = _evaluation(toy.continued(_train()), judge=_train("judge", width=4))
     validate(run)
     again = decode(encode(run))
     assert again == run
@@ -145,21 +54,21 @@ def test_what_it_declares_is_read_back():
 
 def test_parents_are_found_wherever_they_stand_and_sources_are_the_runs_own():
     first, judge = _train(), _train("judge", width=4)
-    further = _continue(first)
+    further = toy.continued(first)
     scores = _evaluation(further, judge=judge)
     assert scores.parents == (further, judge)
     assert further.parents == (first, first.data)
     assert first.sources == scores.sources == ()
-    assert first.data.sources == (DIGITS,)
-    assert list(pins.sources([scores, further, first.data])) == [DIGITS]
+    assert first.data.sources == (POINTS,)
+    assert list(pins.sources([scores, further, first.data])) == [POINTS]
     assert [each.slug for each in plan.close([scores])] == [
-        *("digits", "small", "further", "judge", "scores"),
+        *("points", "small", "further", "judge", "scores"),
     ]
 
 
 def test_the_lineage_is_walked_without_knowing_the_domain():
     first = _train(steps=5)
-    further = _continue(first, step=2)
+    further = toy.continued(first, step=2)
     assert root(further) == first
     assert steps_before(further) == 2
     assert taken_steps(further, 4) == [(first, 2), (further, 4)]
@@ -172,20 +81,18 @@ def test_the_domain_is_the_models_or_the_kinds():
     run = _train()
     assert domain.of(run).name == domain.of(run.data).name == "toy"
     assert domain.of(_evaluation(run, judge=run)).name == "toy"
-    assert domain.of(Imported(slug="there", source=DIGITS, model=run.model)).name == "toy"
+    assert domain.of(Imported(slug="there", source=POINTS, model=run.model)).name == "toy"
     assert domain.of(made.pretrain()).name == "language"
 
 
 def test_cost_and_names_are_the_domains_own_in_one_plan_of_two():
     language, run = made.pretrain(), _train()
     naming = Naming([language, run])
-    assert domain.cost(run) == Cost(
-        parameters=7, tokens=run.training.steps, loss_tokens=None, flops=11
-    )
+    assert domain.cost(run) == toy.TOY.cost(run)
     assert domain.cost(language).tokens > 0
     assert naming.size(run) == "width 8"
     assert naming.cell(language) == "CD:FLM"
-    assert naming.key(run, 1) == CellKey(lineage=("patches",), tokens=1)
+    assert naming.key(run, 1) == CellKey(lineage=("line",), tokens=1)
 
 
 def test_an_intermediate_step_under_a_horizon_is_no_parent():
@@ -193,15 +100,15 @@ def test_an_intermediate_step_under_a_horizon_is_no_parent():
     cosine = Cosine(warmup_steps=1, final_fraction=0.1)
     parent = replace(parent, training=replace(parent.training, schedule=cosine))
     with pytest.raises(ValueError, match="lies under a schedule that ends at"):
-        _continue(parent, step=1)
+        toy.continued(parent, step=1)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("kind: Patches", "kind: Patch", "did you mean 'Patches'"),
-        ("kind: Classify", "kind: Judged", "Train.objective has kind 'Judged'; legal: Classify"),
-        ("width: 8", "width: wide", "Patches.width is 'wide'; legal: an integer"),
+        ("kind: Line", "kind: Lines", "did you mean 'Line'"),
+        ("kind: Squares", "kind: Judged", "Train.objective has kind 'Judged'; legal: Squares"),
+        ("width: 8", "width: wide", "Line.width is 'wide'; legal: an integer"),
     ],
 )
 def test_a_part_in_a_wrong_place_is_refused_by_line(old, new, message):
@@ -212,13 +119,13 @@ def test_a_part_in_a_wrong_place_is_refused_by_line(old, new, message):
 
 
 def test_a_value_of_another_domain_is_no_part():
-    with pytest.raises(ValueError, match=r"Train.model is Model\(.*legal: kind Patches"):
+    with pytest.raises(ValueError, match=r"Train.model is Model\(.*legal: kind Line"):
         validate(replace(_train(), model=made.MODEL))
 
 
 def test_a_name_is_taken_once():
     other = type("Corpus", (Prepared,), {"__annotations__": {"slug": str}})
-    taken = replace(TOY, name="other", values=(dataclass(frozen=True, kw_only=True)(other),))
+    taken = replace(toy.TOY, name="other", values=(dataclass(frozen=True, kw_only=True)(other),))
     with pytest.raises(ValueError, match="'other' has a class Corpus, as language has"):
         domain.register(taken)
 

@@ -1,0 +1,219 @@
+"""A domain that nothing in the project knows: points on a line, and a straight line through them.
+
+Whoever uses it registers it by the fixture `toy` of its own, since domains are known to a process.
+"""
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from study.runs import domain
+from study.runs.cells import CellKey
+from study.runs.domain import Cost, Domain, Predicted
+from study.runs.node import Continue, ModelShape, Objective, Prepared, Train
+from study.runs.source import Source
+from study.runs.suite import ScoringRule, Task
+from study.train import checkpoint
+from study.train.learner import Inheritance, Losses
+
+POINTS = Source(uri="file://points.txt", digest="sha256:1", text_field="", where=(), part=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points(Prepared):
+    slug: str = field(metadata={"identity": False})
+    files: tuple[Source, ...]
+    count: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(ModelShape):
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squares(Objective):
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(Task):
+    """A task whose scores another run gives."""
+
+    name: str
+    judge: Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest(ScoringRule):
+    neighbours: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PointsBatch:
+    inputs: np.ndarray
+    targets: np.ndarray
+    counted: bool = True
+
+    @property
+    def num_rows(self):
+        return len(self.inputs)
+
+    @property
+    def loss_tokens(self):
+        return self.num_rows if self.counted else 0
+
+    @property
+    def content_tokens(self):
+        return self.num_rows
+
+    def rows(self, low, high):
+        return replace(self, inputs=self.inputs[low:high], targets=self.targets[low:high])
+
+    def without_loss(self):
+        return replace(self, counted=False)
+
+    def digest(self):
+        found = hashlib.sha256(self.inputs.tobytes() + self.targets.tobytes())
+        return found.hexdigest()[:16]
+
+
+def prepare(data, directory, *, store, access, progress, warn):
+    progress({"stage": "points", "done": 0, "total": data.count})
+    draw = np.random.default_rng(0)
+    np.save(directory / "points.npy", draw.normal(size=(data.count, 4)))
+    warn("points are made up")
+    return {"points": data.count}
+
+
+class LineLearner:
+    """`study.train.learner.Learner`."""
+
+    def __init__(self, run, *, store):
+        store.finished(run.data)
+        torch.manual_seed(run.seed)
+        self.model = nn.Sequential(nn.Linear(4, run.model.width), nn.Linear(run.model.width, 1))
+        self.width = run.model.width
+        self._points = np.load(store.directory(run.data) / "data" / "points.npy")
+        self._run, self._checked = run, False
+        self.validation = [self._batch(self._points[-8:])]
+
+    def _batch(self, points):
+        return PointsBatch(inputs=points, targets=points.sum(-1, keepdims=True))
+
+    def batch(self, step):
+        draw = np.random.default_rng((self._run.seed, step))
+        return self._batch(draw.permutation(self._points)[: self._run.training.batch_size])
+
+    def losses(self, batch, *, device):
+        found = self.model(torch.tensor(batch.inputs, dtype=torch.float32, device=device))
+        wanted = torch.tensor(batch.targets, dtype=torch.float32, device=device)
+        loss = self._run.objective.scale * (found - wanted).square().sum() * float(batch.counted)
+        size = 1e-3 * found.square().sum() * float(batch.counted)
+        return Losses(total=loss + size, parts={"loss": loss, "size": size})
+
+    def compile(self, wrap):
+        self.model = wrap(self.model)
+
+    def write(self, directory):
+        (directory / "config.json").write_text(json.dumps(asdict(self._run.model)))
+
+    def begin(self, parent):
+        weights = checkpoint.read_tensors(parent / "model.safetensors")
+        checkpoint.load_weights(self.model, tensors=weights)
+        entries = [{"name": name, "action": "copied"} for name in weights]
+        return Inheritance(table="all copied", entries=entries)
+
+    def check(self, *, execution, ranks, warn):
+        self._checked = True
+
+    def summary(self):
+        return {"points": len(self._points), "checked": self._checked}
+
+
+class Names:
+    def __init__(self, runs):
+        self.widths = sorted({run.model.width for run in runs if isinstance(run, Train)})
+
+    def size(self, run):
+        return f"width {run.model.width}"
+
+    def key(self, run, step, *, tokens=None):
+        return CellKey(lineage=("line",), tokens=tokens or step)
+
+    def cell(self, run):
+        return "line" if isinstance(run, Train | Continue) else ""
+
+
+def _numbers(run):
+    return 4 * run.model.width + run.model.width + run.model.width + 1
+
+
+def _unused(*_, **__):
+    raise AssertionError("nothing here is scored or forecast")
+
+
+TOY = Domain(
+    name="toy",
+    values=(Points, Line, Squares, Judged, Nearest),
+    prepare=prepare,
+    learner=LineLearner,
+    score=_unused,
+    footprint=_unused,
+    cost=lambda run: Cost(
+        parameters=_numbers(run),
+        tokens=run.training.steps * run.training.batch_size,
+        loss_tokens=None,
+        flops=6 * _numbers(run) * run.training.steps * run.training.batch_size,
+    ),
+    names=Names,
+    traits=lambda run: {"mixer": "mean"},
+    predicted=lambda run: Predicted(form=[run.data.id], description="squares"),
+)
+
+
+@contextmanager
+def registered():
+    """The toy among the domains, inside the block."""
+    tables = (domain._domains, domain._owners, domain._costs)
+    before = [dict(each) for each in tables]
+    domain.register(TOY)
+    try:
+        yield TOY
+    finally:
+        for table, old in zip(tables, before, strict=True):
+            table.clear()
+            table.update(old)
+        domain.forget_resolved()
+
+
+def train(slug="small", *, training, width=8):
+    return Train(
+        slug=slug,
+        data=Points(slug="points", files=(POINTS,)),
+        model=Line(width=width),
+        objective=Squares(scale=1.0),
+        training=training,
+        seed=3,
+    )
+
+
+def continued(parent, *, step=2, **changes):
+    values = {
+        "slug": "further",
+        "parent": parent,
+        "parent_step": step,
+        "data": parent.data,
+        "model": parent.model,
+        "objective": parent.objective,
+        "training": parent.training,
+        "optimizer_state": "inherited",
+        "schedule_start": "continued",
+        "seed": 3,
+    }
+    return Continue(**values | changes)

@@ -77,7 +77,7 @@ class TorchEngine:
     def forward_backward(self, batch: Batch, *, denominator: float) -> Mapping[str, Tensor]:
         losses = self._computed.losses(batch, device=self._device)
         (losses.total / denominator).backward()
-        return losses.parts
+        return {name: value.detach() for name, value in losses.parts.items()}
 
     def step(self, share: float) -> Update:
         gradients = [p.grad for p in self._parameters if p.grad is not None]

@@ -125,7 +125,7 @@ class ShardedEngine:
     def forward_backward(self, batch: Batch, *, denominator: float) -> Mapping[str, Tensor]:
         losses = self._engine(batch)
         self._engine.backward(losses.total * (self.ranks.world / denominator))
-        return losses.parts
+        return {name: value.detach() for name, value in losses.parts.items()}
 
     def step(self, share: float) -> Update:
         self.optimizer.scale(share)

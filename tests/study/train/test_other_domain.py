@@ -43,7 +43,7 @@ def test_data_is_prepared_once_and_sealed(store, capsys):
 
 def test_it_trains_and_says_what_its_domain_says(store):
     run = _first()
-    with pytest.raises(StoreError, match="'points' has no directory .* run it first"):
+    with pytest.raises(StoreError, match=r"'points' has no directory .* run it first"):
         _run(run, store)
     _run(run.data, store)
     directory = _run(run, store)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Mixer = Literal["attention", "monarch", "ssd"]
 Positions = Literal["rope", "t5_bias", "t5_bias_paper", "none"]
 
 
+@runtime_checkable
 class StackShape(Protocol):
     """A domain's model has these as fields (`study.language.values.model.Model` says what they
     mean); fields of another mixer are 0.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from study.runs import domain
 from study.runs.node import ExternalCheckpoint, Run, Trained, root
@@ -57,6 +57,7 @@ class CellKey:
         return self.lineage[-1].endswith(":MLM")
 
 
+@runtime_checkable
 class Names(Protocol):
     """The names that one plan gives a domain's runs."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from study.train.ranks import Ranks
 _B = TypeVar("_B", bound="Batch")
 
 
+@runtime_checkable
 class Batch(Protocol):
     """A pure function of (seed, step). loss_tokens: positions with loss, by whose number the summed
     loss is divided; content_tokens: positions that the model reads, padding left out. Both are
@@ -48,6 +49,7 @@ class Batch(Protocol):
         ...
 
 
+@runtime_checkable
 class Batches(Protocol):
     """The whole batch of the run's own step (from 0), a pure function of it."""
 
@@ -63,6 +65,7 @@ class Losses(NamedTuple):
     parts: Mapping[str, Tensor]
 
 
+@runtime_checkable
 class Computation(Protocol):
     """A model and its losses. width: of its layers, in numbers a row of a matrix."""
 
@@ -93,6 +96,7 @@ class Inheritance:
     entries: Sequence[Mapping[str, Any]]
 
 
+@runtime_checkable
 class Learner(Computation, Batches, Protocol):
     """One run's model, batches and losses. Making it opens the run's data, and raises ValueError
     where that does not fit the model.

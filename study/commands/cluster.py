@@ -43,7 +43,7 @@ def launch(
 ):
     """Submit what is not done to SLURM, and exit."""
     from study.launch.cluster import launch as launches
-    from study.launch.cluster import profile, tell
+    from study.launch.cluster import profile, summary
     from study.launch.cluster.slurm import Slurm
     from study.runs import plan as plans
     from study.store import declared
@@ -60,7 +60,7 @@ def launch(
     else:
         declared.record_claims(request.sweep, store=request.store)
         launched = launches.launch(request, slurm=Slurm())
-    tell.show(launched, as_json=json)
+    summary.show(launched, as_json=json)
 
 
 @ends_clearly
@@ -77,7 +77,7 @@ def retry(
     data_dir: DataDir = None,
 ):
     """Submit what failed in SLURM again, with what SLURM cancelled for it; nothing else."""
-    from study.launch.cluster import profile, tell
+    from study.launch.cluster import profile, summary
     from study.launch.cluster import retry as retrying
     from study.launch.cluster.slurm import Slurm
     from study.launch.cluster.view import LOOKING
@@ -101,7 +101,7 @@ def retry(
         changes="archive" if allow_dirty else "refuse",
         failed="submit",
     )
-    tell.show(retrying.submit(request, again=chosen, slurm=Slurm()), as_json=False)
+    summary.show(retrying.submit(request, again=chosen, slurm=Slurm()), as_json=False)
 
 
 @ends_clearly

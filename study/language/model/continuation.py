@@ -110,7 +110,7 @@ class Kept:
         return tuple(each.after for each in self._states if each.after is not None)
 
 
-class Grown:
+class ExtendedCaches:
     """The caches of a middle half, which goes on from what was carried and is gone on from: the
     keys and values of both, ended in the last column. Attention only.
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import Embedding, Linear
 
-from study.language.model.continuation import Carried, Grown, Kept, caches, without_shared
+from study.language.model.continuation import Carried, ExtendedCaches, Kept, caches, without_shared
 from study.language.model.language_model import LanguageModel
 from study.language.values.model import Model
 from study.nn.stack import Stack
@@ -71,11 +71,11 @@ class Decoder(LanguageModel):
         least) from the beginnings `rows[b]` that were read.
         """
         used = (batch.segments > 0).sum(-1)
-        grown = Grown(carried, rows, spare=batch.tokens.shape[1] - used)
+        extended = ExtendedCaches(carried, rows, spare=batch.tokens.shape[1] - used)
         past = batch.visibility.num_keys - batch.tokens.shape[1]
         mixing = self.decoder.mixing(batch.positions, batch.visibility, past=past)
-        hidden = self.decoder(self.embedding(batch.tokens), mixing, caches=grown.caches)
-        return hidden[torch.arange(len(used), device=used.device), used - 1], grown.carried
+        hidden = self.decoder(self.embedding(batch.tokens), mixing, caches=extended.caches)
+        return hidden[torch.arange(len(used), device=used.device), used - 1], extended.carried
 
     def go_on(
         self, batch: Batch, carried: Carried, rows: Int64[Tensor, " B"]

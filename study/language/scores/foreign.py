@@ -2,10 +2,10 @@
 transformers knows, with its own tokenizer, special tokens and limits.
 
 Owns loading (safetensors only, local files only, no code of the checkpoint is run) and the passes
-of such a model; what it is tried on first is `study.language.scores.tried`'s. It is called as its
-authors call it: a causal model with no mask and padding on the right, which it cannot see; an
-encoder with a mask. Contexts that are read once have equal lengths, so that no position and no mask
-has to be told. A model whose cache is not keys and values alone (windows, state spaces) reads the
+of such a model; what it is tried on first is `study.language.scores.checkpoint_trial`'s. It is
+called as its authors call it: a causal model with no mask and padding on the right, which it cannot
+see; an encoder with a mask. Contexts that are read once have equal lengths, so that no position and
+no mask has to be told. A model whose cache is not keys and values alone (windows, state spaces) reads the
 context anew for every target.
 
 Axes: N wanted positions, V vocabulary. States are logits here, since what lies between a model's
@@ -31,7 +31,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.modeling_outputs import BaseModelOutput
 
 from study.language.data.tokenizer import Tokenizer
-from study.language.scores import tried
+from study.language.scores import checkpoint_trial
 from study.language.scores.passes import Piece
 from study.language.values.model import Architecture
 from study.sources.weight_files import PRECISION, check_finite, read_config, stored_tensors
@@ -193,11 +193,11 @@ def load_model(
             # Whose shapes differ is told by name below; transformers tells the log.
             ignore_mismatched_sizes=True,
         )
-        left_out = tried.account(model, tensors, info=info, config=config)
+        left_out = checkpoint_trial.account(model, tensors, info=info, config=config)
         model = model.to(torch.device(device)).eval()
         check_finite(model.state_dict(), owner="its model")
         with torch.inference_mode():
-            (tried.probe_seq2seq if split else tried.probe_causal)(model)
+            (checkpoint_trial.probe_seq2seq if split else checkpoint_trial.probe_causal)(model)
         return (Seq2SeqPasses(model) if split else CausalPasses(model)), left_out
 
 

@@ -186,14 +186,14 @@ class Leak(torch.nn.Module):
 
 @pytest.mark.parametrize("architecture", ["causal_decoder", "encoder_decoder"])
 def test_a_leak_of_a_thousandth_is_seen(architecture, tmp_path):
-    from study.language.scores import tried
+    from study.language.scores import checkpoint_trial
 
     if architecture == "encoder_decoder":
         made = saved(tmp_path, transformers.T5Config(**T5)).eval()
-        layers, probe = made.decoder.block, tried.probe_seq2seq
+        layers, probe = made.decoder.block, checkpoint_trial.probe_seq2seq
     else:
         made = gpt2(tmp_path).eval()
-        layers, probe = made.transformer.h, tried.probe_causal
+        layers, probe = made.transformer.h, checkpoint_trial.probe_causal
     with torch.no_grad():
         probe(made)
         layers[1] = Leak(layers[1], 1e-3)
@@ -222,11 +222,11 @@ class Deaf(torch.nn.Module):
     ],
 )
 def test_a_source_is_read_and_its_padding_is_not(change_of, match, tmp_path):
-    from study.language.scores import tried
+    from study.language.scores import checkpoint_trial
 
     made = saved(tmp_path, transformers.T5Config(**T5)).eval()
     with torch.no_grad(), pytest.raises(ValueError, match=match):
-        tried.probe_seq2seq(Deaf(made, change_of))
+        checkpoint_trial.probe_seq2seq(Deaf(made, change_of))
 
 
 def test_a_decoder_without_a_start_is_refused(tmp_path):

@@ -5,8 +5,8 @@ Owns loading (safetensors only, local files only, no code of the checkpoint is r
 of such a model; what it is tried on first is `study.language.scores.checkpoint_trial`'s. It is
 called as its authors call it: a causal model with no mask and padding on the right, which it cannot
 see; an encoder with a mask. Contexts that are read once have equal lengths, so that no position and
-no mask has to be told. A model whose cache is not keys and values alone (windows, state spaces) reads the
-context anew for every target.
+no mask has to be told. A model whose cache is not keys and values alone (windows, state spaces)
+reads the context anew for every target.
 
 Axes: N wanted positions, V vocabulary. States are logits here, since what lies between a model's
 last states and its logits is its own.

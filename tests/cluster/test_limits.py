@@ -28,7 +28,7 @@ def runs():
     )
 """
 
-STEPS = 2500
+STEPS = 3500
 
 
 @pytest.fixture
@@ -101,6 +101,6 @@ def test_a_real_limit_is_outlived(cluster, tmp_path):
     campaign = Campaign(cluster, tmp_path, sweep=sweep)
     campaign.use(time="0:02:00", signal_seconds=30)
     campaign.launch()
-    campaign.await_done("long", seconds=900)
+    campaign.await_done("long", seconds=1200)
     assert restarts(campaign, "long") > 0
     assert len(digests(campaign.directory("long"))) == STEPS

@@ -122,7 +122,10 @@ def _families(rows: Sequence[Row], tasks: Sequence[str]) -> Figure:
     columns = min(3, len(tasks))
     lines = max(len(pairs([row for row in rows if row.task == task])) for task in tasks)
     grid = -(-len(tasks) // columns)
-    figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + 0.9))
+    handles = _legend(chance="chance", spread="over prompt templates")
+    across = 4 if columns > 1 else 2  # a single task's figure is narrower than four names
+    legend = 0.19 * -(-len(handles) // across) + 0.33
+    figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * lines + 0.65) + legend))
     axes = figure.subplots(grid, columns, sharex=True, squeeze=False)
     for place, axis in enumerate(axes.flat):
         if place >= len(tasks):
@@ -139,9 +142,9 @@ def _families(rows: Sequence[Row], tasks: Sequence[str]) -> Figure:
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
         axis.tick_params(labelbottom=True)
     figure.legend(
-        handles=_legend(chance="chance", spread="over prompt templates"),
+        handles=handles,
         loc="outside lower center",
-        ncols=4,
+        ncols=across,
         frameon=False,
         fontsize=8,
     )

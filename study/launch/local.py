@@ -383,7 +383,8 @@ class _Launcher:
             return
         directory = RunDirectory(self.store.directory(run))
         message = f"the worker ended by {ended(code)}"
-        note_failure(directory, message)
+        if directory.failure() is None:  # a rank 0 that another rank's failure ended says so itself
+            note_failure(directory, message)
         words = worker.last_words(directory.log)
         self._end(worker, "failed", f"{message}; its last lines:\n{words}")
         if self.waiting:

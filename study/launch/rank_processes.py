@@ -17,10 +17,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from study.launch.worker import by_deepspeed, ended, job, last_lines, rank_log
+from study.launch.worker import by_deepspeed, ended, job, last_lines, note_failure, rank_log
 from study.runs.execution import Execution
 from study.runs.node import Run
-from study.store.directory import Store
+from study.store.directory import RunDirectory, Store
+from study.store.lease import give_up
 from study.train.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, place, single_process
 from study.train.signals import EXIT_CODE
 
@@ -61,8 +62,22 @@ def gathered(run: Run, *, store: Store, execution: Execution) -> Iterator[Ranks]
             )
             check = stack.enter_context(others).check
         yield stack.enter_context(
-            join(here, directory=directory, device=execution.device, check=check)
+            join(
+                here,
+                directory=directory,
+                device=execution.device,
+                check=check,
+                last_words=lambda reason: _note(reason, run=run, store=store, rank=here.rank),
+            )
         )
+
+
+def _note(reason: str, *, run: Run, store: Store, rank: int) -> None:
+    """What rank 0 would have left in the directory, had it not been ended."""
+    if rank == 0:
+        directory = RunDirectory(store.directory(run))
+        note_failure(directory, reason)
+        give_up(directory.path)
 
 
 def _nothing_to_check(alarm: Alarm | None) -> None:

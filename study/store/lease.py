@@ -28,6 +28,9 @@ STALE_SECONDS = 30.0
 system that stalls for longer; every launcher of a store must use the same number."""
 
 
+_own: set[str] = set()  # tokens of this process, which `give_up` knows its leases by
+
+
 class LeaseHeld(RuntimeError):
     """Another process works on the directory. The message names host and process."""
 
@@ -105,11 +108,19 @@ def acquire(
     path = directory / LEASE
     _take(path, token=token, seconds=seconds, waiting=waiting)
     lease = Lease(path, token=token, seconds=seconds)
+    _own.add(token)
     try:
         remove_leftovers(directory)
         yield lease
     finally:
         lease.release()
+
+
+def give_up(directory: Path) -> None:
+    """Free the directory's lease if this process holds it: for an end that unwinds nothing."""
+    entry = _read(directory / LEASE)
+    if entry is not None and entry[1] in _own:
+        (directory / LEASE).unlink(missing_ok=True)
 
 
 def holder_of(directory: Path) -> Holder | None:

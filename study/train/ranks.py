@@ -20,7 +20,9 @@ Every rank runs the same command. Corpora and evaluations are rank 0's work, and
 return at once (under srun they need `--wait=0`, or a site's WaitTime would end rank 0 as well).
 
 A rank that fails says why in the store that rank 0 serves, and ends. The others see it within a
-second; what hangs in a collective five seconds later is ended with exit code 1.
+second; what hangs five seconds later, in a collective or elsewhere, is ended with exit code 1, and
+rank 0 notes that reason first. A rank that was interrupted is no failure: the others, whom the
+same word reached, end in their own time.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -154,12 +156,20 @@ def single_process() -> Ranks:
 class Alarm:
     """A thread that hears of another rank's failure while this one computes or waits.
 
-    store: the alarm's own connection; a connection serves one call at a time.
+    store: the alarm's own connection; a connection serves one call at a time. last_words: called
+    with the reason before this process is ended, from another thread.
     """
 
-    def __init__(self, store: TCPStore, *, place: Place) -> None:
+    def __init__(
+        self,
+        store: TCPStore,
+        *,
+        place: Place,
+        last_words: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._place = place
+        self._last_words = last_words
         self._heard = threading.Event()
         self._left = threading.Event()
         self._failure: dict[str, Any] | None = None
@@ -195,10 +205,21 @@ class Alarm:
                 return
             self._failure = failure
             self._heard.set()
-            if not self._left.wait(GRACE_SECONDS):
-                print(f"{described(failure)}; this rank ends with it", file=sys.stderr, flush=True)
-                os._exit(1)
+            # Who is interrupted may be long about it: rank 0 publishes the checkpoint and waits for
+            # its mirror when the others are gone. A broken collective ends by itself.
+            if not failure["interrupted"] and not self._left.wait(GRACE_SECONDS):
+                self._end(described(failure))
             return
+
+    def _end(self, reason: str) -> None:
+        # A file system that hangs may be why this rank does, so its words are not waited for long.
+        words = threading.Thread(
+            target=self._last_words, args=(f"{RankFailed.__name__}: {reason}",), daemon=True
+        )
+        words.start()
+        words.join(GRACE_SECONDS)
+        print(f"{reason}; this rank ends with it", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def described(failure: dict[str, Any]) -> str:

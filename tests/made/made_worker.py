@@ -38,6 +38,9 @@ def execute(run, *, store, execution, report):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "exit":
                 os._exit(9)
+            case "noted":
+                directory.fail("another rank failed")
+                os._exit(1)
             case "noisy":
                 print('{"event": "end", "outcome": "failed", "message": "not a message"}')
                 os.write(1, b"straight to the descriptor\n")

@@ -144,6 +144,13 @@ def test_a_crashed_worker_fails_its_run_with_its_last_words(store, slug, words):
     assert words[0] in directory.failure()
 
 
+def test_a_reason_that_a_worker_wrote_down_itself_stands(store):
+    bad = made.pretrain("noted", seed=1)
+    outcome, _ = _run(_sweep(bad), store, workers=1)
+    assert outcome.ends[bad.id] == "failed"
+    assert store.existing(bad).failure() == "another rank failed"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_log_without_room_fails_its_run_and_no_other(store):
     bad, good = made.pretrain("full", seed=1), made.pretrain("ok", seed=2)

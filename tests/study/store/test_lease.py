@@ -69,6 +69,16 @@ def test_a_lease_is_free_after_its_block_and_after_an_error(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_lease_is_given_up_by_its_holder_alone(tmp_path):
+    with acquire(tmp_path):
+        text = (tmp_path / lease.LEASE).read_text()
+        lease.give_up(tmp_path)
+        assert holder_of(tmp_path) is None
+        (tmp_path / lease.LEASE).write_text(text.replace('"token": "', '"token": "another'))
+        lease.give_up(tmp_path)
+        assert holder_of(tmp_path) is not None
+
+
 def test_a_killed_holders_lease_is_taken_when_silent_for_long_enough(tmp_path):
     holder = _holder(tmp_path)
     assert holder.stdout.readline() == "got\n"

@@ -16,8 +16,9 @@ import pytest
 import tiny_runs
 from made_ranks import RECIPES, start_ranks
 
+from study.launch.cluster.scripts import execution_json
 from study.runs.execution import Execution, check_runs
-from study.store.directory import Store
+from study.store.directory import Store, status
 from study.store.events import read_curve
 from study.train.ranks import Place, place, single_process
 from study.train.rendezvous import RendezvousError, addresses, join
@@ -26,6 +27,7 @@ from study.train.work import execute
 
 HERE = Path(__file__).parents[2] / "made"
 MADE = HERE / "made_failures.py"
+ENDS = HERE / "made_rank_ends.py"
 
 
 def test_the_environment_says_which_rank_this_is():
@@ -266,3 +268,38 @@ def test_a_killed_rank_0_leaves_no_orphan(study):
     assert process.wait(60) == 1
     _, alive = psutil.wait_procs([companion], timeout=15)
     assert not alive
+
+
+def _job(tiny, how):
+    """The run's two ranks as a job starts them, one of them odd; the processes."""
+    execution = tiny.root / "execution.json"
+    execution.write_text(execution_json(tiny_runs.execution(ranks=2, zero=1)))
+    directory = tiny.store.prepare(tiny.run).path
+    return start_ranks(2, [ENDS, how, directory, execution], directory=tiny.root / "meeting")
+
+
+@pytest.mark.slow
+def test_an_interrupted_rank_0_ends_in_its_own_time(study):
+    """The other rank is gone while rank 0 waits for its mirror."""
+    tiny = study(20000)
+    processes = _job(tiny, "slow")
+    tiny.wait_for_steps(processes[0])
+    processes[0].send_signal(signal.SIGTERM)
+    codes, said = _ends(processes, seconds=60)
+    assert codes == [EXIT_CODE, EXIT_CODE], said
+    assert status(tiny.run, tiny.store) == "interrupted"
+    [step] = tiny.directory.checkpoints()
+    assert tiny.directory.checkpoint(step)
+    assert tiny.directory.failure() is None
+
+
+@pytest.mark.slow
+def test_a_rank_0_that_hangs_leaves_the_reason_why_it_was_ended(study):
+    """It hangs where no broken collective wakes it, and so it can't say itself that all failed."""
+    tiny = study(20000)
+    codes, said = _ends(_job(tiny, "hangs"), seconds=90)
+    assert codes == [1, 1], said
+    assert status(tiny.run, tiny.store) == "failed"
+    failure = tiny.directory.failure()
+    assert failure.startswith("RankFailed: rank 1 on ")
+    assert failure.endswith(": ValueError: bad row")

@@ -1,7 +1,7 @@
 """The verdicts of a sweep's claims, one block for each model size.
 
 Owns which verdicts stand together (Holm runs over the claims of one size), and what another view or
-another end-of-sequence option makes of one.
+the other option of the scoring rule makes of one.
 
 Owns which estimator serves which contrast, as the one that claims are decided by: scores
 (`eval.evidence.estimates`), scores at equal FLOPs (`eval.evidence.equal_flops`), parts of suites
@@ -26,7 +26,8 @@ from eval.evidence.contrast import Contrast, Estimate
 from eval.evidence.equal_flops import AtEqualFlops, Spent
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.held_out import HeldOut
-from eval.evidence.panel import End, Panel
+from eval.evidence.panel import Panel
+from eval.evidence.task_scores import Option
 from eval.report import prose
 from study.runs.cells import EXTERNAL, CellKey
 from study.runs.node import Evaluation, Run, Trained
@@ -50,8 +51,8 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The claims as one model size decides them, under both end-of-sequence options and at equal
-    FLOPs.
+    """The claims as one model size decides them, under both options of the scoring rule and at
+    equal FLOPs.
 
     spread: what the seeds' own variance is. post_hoc: claims (by id) that were not recorded before
     scores existed.
@@ -59,13 +60,13 @@ class Block:
 
     name: str
     verdicts: tuple[ClaimVerdict, ...]
-    other_end: tuple[ClaimVerdict, ...]
+    other_option: tuple[ClaimVerdict, ...]
     spread: str
     equal_flops: tuple[ClaimVerdict, ...] = ()
     post_hoc: frozenset[str] = frozenset()
 
     def resolved(self, found: ClaimVerdict) -> Resolved:
-        """A verdict that another end-of-sequence option or another view overturns is none."""
+        """A verdict that the other option or another view overturns is none."""
         at_flops = _of(self.equal_flops, found)
         verdict, qualifier = self._verdict(found, at_flops)
         if found.claim.id in self.post_hoc and found.verdict != "not run":
@@ -73,7 +74,7 @@ class Block:
         return Resolved(verdict=verdict, qualifier=qualifier, equal_flops=_told(at_flops))
 
     def _verdict(self, found: ClaimVerdict, at_flops: ClaimVerdict | None) -> tuple[str, str]:
-        other = _of(self.other_end, found)
+        other = _of(self.other_option, found)
         if other and found.verdict != other.verdict and {found.verdict, other.verdict} & {*DECIDED}:
             told = f"{found.verdict} as scored, {other.verdict} the other way round"
             return "scorer-dependent", told
@@ -146,7 +147,7 @@ def by_size(
             Block(
                 name=size,
                 verdicts=decide(about, evidence),
-                other_end=decide(about, replace(evidence, end="other")),
+                other_option=decide(about, replace(evidence, option="other")),
                 equal_flops=decide(about, replace(evidence, view="flops")),
                 spread=prose.spread(own),
                 post_hoc=frozenset(post_hoc),
@@ -163,14 +164,14 @@ class Evidence:
     """An `eval.evidence.contrast.Estimator` over everything of one model size.
 
     panels: by suite. curves: of this size. spent: by suite, what each cell took. decided: how many
-    claims Holm runs over, for the minimum detectable effect. end: the end-of-sequence option.
+    claims Holm runs over, for the minimum detectable effect. option: of the scoring rule.
     """
 
     panels: Mapping[str, Panel]
     curves: Sequence[HeldOut] = ()
     spent: Mapping[str, Mapping[CellKey, Spent]] = field(default_factory=dict)
     decided: int = 1
-    end: End = "own"
+    option: Option = "own"
     view: View = "tokens"
     _parts: dict[tuple, Panel | str] = field(default_factory=dict)
 
@@ -188,7 +189,7 @@ class Evidence:
                 {contrast.suite: panel}, spent={contrast.suite: taken}, decided=self.decided
             )
             return self._told(estimator(contrast), contrast)
-        found = OwnRuns({contrast.suite: panel}, decided=self.decided, end=self.end)(contrast)
+        found = OwnRuns({contrast.suite: panel}, decided=self.decided, option=self.option)(contrast)
         if isinstance(found, Estimate) and (unequal := equal_flops.ratios(contrast, panel, taken)):
             note = "; ".join(part for part in (found.note, unequal.told) if part)
             found = replace(found, note=note)

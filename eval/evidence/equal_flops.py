@@ -96,6 +96,8 @@ class AtEqualFlops(OwnRuns):
         constant = 0.0
         for cell, weight in contrast.weights:
             if cell == CHANCE:
+                if panel.chance is None:
+                    return f"{panel.measure.name} on {panel.suite} has no chance"
                 constant += weight * panel.chance
                 continue
             for index, part in _shares(points[cell], at):

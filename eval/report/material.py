@@ -21,6 +21,7 @@ from eval.evidence.panel import Panel, panels
 from eval.evidence.table import Row, Table
 from eval.report import sources
 from study.runs.node import Run
+from study.runs.reporting import Reporting, Words
 from study.show.table import Block, Heading
 from study.store.directory import Store
 
@@ -54,6 +55,15 @@ class Material:
     def items(self) -> dict[str, bytes]:
         """Files of every answer, by name."""
         return sources.items(self.panels)
+
+    @functools.cached_property
+    def reporting(self) -> Reporting:
+        """What the domain of the plan's scores adds to a report."""
+        return self.panels[0].reporting if self.panels else Reporting()
+
+    @property
+    def words(self) -> Words:
+        return self.reporting.words
 
     @property
     def runs(self) -> tuple[Run, ...]:

@@ -14,6 +14,7 @@ from study.language.values.corpus import (
     Text,
     TrainedBPE,
 )
+from study.language.values.measures import MEASURES
 from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
 from study.language.values.stages import Adapt, External, Finetune, Pretrain, Stage
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from study.costs.footprint import Footprint
     from study.runs.cells import Names
     from study.runs.node import Evaluation, Run, Trained
+    from study.runs.reporting import Reporting
     from study.store.directory import Store
     from study.train.learner import Learner
 
@@ -91,6 +93,18 @@ def _names(runs: Iterable[Run]) -> Names:
     return LanguageNames(runs)
 
 
+def _items(table: Any) -> Any:
+    from study.language.scores.columns import of_items
+
+    return of_items(table)
+
+
+def _reporting() -> Reporting:
+    from study.language.reporting import REPORTING
+
+    return REPORTING
+
+
 def _auto() -> None:
     import study.language.huggingface.auto  # noqa: F401  importing it registers the classes
 
@@ -112,6 +126,9 @@ register(
         names=_names,
         traits=_traits,
         predicted=_predicted,
+        measures=MEASURES,
+        items=_items,
+        reporting=_reporting,
         in_budget=lambda run: not isinstance(run, Finetune),
         auto=_auto,
         data_directory="corpus",

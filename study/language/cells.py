@@ -17,10 +17,13 @@ from study.language import cost
 from study.language.values.model import Model
 from study.language.values.objective import objective_short
 from study.language.values.stages import External, Finetune, Stage, cell, lineage, model_of
-from study.runs.cells import EXTERNAL, CellKey
+from study.runs.cells import EXTERNAL, Cell, CellKey, CellStage
 from study.runs.domain import Predicted
 from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, taken_steps
 
+BEFORE = CellStage(place=0, name="before finetuning", short="before")
+AFTER = CellStage(place=1, name="after finetuning", short="after")
+OFF = "off-objective"
 _NAMED_ELSEWHERE = ("architecture", "layers", "d_model", "mixer")
 
 
@@ -55,9 +58,9 @@ class LanguageNames:
     ) -> CellKey:
         """tokens: another count than those before finetuning."""
         if not isinstance(run, Stage):
-            return CellKey(lineage=(run.slug,), tokens=0)
-        return CellKey(
-            lineage=self.lineage(run),
+            return key_of((run.slug,), tokens=0)
+        return key_of(
+            self.lineage(run),
             tokens=tokens_before_finetuning(run, step) if tokens is None else tokens,
             variant=self.variant(model_of(run)),
         )
@@ -94,6 +97,24 @@ class LanguageNames:
             and size not in self._decoders
             and twice in self._decoders
         )
+
+
+def key_of(lineage: Cell, *, tokens: int, variant: str = "") -> CellKey:
+    """The key of a lineage of language. A model that only learned to fill in spans is scored off
+    its objective; a finetuned one stands in the line of what it was, if its architecture and
+    finetuning are the plan's usual ones.
+    """
+    *before, last = lineage
+    finetuned = ":MTF" in last
+    usual = bool(before) and last == f"{before[-1][:2]}:MTF"
+    return CellKey(
+        lineage=lineage,
+        tokens=tokens,
+        variant=variant,
+        stage=AFTER if finetuned else BEFORE,
+        note=OFF if last.endswith(":MLM") else "",
+        beside=tuple(before) if finetuned and usual else (),
+    )
 
 
 def _main(trained: Iterable[Stage]) -> set[Model]:

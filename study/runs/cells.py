@@ -7,7 +7,7 @@ grouped. The names are given by the run's domain. Reads no file. No torch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from study.runs import domain
@@ -25,22 +25,38 @@ def label(cell: Cell) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
+class CellStage:
+    """At which point of a domain's training a cell is scored. place: among the domain's stages;
+    name and its short form: empty where a domain has but one.
+    """
+
+    place: int = 0
+    name: str = ""
+    short: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
 class CellKey:
     """lineage: the cells from pretraining on, or an external checkpoint's slug alone.
 
-    tokens: seen before finetuning, the budget by which cells are matched. variant: what tells the
-    model from others of its size, "" where nothing has to.
+    tokens: seen in the budget by which cells are matched. variant: what tells the model from others
+    of its size, "" where nothing has to. stage: cells of one stage are compared, and their seeds
+    are taken to vary alike. note: what keeps a score apart from others of its stage, such as
+    `off-objective`. beside: the cell in whose line this one stands where stages stand side by side,
+    () for its own. These follow from the lineage, as the run's domain names it.
     """
 
     lineage: Cell
     tokens: int
     variant: str = ""
+    stage: CellStage = field(default=CellStage(), compare=False)
+    note: str = field(default="", compare=False)
+    beside: Cell = field(default=(), compare=False)
 
     @property
     def name(self) -> Cell:
         """As claims name it: the lineage, with the variant in its first cell."""
-        first, *rest = self.lineage
-        return (f"{first} ({self.variant})" if self.variant else first, *rest)
+        return self._named(self.lineage)
 
     @property
     def label(self) -> str:
@@ -48,13 +64,18 @@ class CellKey:
         return label(self.name)
 
     @property
-    def finetuned(self) -> bool:
-        return ":MTF" in self.lineage[-1]
+    def line(self) -> str:
+        """The label of the line in which its score stands, beside those of its other stages."""
+        return label(self._named(self.beside or self.lineage))
 
     @property
-    def off_objective(self) -> bool:
-        """Scored by continuing text, having only learned to fill in spans."""
-        return self.lineage[-1].endswith(":MLM")
+    def stage_label(self) -> str:
+        """The stage and what keeps the score apart in it; empty where there is neither."""
+        return ", ".join(each for each in (self.stage.name, self.note) if each)
+
+    def _named(self, cells: Cell) -> Cell:
+        first, *rest = cells
+        return (f"{first} ({self.variant})" if self.variant else first, *rest)
 
 
 @runtime_checkable

@@ -36,14 +36,14 @@ class Run:
     @cached_property
     def parents(self) -> tuple[Run, ...]:
         """The runs among its fields, in their order: what must be done before this one."""
-        from study.runs.walk import held
+        from study.runs.domain import held
 
         return tuple(held(self, Run))
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """What the run itself reads, in the order of its fields."""
-        from study.runs.walk import held
+        from study.runs.domain import held
 
         return tuple(held(self, Source))
 

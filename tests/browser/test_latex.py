@@ -2,8 +2,8 @@
 
 import subprocess
 
+import made_reports as made
 import pytest
-import test_report as made
 from test_report_faults import HOSTILE
 
 from eval.report.report import write

@@ -1,7 +1,8 @@
 """Per-item scores: one row a question, in Parquet, always kept.
 
-Owns how the columns of `study.store.items` follow from the scorer's answers. What a reader wants to
-know of an item beyond these follows from the log-likelihoods kept here, without a model.
+Owns how the columns of `study.language.scores.columns` follow from the scorer's answers. What a
+reader wants to know of an item beyond these follows from the log-likelihoods kept here, without a
+model.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 from lm_eval.utils import softmax
 
+from study.language.scores.columns import SCHEMA
 from study.language.scores.lm import StudyLM
 from study.language.scores.score import Scored
 from study.language.scores.tasks import Item, Prompts
 from study.language.values.suite import Scoring
-from study.store.items import SCHEMA
 
 
 def collect(prompts: Sequence[Prompts], *, lm: StudyLM, run: str) -> pa.Table:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
@@ -29,7 +30,6 @@ from study.runs.source import Source
 from study.runs.suite import Suite
 from study.sources import content as sources
 from study.sources.content import Access
-from study.store import items as columns
 from study.store.directory import Store
 
 SWEEP = Path(__file__).parents[3] / "sweeps" / "calibration.py"
@@ -99,7 +99,7 @@ def scored(tmp_path_factory):
 def by_template(run, store, task):
     """Accuracy under each template, counted from the published items with no code of `eval`."""
     directory = store.existing(run)
-    table = columns.read(directory.scores(directory.done()["scores"]) / "items.parquet")
+    table = pq.read_table(directory.scores(directory.done()["scores"]) / "items.parquet")
     own = table.filter(pc.field("task") == task).to_pylist()
     hits = {}
     for row in own:

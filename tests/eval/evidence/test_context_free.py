@@ -18,9 +18,9 @@ def test_each_prompt_has_its_context_free_accuracy_beside_it(panel_of, key_of):
     answers[:, :, 0, :45] = 1.0
     answers[:, :, 1, :30] = 1.0
     alone = lambda values: np.where(np.arange(60) < 42, 1.0, 0.0) + 0 * values  # noqa: E731
-    panel = panel_of([answers], [key_of("a"), key_of("b")], context_free=alone)
+    panel = panel_of([answers], [key_of("a"), key_of("b")], correct_without_context=alone)
     found = rows(panel)
-    assert [(each.cell, each.template) for each in found] == [
+    assert [(each.cell, each.condition) for each in found] == [
         ("a", "t0"), ("a", "t1"), ("b", "t0"), ("b", "t1"),
     ]  # fmt: skip
     first = found[0]
@@ -29,7 +29,7 @@ def test_each_prompt_has_its_context_free_accuracy_beside_it(panel_of, key_of):
     assert first.low < 0.7 < first.high
     assert (first.items, first.seeds) == (60, 3)
     (one, two) = summaries(found)
-    assert (one.template, one.score, one.cells) == ("t0", 0.75, 2)
+    assert (one.condition, one.score, one.cells) == ("t0", 0.75, 2)
     assert (two.lowest, two.highest) == pytest.approx((0.7, 0.7))
 
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from eval.claims.claim import Claim
 from eval.claims.verdicts import decide
-from eval.evidence import panel as panels
+from eval.evidence import task_scores as panels
 from eval.evidence.contrast import ALPHA, Contrast
 from eval.evidence.differences import matrices
 from eval.evidence.estimates import OwnRuns

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+import made_reports as made
 import numpy as np
-import test_report as made
 
 from eval.evidence import panel, table
 from eval.report import mixers
@@ -128,8 +128,7 @@ def test_matched_means_within_three_per_cent_of_attention():
     def point(parameters, flops):
         return mixers.Point(
             key=cells.CellKey(lineage=("CD:FLM",), tokens=1),
-            architecture="CD",
-            model=made.study(1)[2].model,
+            mixer="ssd",
             parameters=1,
             flops=1,
             rows=(),

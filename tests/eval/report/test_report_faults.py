@@ -6,16 +6,17 @@ import math
 import re
 from dataclasses import replace
 
+import made_reports as made
 import numpy as np
 import pytest
-import test_report as made
 
 from eval.evidence import panel, table
-from eval.evidence.table import pairs
+from eval.evidence.table import lines
 from eval.report import accounts
 from eval.report.latex import escape
 from eval.report.material import gather
 from eval.report.report import build, files, write
+from study.language.cells import AFTER, BEFORE, key_of
 from study.language.values.stages import Finetune, Pretrain
 from study.runs.node import Evaluation
 from study.show.table import Details, Grid
@@ -260,15 +261,16 @@ def test_the_same_scores_give_the_same_bytes(tmp_path):
 
 
 def test_rows_of_one_lineage_pair_and_a_hole_hides_no_score():
-    def row(cell, stage, **rest):
-        base = {"suite": "s", "size": "z", "task": table.SUITE, "role": "headline"}
+    def row(*lineage, **rest):
+        key = key_of(lineage, tokens=5)
+        base = {"suite": "s", "size": "z", "task": table.SUITE, "role": "headline", "key": key}
         base |= {"metric": "mean", "unit": "accuracy", "seeds": 1, "items": 1, "tokens": 5}
-        return table.Row(cell=cell, stage=stage, **(base | rest))
+        return table.Row(cell=key.label, stage=key.stage_label, **(base | rest))
 
-    before = row("CD:FLM", "before finetuning", value=0.1)
-    after = row("CD:FLM → CD:MTF", "after finetuning", value=0.2)
-    gap = row("CD:FLM → CD:MTF", "after finetuning", hole="seed 1: failed")
-    other = row("CD:FLM → ND:MTF", "after finetuning", value=0.3)
-    one, two = pairs([before, after, other, gap])
-    assert (one.label, one.before, one.after, one.holes) == ("CD:FLM", before, after, (gap,))
-    assert (two.label, two.before, two.after) == ("CD:FLM → ND:MTF", None, other)
+    before = row("CD:FLM", value=0.1)
+    after = row("CD:FLM", "CD:MTF", value=0.2)
+    gap = row("CD:FLM", "CD:MTF", hole="seed 1: failed")
+    other = row("CD:FLM", "ND:MTF", value=0.3)
+    one, two = lines([before, after, other, gap])
+    assert (one.label, one.scores, one.holes) == ("CD:FLM", {BEFORE: before, AFTER: after}, (gap,))
+    assert (two.label, two.scores) == ("CD:FLM → ND:MTF", {AFTER: other})

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import smallest
 
@@ -24,9 +25,9 @@ from study.language.suites import eai, published
 from study.runs.execution import Execution
 from study.runs.node import Evaluation
 from study.runs.plan import Sweep
+from study.runs.reporting import Words
 from study.sources.content import Access
 from study.sources.pins import Pins
-from study.store import items as columns
 from study.store.directory import Store
 from study.train.work import execute as train
 
@@ -95,7 +96,7 @@ def scored(tmp_path_factory):
     place = directory.scores(directory.done()["scores"])
     results = json.loads((place / "results.json").read_text())
     items = {}
-    for row in columns.read(place / "items.parquet").to_pylist():
+    for row in pq.read_table(place / "items.parquet").to_pylist():
         items.setdefault(row["task"], []).append(row)
     return run, store, results, items
 
@@ -115,7 +116,7 @@ def test_what_is_missing_is_a_hole_of_results_table_and_panel(scored):
     assert suite_row.value == pytest.approx(sum(row.value for row in built.task_rows()) / 5)
     holes = {row.task: row.hole for row in built.holes()}
     assert len(holes) == 26
-    assert {row.cells[3].text for row in hole_grid(built).rows} == {"both"}
+    assert {row.cells[3].text for row in hole_grid(built, named=Words()).rows} == {"all"}
     assert holes["lambada"] == "no digest in mirror.toml (wanted: lambada_openai/test.jsonl)"
 
 

@@ -15,6 +15,7 @@ import typer
 
 from study import domains  # noqa: F401  the kinds that a run file may hold
 from study.commands import cluster, data, evidence, execute, language, look, run
+from study.runs import domain
 from study.runs.user_directories import furnish
 
 EXITS = """Exit codes: 0 done; 1 a run failed; 2 bad input (the message names it); 3 refused, as
@@ -59,6 +60,9 @@ for each in (execute.worker, execute.job, execute.rank):
     app.command(hidden=True)(each)
 for each in (cluster.launch, cluster.explain, cluster.retry, cluster.cancel):
     app.command()(each)
+for own in domain.registered().values():
+    if own.commands is not None:
+        app.add_typer(own.commands(), name=own.name)
 
 
 def main() -> None:

@@ -120,6 +120,9 @@ class Domain:
     auto: Callable[[], None] = lambda: None
     """Tell transformers' Auto classes of its models."""
 
+    commands: Callable[[], Any] | None = None
+    """A `typer.Typer` of commands of its own, under `study NAME`."""
+
     data_directory: str = "data"
 
     schemes: Mapping[str, Generator] = field(default_factory=dict)

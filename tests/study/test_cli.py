@@ -391,3 +391,31 @@ def test_a_real_run_interrupted_and_started_again_is_complete(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.generate(asked["input_ids"], max_new_tokens=3).shape[1] > 1
     assert _study("check", f"{sweep}:second").returncode == 0
+
+
+def test_a_domain_has_commands_under_its_own_name():
+    program = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import typer
+from dataclasses import replace
+import toy_domain as toy
+from study.runs import domain
+
+own = typer.Typer()
+
+@own.callback()
+def lines():
+    pass
+
+@own.command()
+def sum(numbers: list[int]):
+    print(__builtins__.sum(numbers))
+
+domain.register(replace(toy.TOY, commands=lambda: own))
+from study.cli import main
+sys.argv = ["study", "toy", "sum", "3", "4"]
+main()
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, "7\n"), answer.stderr

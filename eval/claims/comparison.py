@@ -67,7 +67,7 @@ def compare(found: ComponentVerdict, *, alpha: float) -> Comparison:
             "high": _finite(found.high),
             "seeds": estimate.seeds,
             "minimum_effect": estimate.minimum_effect,
-            "more": more(contrast, estimate, alpha=alpha).told(estimate) if open_still else "",
+            "more": more(contrast, estimate, alpha=alpha).describe(estimate) if open_still else "",
         }
     return Comparison(
         name=contrast.name,

@@ -71,16 +71,18 @@ class Block:
         verdict, qualifier = self._verdict(found, at_flops)
         if found.claim.id in self.post_hoc and found.verdict != "not run":
             qualifier = f"{POST_HOC}; {qualifier}" if qualifier else POST_HOC
-        return Resolved(verdict=verdict, qualifier=qualifier, equal_flops=_told(at_flops))
+        return Resolved(
+            verdict=verdict, qualifier=qualifier, equal_flops=_verdict_at_flops(at_flops)
+        )
 
     def _verdict(self, found: ClaimVerdict, at_flops: ClaimVerdict | None) -> tuple[str, str]:
         other = _of(self.other_option, found)
         if other and found.verdict != other.verdict and {found.verdict, other.verdict} & {*DECIDED}:
-            told = f"{found.verdict} as scored, {other.verdict} the other way round"
-            return "scorer-dependent", told
+            text = f"{found.verdict} as scored, {other.verdict} the other way round"
+            return "scorer-dependent", text
         if at_flops and (turned := sign_differs(found, at_flops)):
-            told = f"{found.verdict} at equal tokens, {at_flops.verdict} at equal FLOPs: {turned}"
-            return "view-dependent", told
+            text = f"{found.verdict} at equal tokens, {at_flops.verdict} at equal FLOPs: {turned}"
+            return "view-dependent", text
         return found.verdict, found.qualifier
 
 
@@ -109,7 +111,7 @@ def _of(verdicts: Sequence[ClaimVerdict], found: ClaimVerdict) -> ClaimVerdict |
     return next((each for each in verdicts if each.claim.id == found.claim.id), None)
 
 
-def _told(found: ClaimVerdict | None) -> str:
+def _verdict_at_flops(found: ClaimVerdict | None) -> str:
     if found is None:
         return "not computed"
     return found.reason or found.verdict if found.verdict == "not run" else found.verdict
@@ -188,14 +190,14 @@ class Evidence:
             estimator = AtEqualFlops(
                 {contrast.suite: panel}, spent={contrast.suite: taken}, decided=self.decided
             )
-            return self._told(estimator(contrast), contrast)
+            return self._without_floor(estimator(contrast), contrast)
         found = OwnRuns({contrast.suite: panel}, decided=self.decided, option=self.option)(contrast)
         if isinstance(found, Estimate) and (unequal := equal_flops.ratios(contrast, panel, taken)):
-            note = "; ".join(part for part in (found.note, unequal.told) if part)
+            note = "; ".join(part for part in (found.note, unequal.description) if part)
             found = replace(found, note=note)
-        return self._told(found, contrast)
+        return self._without_floor(found, contrast)
 
-    def _told(self, found: Estimate | str, contrast: Contrast) -> Estimate | str:
+    def _without_floor(self, found: Estimate | str, contrast: Contrast) -> Estimate | str:
         """A difference of prompts is no score, so that it is small says nothing of chance."""
         if isinstance(found, Estimate) and contrast.against:
             return replace(found, floor=False)
@@ -205,7 +207,7 @@ class Evidence:
         """Each part of a suite is made once, since its bootstraps are kept by object."""
         key = (contrast.suite, contrast.against, contrast.outside, contrast.without)
         if key not in self._parts:
-            self._parts[key] = subpanels.asked(contrast, self.panels)
+            self._parts[key] = subpanels.panel_for(contrast, self.panels)
         return self._parts[key]
 
 
@@ -216,11 +218,11 @@ def post_hoc(claims: Sequence[Claim], runs: Sequence[Run], *, store: Store) -> f
     return frozenset(
         claim.id
         for claim in claims
-        if declared.post_hoc(digest((claim,)), _looked_at(claim, runs), store=store)
+        if declared.post_hoc(digest((claim,)), _runs_of(claim, runs), store=store)
     )
 
 
-def _looked_at(claim: Claim, runs: Iterable[Run]) -> list[Run]:
+def _runs_of(claim: Claim, runs: Iterable[Run]) -> list[Run]:
     """Scores on the claim's suites; where it measures losses, every training run."""
     suites = {name for each in claim.components for name in (each.suite, each.against) if name}
     losses = any(each.measure != "score" for each in claim.components)

@@ -31,8 +31,8 @@ def show(name: str | Path, *, every: bool, as_json: bool) -> None:
         for each in found:
             print(f"{each.claim.id}  {each.claim.text}  [{each.claim.kind}: {_as_published(each)}]")
             for one in _contrasts(each):
-                told = paper_number(one) or "no number"
-                print(f"    {one.name}: {told}; {effect(one) or one.note}; {one.verdict}")
+                number = paper_number(one) or "no number"
+                print(f"    {one.name}: {number}; {effect(one) or one.note}; {one.verdict}")
     else:
         head = ("claim", "kind", "contrasts", "the paper's numbers", "as published", "")
         display.table(head, [_line(each) for each in found])
@@ -51,8 +51,8 @@ def _as_published(found: ClaimVerdict) -> str:
 
 def _line(found: ClaimVerdict) -> tuple[str, ...]:
     numbers = [paper_number(each) for each in _contrasts(found)]
-    told = [each for each in numbers if each]
-    short = "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+    listed = [each for each in numbers if each]
+    short = "; ".join(listed[:3]) + (f"; and {len(listed) - 3} more" if len(listed) > 3 else "")
     number = str(len(found.claim.deciding))
     claim = found.claim
     return (claim.id, claim.kind, number, short, _as_published(found), claim.text)

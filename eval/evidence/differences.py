@@ -119,8 +119,8 @@ def matrix(panel: Panel, cells: Sequence[CellKey], *, margin: float | None) -> M
     """All pairs of these cells. Raises ValueError for unequal budgets or mixed stages."""
     budgets = sorted({key.tokens for key in cells})
     if not _equal(budgets[0], budgets[-1]):
-        told = ", ".join(f"{each:,}" for each in budgets)
-        raise ValueError(f"cells of unequal token budgets: {told}; legal: one budget, within 1%")
+        listed = ", ".join(f"{each:,}" for each in budgets)
+        raise ValueError(f"cells of unequal token budgets: {listed}; legal: one budget, within 1%")
     stages: list[str] = list(dict.fromkeys(key.stage_label for key in cells))
     if len(stages) > 1:
         raise ValueError(f"cells of the stages {', '.join(stages)}; legal: one stage")

@@ -171,7 +171,7 @@ class Ratios:
     loss_tokens: float | None
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         loss = "unknown" if self.loss_tokens is None else f"x{self.loss_tokens:.2f}"
         return f"FLOPs x{self.flops:.2f}, parameters x{self.parameters:.2f}, loss tokens {loss}"
 

@@ -229,8 +229,8 @@ def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:
 
 def _panel(suite: str, size: str, group: Sequence[ScoredRun]) -> Panel:
     whole = [each for each in group if each.results is not None]
-    alike = Counter(_question(each) for each in whole)
-    asked = alike.most_common(1)[0][0] if alike else None
+    questions = Counter(_question(each) for each in whole)
+    asked = questions.most_common(1)[0][0] if questions else None
     runs = [each for each in whole if _question(each) == asked]
     holes = [each for each in group if each.results is None]
     holes += [

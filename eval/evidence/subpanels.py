@@ -47,7 +47,7 @@ class ConditionDifference(TaskScores):
         return 0.0
 
 
-def asked(contrast: Contrast, panels: Mapping[str, Panel]) -> Panel | str:
+def panel_for(contrast: Contrast, panels: Mapping[str, Panel]) -> Panel | str:
     """The panel that a contrast of scores is about, or in words why there is none.
 
     panels: of one model size, by suite.
@@ -103,7 +103,7 @@ ALL = View(name="all tasks", without=(), why="the suite as it is defined")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ViewScores:
     """A panel's suite rows under one view. left: the headline tasks that count."""
 
     view: View
@@ -111,17 +111,17 @@ class Seen:
     rows: tuple[Row, ...]
 
 
-def seen(panel: Panel) -> tuple[Seen, ...]:
+def view_scores(panel: Panel) -> tuple[ViewScores, ...]:
     """Every view that changes something, after the whole suite; nothing where none does."""
     headline = {each.task.name for each in panel.headline}
-    found: dict[frozenset[str], Seen] = {}
+    found: dict[frozenset[str], ViewScores] = {}
     for view in (ALL, *panel.reporting.views):
         left = headline - set(view.without)
         # two views of a suite that lacks one of the tasks are one
         if not left or frozenset(left) in found:
             continue
         part = without(panel, view.without)
-        found[frozenset(left)] = Seen(
+        found[frozenset(left)] = ViewScores(
             view=view,
             left=tuple(each.task.name for each in part.headline),
             rows=table.suite_rows(part),

@@ -163,13 +163,13 @@ def point_grid(found: Sequence[Point]) -> Grid:
 
 
 def _accuracy(task: str) -> Column[Point]:
-    def told(point: Point) -> str | Cell:
+    def cell(point: Point) -> str | Cell:
         row = next((row for row in point.rows if row.task == task), None)
         if row is None:
             return hole("hole")
         return f"{percent(row.value)} ({between(row.low, row.high)})"
 
-    return number(f"{task}, %", told)
+    return number(f"{task}, %", cell)
 
 
 def growth_grid(found: Sequence[Growth]) -> Grid:
@@ -186,17 +186,17 @@ def growth_grid(found: Sequence[Growth]) -> Grid:
 
 
 def _milliseconds(length: int) -> Column[Growth]:
-    def told(each: Growth) -> str:
+    def cell(each: Growth) -> str:
         seconds = dict(zip(each.lengths, each.seconds, strict=True)).get(length)
         return DASH if seconds is None else f"{1000 * seconds:.1f}"
 
-    return number(f"{length:,} tokens, ms", told)
+    return number(f"{length:,} tokens, ms", cell)
 
 
 def where(times: Iterable[Times]) -> str:
     """On what the times were measured."""
-    told = {
+    listed = {
         f"{each.machine}, {counted(each.threads, 'thread')}, kernels {each.backend}"
         for each in times
     }
-    return "; ".join(sorted(told))
+    return "; ".join(sorted(listed))

@@ -53,8 +53,8 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
             at_floor = "at floor" in final.qualifier
             name = f"{final.verdict} at floor" if at_floor else final.verdict
             counts[name] = counts.get(name, 0) + 1
-        told = ", ".join(f"{number} {name}" for name, number in counts.items())
-        lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {told}.")
+        listed = ", ".join(f"{number} {name}" for name, number in counts.items())
+        lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {listed}.")
     if any(len(panel.seeds) < LEAST_SEEDS for panel in panels if panel.runs):
         lines.append(
             f"With fewer than {LEAST_SEEDS} seeds nothing here separates a cell from a lucky seed; "
@@ -81,13 +81,13 @@ def findings(rows: Sequence[Row]) -> list[str]:
         ("above chance", f"Above chance{stage}"),
         ("below chance: interference", f"Below chance{stage} (interference)"),
     ):
-        told = _told([row for row in own if row.finding == finding], among=own)
-        if told or finding == "above chance":
-            found.append(f"{name}, two-sided, p (Holm) < 0.05: {told or 'no cell on any task'}.")
+        listed = _described([row for row in own if row.finding == finding], among=own)
+        if listed or finding == "above chance":
+            found.append(f"{name}, two-sided, p (Holm) < 0.05: {listed or 'no cell on any task'}.")
     return found
 
 
-def _told(found: Sequence[Row], *, among: Sequence[Row]) -> str:
+def _described(found: Sequence[Row], *, among: Sequence[Row]) -> str:
     """Each cell with its tasks; of many cells, each task with how many of its cells."""
     cells: dict[tuple[str, int], list[str]] = {}
     for row in found:
@@ -110,8 +110,8 @@ def methods(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.method and row.task not in tasks.setdefault(row.method, []):
             tasks[row.method].append(row.task)
-    told = "; ".join(f"{method}: {', '.join(names)}" for method, names in tasks.items())
-    return f"Tests against guessing: {told}." if told else ""
+    listed = "; ".join(f"{method}: {', '.join(names)}" for method, names in tasks.items())
+    return f"Tests against guessing: {listed}." if listed else ""
 
 
 def bars(rows: Sequence[Row]) -> str:
@@ -159,10 +159,10 @@ def spread(panels: dict[str, Panel]) -> str:
             stage = f" {layout.stage.name}" if layout.stage.name else ""
             p = "–" if found.unequal_p is None else f"{found.unequal_p:.2f}"
             share = panel.measure.is_share
-            size = found.variance**0.5
-            told = f"{100 * size:.2f} points" if share else f"{size:.3g}"
+            deviation = found.variance**0.5
+            size = f"{100 * deviation:.2f} points" if share else f"{deviation:.3g}"
             parts.append(
-                f"{panel.suite}{stage}: residual SD {told} "
+                f"{panel.suite}{stage}: residual SD {size} "
                 f"over {len(layout.cells)} cells x {len(panel.seeds)} seeds "
                 f"({found.degrees} degrees of freedom; Brown–Forsythe p {p})"
             )
@@ -184,7 +184,7 @@ def scoring(panels: Sequence[Panel]) -> list[str]:
     for panel in panels:
         results = [each.results for each in panel.runs if each.results]
         if results:
-            found += panel.reporting.rule(panel.runs[0].run.suite, results)
+            found += panel.reporting.scoring(panel.runs[0].run.suite, results)
     options = dict.fromkeys(panel.measure.option for panel in panels if panel.headline)
     found += [
         f"Scores under both options ({each}) come from the same forward passes:"

@@ -1,4 +1,4 @@
-"""What language adds to a report: prompts as conditions, the looks of architectures and objectives,
+"""What language adds to a report: prompts as conditions, the style of architectures and objectives,
 views without some tasks, n-gram overlap, and what guessing scores on the paper's suites.
 """
 
@@ -17,7 +17,7 @@ from study.language.suites.eai import IN_T0_TRAIN
 from study.language.values.suite import SuiteTask
 from study.runs.cells import Cell
 from study.runs.node import Evaluation, Run
-from study.runs.reporting import Looks, OverlapSearch, Reporting, Results, Words
+from study.runs.reporting import OverlapSearch, Reporting, Results, Style, Words
 from study.runs.suite import Suite, Task, View
 from study.show.columns import Columns, fields, grid, label, number, words
 from study.show.numbers import DASH, count, percent
@@ -56,7 +56,7 @@ MICROWORLD = (
 )
 
 
-def looks(lineage: Cell) -> tuple[str, str]:
+def style_of(lineage: Cell) -> tuple[str, str]:
     """Architecture and objective of what a lineage was before finetuning."""
     for each in reversed(lineage):
         architecture, _, objective = each.split(" ")[0].partition(":")
@@ -70,7 +70,7 @@ def _of_the_world(tasks: Iterable[Task]) -> str:
     return MICROWORLD if any(made) else ""
 
 
-def rule(suite: Suite, results: Results) -> Sequence[str]:
+def scoring(suite: Suite, results: Results) -> Sequence[str]:
     """How a suite was scored."""
     first = results[0]
     options = first["scoring"]
@@ -185,7 +185,7 @@ COUNTED = (
 )
 
 
-def asked(scored: Sequence[tuple[Suite, Results]]) -> tuple[Block, ...]:
+def counts(scored: Sequence[tuple[Suite, Results]]) -> tuple[Block, ...]:
     """Rows asked, skipped and truncated."""
     found = [each for suite, results in scored for each in questions(suite, results)]
     if not found:
@@ -253,10 +253,10 @@ REPORTING = Reporting(
         condition="prompt",
         conditions="prompts",
     ),
-    looks=Looks(
+    style=Style(
         colours={"CD": "causal decoder", "ND": "non-causal decoder", "ED": "encoder-decoder"},
         markers=OBJECTIVES,
-        of=looks,
+        of=style_of,
         losses=OBJECTIVES | {"MTF": "multitask finetuning"},
     ),
     notes={
@@ -270,8 +270,8 @@ REPORTING = Reporting(
         caption=HITS,
         note=_of_the_world,
     ),
-    rule=rule,
-    asked=asked,
+    scoring=scoring,
+    counts=counts,
     sections=sections,
     cost_note=COST_NOTE,
     citation=CITATION,

@@ -1,4 +1,4 @@
-"""What a domain adds to a report: its words, the looks of its cells, what only it can check.
+"""What a domain adds to a report: its words, the style of its cells, what only it can check.
 
 Owns the values by which a domain says this; `eval` asks for nothing else of it. Everything has a
 default, with which a report is complete. No torch.
@@ -32,12 +32,12 @@ class Words:
     conditions: str = "conditions"
 
 
-def _no_looks(cell: Cell) -> tuple[str, str]:
+def _no_style(cell: Cell) -> tuple[str, str]:
     return "", ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class Style:
     """How figures tell cells apart: a colour and a marker, each key with its words for a legend.
 
     of: (lineage) -> the keys of its colour and its marker, "" for none. losses: kinds of validation
@@ -46,7 +46,7 @@ class Looks:
 
     colours: Mapping[str, str] = field(default_factory=dict)
     markers: Mapping[str, str] = field(default_factory=dict)
-    of: Callable[[Cell], tuple[str, str]] = _no_looks
+    of: Callable[[Cell], tuple[str, str]] = _no_style
     losses: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -82,19 +82,19 @@ class Reporting:
     """What a domain adds to a report.
 
     notes: what to know of the cells that a `CellKey.note` keeps apart. views: suites' scores
-    without some tasks. rule: (suite, its scores' results.json) -> how they were scored, in
-    sentences, each a line. asked: (suites with theirs) -> what was asked, skipped and so on.
+    without some tasks. scoring: (suite, its scores' results.json) -> how they were scored, in
+    sentences, each a line. counts: (suites with theirs) -> what was asked, skipped and so on.
     sections: (runs, store) -> what the report says beside. cost_note: what makes costs unequal.
     citation: of the study that is re-run, as BibTeX.
     """
 
     words: Words = Words()
-    looks: Looks = Looks()
+    style: Style = Style()
     notes: Mapping[str, str] = field(default_factory=dict)
     views: tuple[View, ...] = ()
     overlap: OverlapSearch | None = None
-    rule: Callable[[Suite, Results], Sequence[str]] = lambda suite, results: ()
-    asked: Callable[[Sequence[tuple[Suite, Results]]], Sequence[Block]] = lambda scored: ()
+    scoring: Callable[[Suite, Results], Sequence[str]] = lambda suite, results: ()
+    counts: Callable[[Sequence[tuple[Suite, Results]]], Sequence[Block]] = lambda scored: ()
     sections: Callable[..., Sequence[Section]] = lambda runs, *, store: ()
     cost_note: str = ""
     citation: str = ""

@@ -2,7 +2,7 @@
 whenever it is drawn.
 
 Owns the style, colours (Okabe and Ito's, told apart without red-green vision) and markers that all
-figures share; what has which, a domain says (`study.runs.reporting.Looks`). Text stays text, so a
+figures share; what has which, a domain says (`study.runs.reporting.Style`). Text stays text, so a
 page is read aloud, searched and scaled. In the page, colours follow its light or dark scheme
 (`inline`).
 """
@@ -19,7 +19,7 @@ from markupsafe import escape
 from matplotlib.figure import Figure
 
 from study.runs.cells import Cell
-from study.runs.reporting import Looks
+from study.runs.reporting import Style
 from study.show.table import Drawing
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -76,22 +76,22 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def colours(looks: Looks) -> dict[str, str]:
+def colours(style: Style) -> dict[str, str]:
     """By key, in the domain's order; a key beyond the last colour has none of its own."""
-    return dict(zip(looks.colours, COLOURS, strict=False))
+    return dict(zip(style.colours, COLOURS, strict=False))
 
 
-def markers(looks: Looks) -> dict[str, str]:
+def markers(style: Style) -> dict[str, str]:
     """Likewise."""
-    return dict(zip(looks.markers, MARKERS, strict=False))
+    return dict(zip(style.markers, MARKERS, strict=False))
 
 
-def colour_of(lineage: Cell, looks: Looks) -> str:
-    return colours(looks).get(looks.of(lineage)[0], OTHER)
+def colour_of(lineage: Cell, style: Style) -> str:
+    return colours(style).get(style.of(lineage)[0], OTHER)
 
 
-def marker_of(lineage: Cell, looks: Looks) -> str:
-    return markers(looks).get(looks.of(lineage)[1], NO_MARKER)
+def marker_of(lineage: Cell, style: Style) -> str:
+    return markers(style).get(style.of(lineage)[1], NO_MARKER)
 
 
 def finish(figure: Figure, *, name: str, title: str, description: str) -> Drawing:

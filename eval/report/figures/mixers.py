@@ -22,7 +22,7 @@ from eval.report.figures.drawing import (
     finish,
 )
 from eval.report.mixers import Growth, Point
-from study.runs.reporting import Looks
+from study.runs.reporting import Style
 from study.show.table import Drawing
 
 MIXER_MARKERS = ("o", "s", "^", "D", "v")
@@ -31,14 +31,14 @@ APART = 0.012
 AXES = (("training FLOPs", "flops"), ("parameters", "parameters"))
 
 
-def quality(found: Sequence[Point], *, looks: Looks) -> Drawing | None:
+def quality(found: Sequence[Point], *, style: Style) -> Drawing | None:
     """One row a task, one column a cost; None where nothing is scored."""
     scored = [each for each in found if each.rows]
     tasks = list(dict.fromkeys(row.task for each in scored for row in each.rows))
     if not tasks:
         return None
     markers = _markers([each.mixer for each in scored])
-    kinds = list(looks.colours)
+    kinds = list(style.colours)
     shift = {kind: 1 + APART * (at - (len(kinds) - 1) / 2) for at, kind in enumerate(kinds)}
     with figure_style():
         figure = Figure(figsize=(8.2, 2.1 * len(tasks) + 1.0))
@@ -50,12 +50,12 @@ def quality(found: Sequence[Point], *, looks: Looks) -> Drawing | None:
                     if row is None or row.value is None or row.low is None or row.high is None:
                         continue
                     axis.errorbar(
-                        [getattr(each, attribute) * shift.get(looks.of(each.key.lineage)[0], 1.0)],
+                        [getattr(each, attribute) * shift.get(style.of(each.key.lineage)[0], 1.0)],
                         [row.value],
                         yerr=[[row.value - row.low], [row.high - row.value]],
                         marker=markers[each.mixer],
                         markersize=5.5,
-                        color=colour_of(each.key.lineage, looks),
+                        color=colour_of(each.key.lineage, style),
                         markerfacecolor=PAPER if "parameters" not in each.matched else None,
                         elinewidth=1.0,
                         linestyle="none",
@@ -69,7 +69,7 @@ def quality(found: Sequence[Point], *, looks: Looks) -> Drawing | None:
         for axis, (name, _) in zip(axes[-1], AXES, strict=True):
             axis.set_xlabel(name)
             axis.margins(x=0.12)
-        handles = _legend(markers, looks)
+        handles = _legend(markers, style)
         handles += [
             Line2D([], [], color=OTHER, marker="o", ls="none", label="as many parameters"),
             Line2D([], [], color=OTHER, marker="o", ls="none", mfc=PAPER, label="other"),
@@ -87,13 +87,13 @@ def quality(found: Sequence[Point], *, looks: Looks) -> Drawing | None:
         )
 
 
-def growth(found: Sequence[Growth], *, looks: Looks) -> Drawing | None:
+def growth(found: Sequence[Growth], *, style: Style) -> Drawing | None:
     """Seconds of one layer against length, both logarithmic, with the fitted lines."""
     if not found:
         return None
     markers = _markers([each.mixer for each in found])
-    own = {each.label: looks.of(each.key.lineage)[0] for each in found}
-    kinds = [kind for kind in ("", *looks.colours) if kind in own.values()]
+    own = {each.label: style.of(each.key.lineage)[0] for each in found}
+    kinds = [kind for kind in ("", *style.colours) if kind in own.values()]
     with figure_style():
         figure = Figure(figsize=(2.9 * len(kinds) + 0.6, 3.6))
         axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
@@ -107,7 +107,7 @@ def growth(found: Sequence[Growth], *, looks: Looks) -> Drawing | None:
                     marker=markers[each.mixer],
                     markersize=4.5,
                     linestyle="none",
-                    label=f"{_told(each)}: {each.fit.value:.2f} ± {each.fit.error:.2f}",
+                    label=f"{_described(each)}: {each.fit.value:.2f} ± {each.fit.error:.2f}",
                 )
                 ends = np.array([min(each.lengths), max(each.lengths)], dtype=float)
                 axis.plot(
@@ -120,7 +120,7 @@ def growth(found: Sequence[Growth], *, looks: Looks) -> Drawing | None:
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
             axis.set_xticks(lengths, [str(length) for length in lengths])
-            axis.set_title(looks.colours.get(kind, ""))
+            axis.set_title(style.colours.get(kind, ""))
             axis.set_xlabel("tokens of the row")
             axis.legend(frameon=False, fontsize=7.5, loc="upper left")
         axes[0].set_ylabel("seconds of one layer, forward and backward")
@@ -133,7 +133,7 @@ def growth(found: Sequence[Growth], *, looks: Looks) -> Drawing | None:
         )
 
 
-def _told(growth: Growth) -> str:
+def _described(growth: Growth) -> str:
     """The label without the lineage, which the panel's title says."""
     inside = growth.label.partition("(")[2].rpartition(")")[0]
     return inside or growth.mixer
@@ -143,10 +143,10 @@ def _markers(mixers: Sequence[str]) -> dict[str, str]:
     return dict(zip(dict.fromkeys(mixers), MIXER_MARKERS, strict=False))
 
 
-def _legend(markers: dict[str, str], looks: Looks) -> list[Line2D]:
+def _legend(markers: dict[str, str], style: Style) -> list[Line2D]:
     kinds = [
-        Line2D([], [], color=colour, marker=".", ls="none", ms=9, label=looks.colours[key])
-        for key, colour in colours(looks).items()
+        Line2D([], [], color=colour, marker=".", ls="none", ms=9, label=style.colours[key])
+        for key, colour in colours(style).items()
     ]
     return kinds + [
         Line2D([], [], color=OTHER, marker=marker, ls="none", label=mixer)

@@ -1,6 +1,6 @@
 """Figures of the scores and of the learning curves.
 
-Owns what they show: colours and markers as the domain says (`study.runs.reporting.Looks`), filled
+Owns what they show: colours and markers as the domain says (`study.runs.reporting.Style`), filled
 at the last stage and open before. Style and files are `eval.report.figures.drawing`'s.
 """
 
@@ -29,7 +29,7 @@ from eval.report.figures.drawing import (
     slug,
 )
 from study.runs.cells import CellKey, CellStage
-from study.runs.reporting import Looks
+from study.runs.reporting import Style
 from study.show.numbers import budget
 from study.show.table import Drawing
 
@@ -58,7 +58,7 @@ class LearningCurve:
     points: tuple[CurvePoint, ...]
 
 
-def headline(rows: Sequence[Row], *, looks: Looks, where: str) -> Drawing | None:
+def headline(rows: Sequence[Row], *, style: Style, where: str) -> Drawing | None:
     """Cells at each of their stages on a suite, shares chance-normalised; those that a note keeps
     apart below. rows: of one suite and size; where: names them. None where nothing was scored.
     """
@@ -69,7 +69,7 @@ def headline(rows: Sequence[Row], *, looks: Looks, where: str) -> Drawing | None
     marks = f"open marks {names[0]}, filled marks {names[-1]}, " if len(names) > 1 else ""
     with figure_style():
         return finish(
-            _headline(rows, looks),
+            _headline(rows, style),
             name=slug("headline", where),
             title=f"Scores of each cell: {where}",
             description=f"One line a lineage; {marks}"
@@ -84,7 +84,7 @@ def _placed(row: Row) -> tuple[float | None, float | None, float | None]:
     return row.value, row.low, row.high
 
 
-def _headline(rows: Sequence[Row], looks: Looks) -> Figure:
+def _headline(rows: Sequence[Row], style: Style) -> Figure:
     groups: dict[str, list[Row]] = {"": []}
     for row in rows:
         groups.setdefault(row.key.note if row.key else "", []).append(row)
@@ -94,7 +94,7 @@ def _headline(rows: Sequence[Row], looks: Looks) -> Figure:
     axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     share = rows[0].is_share
     for axis, (note, block) in zip(axes, parts.items(), strict=True):
-        _draw_lines(axis, block, stages(rows), looks=looks, labels="beside", normalised=share)
+        _draw_lines(axis, block, stages(rows), style=style, labels="beside", normalised=share)
         if len(parts) > 1:
             axis.set_title(note or "on their own objective")
     if share:
@@ -105,7 +105,7 @@ def _headline(rows: Sequence[Row], looks: Looks) -> Figure:
         "chance-normalised score (0 = chance, 1 = all right)" if share else rows[0].unit
     )
     figure.legend(
-        handles=_legend(looks, stages(rows)),
+        handles=_legend(style, stages(rows)),
         loc="outside lower center",
         ncols=4,
         frameon=False,
@@ -114,7 +114,7 @@ def _headline(rows: Sequence[Row], looks: Looks) -> Figure:
     return figure
 
 
-def families(rows: Sequence[Row], *, looks: Looks, where: str) -> Drawing | None:
+def families(rows: Sequence[Row], *, style: Style, where: str) -> Drawing | None:
     """Small multiples: each ranked or greedy task, every cell, with its chance line and the spread
     over its templates.
     """
@@ -128,7 +128,7 @@ def families(rows: Sequence[Row], *, looks: Looks, where: str) -> Drawing | None
         return None
     with figure_style():
         return finish(
-            _families(rows, tasks, looks),
+            _families(rows, tasks, style),
             name=slug("tasks", where),
             title=f"Accuracy on each task: {where}",
             description="One panel a task, one line a lineage; a thin line is the 95% interval, a "
@@ -137,11 +137,11 @@ def families(rows: Sequence[Row], *, looks: Looks, where: str) -> Drawing | None
         )
 
 
-def _families(rows: Sequence[Row], tasks: Sequence[str], looks: Looks) -> Figure:
+def _families(rows: Sequence[Row], tasks: Sequence[str], style: Style) -> Figure:
     columns = min(3, len(tasks))
     number = max(len(lines([row for row in rows if row.task == task])) for task in tasks)
     grid = -(-len(tasks) // columns)
-    handles = _legend(looks, stages(rows), chance="chance", spread="over conditions")
+    handles = _legend(style, stages(rows), chance="chance", spread="over conditions")
     across = 4 if columns > 1 else 2  # a single task's figure is narrower than four names
     legend = 0.19 * -(-len(handles) // across) + 0.33
     figure = Figure(figsize=(2.0 + 2.3 * columns, grid * (0.27 * number + 0.65) + legend))
@@ -152,7 +152,7 @@ def _families(rows: Sequence[Row], tasks: Sequence[str], looks: Looks) -> Figure
             continue
         own = [row for row in rows if row.task == tasks[place]]
         labels: Labels = "beside" if place % columns == 0 else "none"
-        _draw_lines(axis, lines(own), stages(rows), looks=looks, labels=labels, normalised=False)
+        _draw_lines(axis, lines(own), stages(rows), style=style, labels=labels, normalised=False)
         role = own[0].role
         axis.set_title(tasks[place] + ("" if role == "headline" else f" ({role})"))
         if own[0].chance is not None:
@@ -170,18 +170,18 @@ def _families(rows: Sequence[Row], tasks: Sequence[str], looks: Looks) -> Figure
     return figure
 
 
-def curves(found: Sequence[LearningCurve], *, looks: Looks) -> Drawing | None:
+def curves(found: Sequence[LearningCurve], *, style: Style) -> Drawing | None:
     """Validation loss by tokens above and by training FLOPs below: one column a kind of loss, since
     losses of two kinds are no common scale.
     """
     if not found:
         return None
     there = {each.objective for each in found}
-    kinds = {kind: name for kind, name in looks.losses.items() if kind in there}
+    kinds = {kind: name for kind, name in style.losses.items() if kind in there}
     kinds |= {kind: kind for kind in sorted(there - set(kinds))}
     with figure_style():
         return finish(
-            _curves(found, kinds, looks),
+            _curves(found, kinds, style),
             name="curves",
             title="Validation loss by tokens seen and by training FLOPs",
             description="Two panels a kind of loss: over tokens, and over training FLOPs. "
@@ -189,7 +189,7 @@ def curves(found: Sequence[LearningCurve], *, looks: Looks) -> Drawing | None:
         )
 
 
-def _curves(found: Sequence[LearningCurve], kinds: Mapping[str, str], looks: Looks) -> Figure:
+def _curves(found: Sequence[LearningCurve], kinds: Mapping[str, str], style: Style) -> Figure:
     labels = list(dict.fromkeys(curve.key.label for curve in found if curve.points))
     across = 3 if len(kinds) > 2 else 2
     legend = 0.19 * -(-len(labels) // across)
@@ -208,7 +208,7 @@ def _curves(found: Sequence[LearningCurve], kinds: Mapping[str, str], looks: Loo
                 ),
                 strict=True,
             ):
-                seen.setdefault(curve.key.label, _curve(axis, curve, amounts, looks))
+                seen.setdefault(curve.key.label, _curve(axis, curve, amounts, style))
         pair[0].set_title(kinds[kind])
         for axis, name in zip(pair, ("tokens seen", "training FLOPs"), strict=True):
             axis.set_xlabel(f"{name} by the lineage")
@@ -230,14 +230,14 @@ def _curves(found: Sequence[LearningCurve], kinds: Mapping[str, str], looks: Loo
     return figure
 
 
-def _curve(axis: Axes, curve: LearningCurve, amounts: Sequence[int], looks: Looks) -> Line2D:
+def _curve(axis: Axes, curve: LearningCurve, amounts: Sequence[int], style: Style) -> Line2D:
     (line,) = axis.plot(
         amounts,
         [point.loss for point in curve.points],
-        color=colour_of(curve.key.lineage, looks),
+        color=colour_of(curve.key.lineage, style),
         linestyle="--" if curve.adapted else "-",
         linewidth=1.2,
-        marker=marker_of(curve.key.lineage, looks),
+        marker=marker_of(curve.key.lineage, style),
         markersize=2.6,
     )
     return line
@@ -248,13 +248,13 @@ def _draw_lines(
     found: Sequence[CellLine],
     places: Sequence[CellStage],
     *,
-    looks: Looks,
+    style: Style,
     labels: Labels,
     normalised: bool,
 ) -> None:
     apart = len(places) - 1
     for place, line in enumerate(found):
-        colour = colour_of(line.key.lineage, looks)
+        colour = colour_of(line.key.lineage, style)
         for stage, row in line.scores.items():
             at = place + (LIFT * (2 * places.index(stage) / apart - 1) if apart else 0.0)
             value, low, high = _placed(row) if normalised else (row.value, row.low, row.high)
@@ -273,7 +273,7 @@ def _draw_lines(
             axis.plot(
                 [value],
                 [at],
-                marker=marker_of(line.key.lineage, looks),
+                marker=marker_of(line.key.lineage, style),
                 markersize=5.5,
                 color=colour,
                 markerfacecolor=colour if stage == places[-1] else PAPER,
@@ -293,18 +293,18 @@ def _draw_lines(
 
 
 def _legend(
-    looks: Looks, places: Sequence[CellStage], *, chance: str = "", spread: str = ""
+    style: Style, places: Sequence[CellStage], *, chance: str = "", spread: str = ""
 ) -> list[Line2D]:
     def mark(label: str, **look: object) -> Line2D:
         # matplotlib types each look by itself, not a dict of them
         return Line2D([], [], linestyle="none", label=label, **look)  # type: ignore[arg-type]
 
     handles = [
-        mark(looks.colours[key], marker="o", color=colour) for key, colour in colours(looks).items()
+        mark(style.colours[key], marker="o", color=colour) for key, colour in colours(style).items()
     ]
     handles += [
-        mark(looks.markers[key], marker=marker, color=OTHER)
-        for key, marker in markers(looks).items()
+        mark(style.markers[key], marker=marker, color=OTHER)
+        for key, marker in markers(style).items()
     ]
     if len(places) > 1:
         handles += [

@@ -11,7 +11,7 @@ from eval.evidence import calibration, clean_scores, subpanels
 from eval.evidence.calibration import Difference
 from eval.evidence.clean_scores import CleanRow, TaskOverlap
 from eval.evidence.panel import Panel
-from eval.evidence.subpanels import Seen
+from eval.evidence.subpanels import ViewScores
 from eval.report.grids import cell_columns
 from eval.report.material import Material
 from study.show.columns import Columns, grid, label, number
@@ -111,7 +111,7 @@ def _clean(panel: Panel) -> Columns[CleanRow]:
 
 
 def _views(material: Material, panel: Panel) -> Iterator[Block]:
-    found = subpanels.seen(panel)
+    found = subpanels.view_scores(panel)
     if not found:
         return
     yield Lines(items=tuple(f"{each.view.name}: {each.view.why}" for each in found))
@@ -126,11 +126,11 @@ def _views(material: Material, panel: Panel) -> Iterator[Block]:
             *((f"{each.view.name}, %", "n") for each in found),
             *((f"{each.view.name}, over chance", "n") for each in found),
         ),
-        rows=tuple(_seen_line(found, place) for place in range(len(found[0].rows))),
+        rows=tuple(_view_line(found, place) for place in range(len(found[0].rows))),
     )
 
 
-def _seen_line(found: tuple[Seen, ...], place: int) -> Line:
+def _view_line(found: tuple[ViewScores, ...], place: int) -> Line:
     rows = [each.rows[place] for each in found]
     return line(
         rows[0].cell,

@@ -90,22 +90,22 @@ def _contrasts(found: ClaimVerdict, block: Decided) -> Details | None:
 
 def _contrast_grid(found: ClaimVerdict) -> Grid:
     """Losses stand in nats, tokens to a loss as factors."""
-    told = {each: compare(each, alpha=found.alpha) for each in found.components}
-    numbers = any(each.measure == "number" for each in told.values())
+    compared = {each: compare(each, alpha=found.alpha) for each in found.components}
+    numbers = any(each.measure == "number" for each in compared.values())
     unit = "" if numbers else ", points"
     columns: Columns[ComponentVerdict] = (
         sentence("contrast", _name),
         words("suite", lambda each: each.contrast.suite),
-        number("the paper's", lambda each: paper_number(told[each]) or DASH),
-        number(f"difference{unit}", lambda each: _difference(each, told[each])),
-        number("interval at the claim's level", lambda each: interval(told[each])),
-        number("margin", lambda each: size(each.contrast.margin, told[each].measure)),
+        number("the paper's", lambda each: paper_number(compared[each]) or DASH),
+        number(f"difference{unit}", lambda each: _difference(each, compared[each])),
+        number("interval at the claim's level", lambda each: interval(compared[each])),
+        number("margin", lambda each: size(each.contrast.margin, compared[each].measure)),
         words("verdict", lambda each: each.verdict),
         number(
             "detectable (80%)",
-            lambda each: size(told[each].minimum_effect, told[each].measure),
+            lambda each: size(compared[each].minimum_effect, compared[each].measure),
         ),
-        words("what would decide it", lambda each: told[each].more or DASH),
+        words("what would decide it", lambda each: compared[each].more or DASH),
         number("over tasks, 95%", _over_tasks),
         words("rests on", _basis),
     )
@@ -118,10 +118,10 @@ def _name(found: ComponentVerdict) -> str:
     return f"{contrast.name} ({contrast.kind.replace('_', ' ')}){shown}"
 
 
-def _difference(found: ComponentVerdict, told: Comparison) -> Cell | str:
+def _difference(found: ComponentVerdict, comparison: Comparison) -> Cell | str:
     if found.estimate is None:
         return hole(found.missing)
-    return amount(found.estimate.value, told.measure)
+    return amount(found.estimate.value, comparison.measure)
 
 
 def _over_tasks(found: ComponentVerdict) -> str:

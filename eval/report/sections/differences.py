@@ -85,19 +85,19 @@ def differences_section(material: Material) -> Section | None:
 def _part(matrix: Matrix) -> Iterator[Block]:
     if len(matrix.cells) < LEAST_CELLS:
         yield _grid(matrix)
-        yield Text(text=_told(matrix), style="caption")
+        yield Text(text=_described(matrix), style="caption")
         return
     yield matrix_plots.differences(matrix)
-    yield Text(text=_told(matrix), style="caption")
+    yield Text(text=_described(matrix), style="caption")
     yield Details(
         summary=f"Every pair, {_stage(matrix)}{matrix.tokens:,} tokens",
         blocks=blocks(_grid(matrix)),
     )
 
 
-def _told(matrix: Matrix) -> str:
+def _described(matrix: Matrix) -> str:
     counts = {verdict: sum(each.verdict == verdict for each in matrix.pairs) for verdict in STYLES}
-    told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
+    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
     detectable = [each.detectable for each in matrix.pairs if each.detectable is not None]
     _, size, _ = _written(matrix)
     unit = " points" if matrix.measure.is_share else ""
@@ -109,7 +109,7 @@ def _told(matrix: Matrix) -> str:
     found = (
         f"{matrix.suite}, {matrix.size}, {_stage(matrix)}at {matrix.tokens:,} tokens, "
         f"{counted(matrix.seeds, 'seed')}: {counted(len(matrix.pairs), 'pair')}, "
-        f"{told or 'none estimated'}; {margin}."
+        f"{listed or 'none estimated'}; {margin}."
     )
     if detectable:
         ends = dict.fromkeys((size(min(detectable)), size(max(detectable))))
@@ -170,7 +170,7 @@ def mixers_section(material: Material) -> Section | None:
     if not cells:
         return None
     quality: tuple[Block, ...] = blocks(
-        mixer_plots.quality(cells, looks=material.reporting.looks),
+        mixer_plots.quality(cells, style=material.reporting.style),
         Text(
             text="Accuracy of every cell against its training FLOPs and its parameters, both by "
             "formula, with the intervals of the tables above. Filled: as many parameters as the "
@@ -197,7 +197,7 @@ def mixers_section(material: Material) -> Section | None:
     return _titled(
         quality
         + blocks(
-            mixer_plots.growth(growths, looks=material.reporting.looks),
+            mixer_plots.growth(growths, style=material.reporting.style),
             mixers.growth_grid(growths),
             Text(text=note, style="caption"),
         )

@@ -44,16 +44,16 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
     if len(groups) == 1 and len(by_budget(own)) > 1:
         yield Text(text=_unequal(own), style="note")
     elif len(groups) > 1:
-        told = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in groups)
+        listed = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in groups)
         yield Text(
-            text=f"Scored at {len(groups)} token budgets ({told}). Cells of "
+            text=f"Scored at {len(groups)} token budgets ({listed}). Cells of "
             "unequal budgets are no comparison, so each budget has a table of its own; "
             "study report --unequal-budgets puts them into one, labelled.",
             style="caption",
         )
     for tokens, group in groups:
         named = where if len(groups) == 1 else f"{where}, {budget_name(tokens)}"
-        drawn = plots.headline(group, looks=panel.reporting.looks, where=named)
+        drawn = plots.headline(group, style=panel.reporting.style, where=named)
         if drawn is not None:
             yield drawn
             yield Text(text=_caption(panel, rows, group), style="caption")
@@ -76,9 +76,9 @@ def budget_name(tokens: int) -> str:
 
 
 def _unequal(rows: list[Row]) -> str:
-    told = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in by_budget(rows))
+    listed = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in by_budget(rows))
     return (
-        f"Unequal token budgets stand in one table here, as asked: {told} tokens. "
+        f"Unequal token budgets stand in one table here, as asked: {listed} tokens. "
         "A difference between two of them is one of budget as well."
     )
 
@@ -113,7 +113,7 @@ CAPTION = (
 
 def curves_section(material: Material) -> Section:
     found_curves = accounts.learning_curves(material.runs, store=material.store)
-    drawn = plots.curves(found_curves, looks=material.reporting.looks)
+    drawn = plots.curves(found_curves, style=material.reporting.style)
     found: tuple[Block, ...] = (
         (Hole(text="No run has validated yet."),)
         if drawn is None

@@ -35,7 +35,7 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
     groups = budget_groups(material, scored) if scored else []
     for tokens, group in groups:
         named = where if len(groups) == 1 else f"{where}, {budget_name(tokens)}"
-        drawn = plots.families(group, looks=panel.reporting.looks, where=named)
+        drawn = plots.families(group, style=panel.reporting.style, where=named)
         if drawn is not None:
             yield drawn
             yield Text(
@@ -44,8 +44,8 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
                 f"worst to the best {panel.reporting.words.condition}. Bars: {prose.bars(rows)}.",
                 style="caption",
             )
-    for told in prose.findings(rows):
-        yield Text(text=told)
+    for text in prose.findings(rows):
+        yield Text(text=text)
     tasks = grids.task_grid(panel, rows, caption=f"Accuracy on each task: {where}")
     if tasks.rows:
         yield Details(
@@ -133,6 +133,6 @@ def scoring_section(material: Material) -> Section | None:
     found = blocks(
         Lines(items=tuple(rules)) if rules else None,
         grids.option_grid(material.panels),
-        *material.reporting.asked(scored),
+        *material.reporting.counts(scored),
     )
     return Section(anchor="scoring", title="Scoring", blocks=found) if found else None

@@ -150,13 +150,13 @@ def _evaluate(
         account["seconds"] = time.monotonic() - begun
         publish(table, account, final)
 
-    def looked(documents: int) -> None:
+    def progress(documents: int) -> None:
         watch(documents, 0)
 
-    for told in contamination.ensure(
-        run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
+    for problem in contamination.ensure(
+        run, tasks=suites.digest(prompts), store=store, access=access, watch=progress
     ):
-        log_warning(told)
+        log_warning(problem)
     seal = {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
     return seal | ({"precision": PRECISION} if isinstance(run.run, External) else {})
 

@@ -112,10 +112,10 @@ def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
     golds = [values[gold] for values, gold in item.decisions(own)]
     sizes = [size[gold] for size, gold in item.decisions(columns["bytes"])]
     # letters without a token have bytes and cost next to nothing
-    told = not any(lm.encoded(*pair).lost_of_target.unknown for pair in item.pairs)
+    known = not any(lm.encoded(*pair).lost_of_target.unknown for pair in item.pairs)
     return columns | {
         "prediction": None if item.golds else parts[0]["prediction"],
-        "gold_nats_per_byte": sum(golds) / sum(sizes) if told else None,
+        "gold_nats_per_byte": sum(golds) / sum(sizes) if known else None,
         "margin": min(each["margin"] for each in parts),
         "brier": float(np.mean([each["brier"] for each in parts])),
         "tie": any(each["tie"] for each in parts),
@@ -140,13 +140,13 @@ def _greedy(item: Item, lm: StudyLM) -> dict[str, Any]:
     found, columns = _scores(item, lm)
     values = [_value(each, lm.scoring) for each in found]
     gold = int(np.argmax(values))
-    told = not lm.encoded(*item.pairs[gold]).lost_of_target.unknown
+    known = not lm.encoded(*item.pairs[gold]).lost_of_target.unknown
     return columns | {
         "gold": gold,
         "correct": float(any(each.greedy(lm.scoring) for each in found)),
         "correct_other_end": float(any(each.greedy(other_end(lm.scoring)) for each in found)),
         "gold_nats_per_byte": (
-            values[gold] / columns["bytes"][gold] if math.isfinite(values[gold]) and told else None
+            values[gold] / columns["bytes"][gold] if math.isfinite(values[gold]) and known else None
         ),
     }
 

@@ -64,8 +64,8 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
     Raises ValueError where a task keeps no row, as one of a hidden test split does.
     """
     if not suite.tasks:
-        told = "; ".join(f"{hole.name}: {hole.reason}" for hole in suite.holes)
-        raise ValueError(f"suite {suite.name!r} has nothing to score ({told or 'no tasks'})")
+        listed = "; ".join(f"{hole.name}: {hole.reason}" for hole in suite.holes)
+        raise ValueError(f"suite {suite.name!r} has nothing to score ({listed or 'no tasks'})")
     built: list[Prompts] = []
     for task in suite.tasks:
         if task.metric == "rolling":
@@ -246,7 +246,7 @@ def _prompts(
         try:
             found = _asked(task, template, each)
             if isinstance(found, str) and found not in first:
-                first[found] = f"row {each.number}: {_told(template, each)}"
+                first[found] = f"row {each.number}: {_described(template, each)}"
         except ValueError as error:
             raise ValueError(f"{_origin(suite, task)}, row {each.number}: {error}") from error
         questions.setdefault(each.index, []).append(found)
@@ -279,7 +279,7 @@ def _asked(task: SuiteTask, template: Template, asked: AskedRow) -> Item | str:
     return found
 
 
-def _told(template: Template, asked: AskedRow) -> str:
+def _described(template: Template, asked: AskedRow) -> str:
     """Why a row has no question, in words."""
     outcome = asked.unlabelled or template.outcome(asked.row, key=asked.key)
     if isinstance(outcome, Skipped):

@@ -127,7 +127,7 @@ def test_what_the_view_does_not_match_is_labelled():
     assert evidence(contrast()).note == "FLOPs x0.50, parameters x0.50, loss tokens x1.00"
     unknown = {each: replace(taken, loss_tokens=None) for each, taken in spent(panel).items()}
     found = equal_flops.ratios(contrast(), panel, unknown)
-    assert found.told.endswith("loss tokens unknown")
+    assert found.description.endswith("loss tokens unknown")
 
 
 def verdicts(evidence, *contrasts):

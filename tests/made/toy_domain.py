@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from study.costs.counted import counted
 from study.runs import domain
 from study.runs.cells import CellKey
 from study.runs.domain import Cost, Domain, Predicted
@@ -117,8 +118,8 @@ def prepare(data, directory, *, store, access, progress, warn):
     return {"points": data.count}
 
 
-def _line(width):
-    return nn.Sequential(nn.Linear(4, width), nn.Linear(width, 1))
+def build(shape):
+    return nn.Sequential(nn.Linear(4, shape.width), nn.Linear(shape.width, 1))
 
 
 class LineLearner:
@@ -127,7 +128,7 @@ class LineLearner:
     def __init__(self, run, *, store):
         store.finished(run.data)
         torch.manual_seed(run.seed)
-        self.model = _line(run.model.width)
+        self.model = build(run.model)
         self.width = run.model.width
         self._points = np.load(store.directory(run.data) / "data" / "points.npy")
         self._run, self._checked = run, False
@@ -182,8 +183,20 @@ class Names:
         return "line" if isinstance(run, Train | Continue) else ""
 
 
-def _numbers(run):
-    return 4 * run.model.width + run.model.width + run.model.width + 1
+def cost(run):
+    """By no formula: the domain hands over its model and a batch of one step."""
+    steps, rows = run.training.steps, run.training.batch_size
+    step = counted(
+        (run.model, rows),
+        model=lambda: build(run.model),
+        loss=lambda model, device: model(torch.zeros(rows, 4, device=device)).square().sum(),
+    )
+    return Cost(
+        parameters=step.parameters,
+        tokens=steps * rows,
+        loss_tokens=None,
+        flops=steps * step.flops,
+    )
 
 
 NOISE = (0.0, 0.5)
@@ -194,7 +207,7 @@ def score(run, *, store, execution, report=lambda _: None):
     """One row a point under each noise; the points are the same for every run."""
     with store.claim(run, waiting=print) as (directory, _):
         place = RunDirectory(store.directory(run.run)).checkpoint(run.step)
-        model = _line(run.run.model.width)
+        model = build(run.run.model)
         weights = checkpoint.read_tensors(place / "model.safetensors")
         checkpoint.load_weights(model, tensors=weights)
         rows = [row for task in run.suite.tasks for row in _rows(model, task)]
@@ -249,12 +262,7 @@ TOY = Domain(
     learner=LineLearner,
     score=score,
     footprint=_unused,
-    cost=lambda run: Cost(
-        parameters=_numbers(run),
-        tokens=run.training.steps * run.training.batch_size,
-        loss_tokens=None,
-        flops=6 * _numbers(run) * run.training.steps * run.training.batch_size,
-    ),
+    cost=cost,
     names=Names,
     traits=lambda run: {"mixer": "mean"},
     predicted=lambda run: Predicted(form=[run.data.id], description="squares"),

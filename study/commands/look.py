@@ -56,7 +56,7 @@ def plan(
             micro_batch=micro_batch,
             activation_checkpointing=activation_checkpointing.value,
         )
-        memory_table.show(plans.load(target), setting=setting, every=every, as_json=json)
+        memory_table.show(plans.load(target), setting=setting, as_json=json)
         return
     from study.commands import tables
     from study.costs import hardware as cards

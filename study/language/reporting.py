@@ -257,6 +257,7 @@ REPORTING = Reporting(
         colours={"CD": "causal decoder", "ND": "non-causal decoder", "ED": "encoder-decoder"},
         markers=OBJECTIVES,
         of=style_of,
+        loss_unit="nats per loss token",
         losses=OBJECTIVES | {"MTF": "multitask finetuning"},
     ),
     notes={

@@ -42,12 +42,14 @@ class Style:
 
     of: (lineage) -> the keys of its colour and its marker, "" for none. losses: kinds of validation
     losses, in the order of their figure, with their words; kinds are the trait `objective`.
+    loss_unit: what all of them are in.
     """
 
     colours: Mapping[str, str] = field(default_factory=dict)
     markers: Mapping[str, str] = field(default_factory=dict)
     of: Callable[[Cell], tuple[str, str]] = _no_style
     losses: Mapping[str, str] = field(default_factory=dict)
+    loss_unit: str = ""
 
 
 class Overlap(Protocol):

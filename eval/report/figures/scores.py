@@ -218,7 +218,8 @@ def _curves(found: Sequence[LearningCurve], kinds: Mapping[str, str], style: Sty
             axis.set_yscale("log", base=2)
             axis.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     for axis in panels[0]:
-        axis.set_ylabel("validation loss,\nnats per loss token (log)")
+        unit = f",\n{style.loss_unit}" if style.loss_unit else ""
+        axis.set_ylabel(f"validation loss{unit} (log)")
     figure.legend(
         handles=list(seen.values()),
         labels=list(seen),

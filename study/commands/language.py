@@ -45,11 +45,11 @@ def export(
     store: StoreAt = DEFAULT_STORE,
 ):
     """Write a trained model with its tokenizer as a Hugging Face directory."""
-    from study.language.huggingface import export as exports
-    from study.runs import plan as plans
+    from study.language.huggingface import export
+    from study.runs import plan
     from study.store.directory import Store
 
-    print(exports.write(plans.load(target), to=to, form=form.value, step=step, store=Store(store)))
+    print(export.write(plan.load(target), to=to, form=form.value, step=step, store=Store(store)))
 
 
 @ends_clearly

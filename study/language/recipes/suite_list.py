@@ -18,7 +18,7 @@ from study.language.suites.data_sets import DATA_SETS
 from study.language.suites.published import Asked, Found, hub
 from study.language.values.suite import SuiteTask
 from study.runs.suite import Suite
-from study.show import terminal as display
+from study.show import terminal
 from study.sources import pins
 from study.sources.pins import UNPINNED, Pins
 from study.store.publish import sha256
@@ -101,7 +101,7 @@ def show(*, mirror: Path | None, pin_file: Path | None, as_json: bool) -> None:
         print(json.dumps(form, indent=1))
         return
     columns = ("suite", "task", "metric", "baseline", "prompts", "rows", "pin")
-    display.table(columns, [_cells(each) for each in found])
+    terminal.table(columns, [_cells(each) for each in found])
     print()
     for name in dict.fromkeys(each.suite for each in found):
         own = [each for each in found if each.suite == name]
@@ -110,7 +110,7 @@ def show(*, mirror: Path | None, pin_file: Path | None, as_json: bool) -> None:
         print(f"{name}: {len(own)} tasks, {told}; rows of {here}, {len(own) - here} holes")
     print()
     moved = [each for each in places() if each.state != "same"]
-    display.table(
+    terminal.table(
         ("data set", "in 2022", "today", "state", "reason"),
         [(e.data_set, e.paper, e.today or "-", e.state, e.reason) for e in moved],
     )

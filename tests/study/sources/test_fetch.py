@@ -14,8 +14,7 @@ from study.language.values.stages import External
 from study.launch.cluster import launch, profile
 from study.runs.node import Evaluation
 from study.runs.source import Source
-from study.sources import content as sources
-from study.sources import fetch, hub
+from study.sources import content, fetch, hub
 from study.sources.content import Access
 
 MADE = Path(__file__).parents[2] / "made"
@@ -52,26 +51,26 @@ def _corpus(*found):
 
 
 def test_the_copy_of_a_hub_data_set_gives_the_streams_rows_without_a_network(access, stream):
-    streamed = list(sources.rows(HUB, access=access))
-    place = sources.fetch(HUB, access=access)
+    streamed = list(content.rows(HUB, access=access))
+    place = content.fetch(HUB, access=access)
     assert place == str(hub.copy_path(HUB, cache=access.cache))
     assert len(stream) == 2
     offline = replace(access, offline=True)
-    copied = list(sources.rows(HUB, access=offline))
+    copied = list(content.rows(HUB, access=offline))
     assert copied == streamed == ROWS
-    assert [sources.row_key(row) for row in copied] == [sources.row_key(row) for row in ROWS]
-    sources.fetch(HUB, access=access)
+    assert [content.row_key(row) for row in copied] == [content.row_key(row) for row in ROWS]
+    content.fetch(HUB, access=access)
     assert len(stream) == 2
 
 
 def test_another_commit_or_split_is_another_copy(access, stream):
-    sources.fetch(HUB, access=access)
+    content.fetch(HUB, access=access)
     offline = replace(access, offline=True)
     for other in (replace(HUB, digest="commit:def"), replace(HUB, uri="hf://owner/name/test")):
-        assert sources.lacking(other, access=access) is not None
+        assert content.lacking(other, access=access) is not None
         with pytest.raises(ValueError, match="without a copy"):
-            list(sources.rows(other, access=offline))
-    assert sources.lacking(HUB, access=access) is None
+            list(content.rows(other, access=offline))
+    assert content.lacking(HUB, access=access) is None
 
 
 def test_a_copy_that_breaks_off_is_no_copy(access, monkeypatch):
@@ -83,14 +82,14 @@ def test_a_copy_that_breaks_off_is_no_copy(access, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(ValueError, match="the network went away"):
-        sources.fetch(HUB, access=access)
+        content.fetch(HUB, access=access)
     assert list((access.cache / "hub").iterdir()) == []
     rows = [{"a": 1}, {"a": "b", "image": object()}]
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: iter(rows))
     with pytest.raises(
         ValueError, match=r"owner--name--train.*row 2 cannot be kept: column 'image'"
     ):
-        sources.fetch(HUB, access=access)
+        content.fetch(HUB, access=access)
     assert list((access.cache / "hub").iterdir()) == []
 
 

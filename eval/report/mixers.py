@@ -88,7 +88,7 @@ def _point(panel: Panel, key: CellKey, scores: Table) -> Point:
         key=key,
         architecture=ARCHITECTURE_SHORT[model.architecture],
         model=model,
-        parameters=cost.parameters(model),
+        parameters=cost.parameter_count(model),
         flops=sum(cost.flops(stage) for stage in stages(run)),
         rows=tuple(
             row

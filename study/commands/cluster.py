@@ -78,13 +78,13 @@ def retry(
     """Submit what failed in SLURM again, with what SLURM cancelled for it; nothing else."""
     from study.launch.cluster import profile, retry, summary
     from study.launch.cluster.slurm import Slurm
-    from study.launch.cluster.view import LOOKING
+    from study.launch.cluster.view import SHORT_WAIT
     from study.runs import plan
     from study.store.directory import Store
 
     path, slug = plan.split_target(target)
     sweep, at = plan.load(str(path)), Store(store.resolve())
-    chosen = retry.choose(sweep, slug=slug, store=at, slurm=LOOKING)
+    chosen = retry.choose(sweep, slug=slug, store=at, slurm=SHORT_WAIT)
     if not chosen:
         print("nothing to retry: no job has failed")
         return
@@ -106,14 +106,14 @@ def retry(
 def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
     """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
     from study.launch.cluster import choose
-    from study.launch.cluster.view import LOOKING
+    from study.launch.cluster.view import SHORT_WAIT
     from study.runs import plan
     from study.store.directory import Store
 
     path, slug = plan.split_target(target)
     sweep = plan.load(str(path))
     runs = choose.named(sweep.runs, run=sweep.run(slug) if slug else None)
-    found = choose.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
+    found = choose.cancel(runs, every=sweep.runs, store=Store(store), slurm=SHORT_WAIT)
     for each in found:
         print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
     print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")

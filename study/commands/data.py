@@ -31,8 +31,8 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
         places = [folder / name for folder in data_dir or ()]
         found = next((each for each in places if each.exists()), None)
         if found is None:
-            told = ", ".join(map(str, places)) or "no --data-dir was given"
-            raise ValueError(f"no such file or directory (looked at: {told})")
+            listed = ", ".join(map(str, places)) or "no --data-dir was given"
+            raise ValueError(f"no such file or directory (looked at: {listed})")
         if found.is_file():
             return sha256(found)
         from study.language.scores.subjects import directory_digest

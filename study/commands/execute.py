@@ -52,9 +52,9 @@ def job(
 @ends_clearly
 def rank():
     """Train one run as one of several ranks, for a worker (a JSON line)."""
-    from study.launch.worker import assist
+    from study.launch.worker import run_rank
 
-    code = assist(executors())
+    code = run_rank(executors())
     sys.stderr.flush()
     os._exit(code)
 

@@ -157,5 +157,5 @@ def mixers(
     from study.store import times
 
     found = timing.measure(plan.load(str(measure)).runs, threads=threads)
-    tables.show_times(found, as_json=json)
+    tables.show_layer_times(found, as_json=json)
     print(times.save(found, store), file=sys.stderr)

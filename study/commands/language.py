@@ -10,7 +10,7 @@ import typer
 from study.commands.options import (
     DEFAULT_STORE,
     AsJson,
-    Format,
+    ExportFormat,
     StoreAt,
     Target,
     ends_clearly,
@@ -39,8 +39,8 @@ def export(
     target: Target,
     to: Annotated[Path, typer.Option("--to", help="The directory to write; must not exist.")],
     form: Annotated[
-        Format, typer.Option("--format", help="hf: any run; t5: T5 itself.")
-    ] = Format.HF,
+        ExportFormat, typer.Option("--format", help="hf: any run; t5: T5 itself.")
+    ] = ExportFormat.HF,
     step: Annotated[int | None, typer.Option(help="The run's own step [default: last]")] = None,
     store: StoreAt = DEFAULT_STORE,
 ):

@@ -183,8 +183,8 @@ _checked: dict[tuple[str, int, int, int], str] = {}
 def _local(uri: str, name: str, digest: str, *, access: Access) -> Path:
     if ".." in name.split("/"):
         raise ValueError(f"source {uri!r}: legal: a name inside a data directory, without '..'")
-    looked = [folder / name for folder in access.data_dirs]
-    found = next((each for each in looked if each.is_file()), None)
+    candidates = [folder / name for folder in access.data_dirs]
+    found = next((each for each in candidates if each.is_file()), None)
     if found is None:
         places = ", ".join(map(str, access.data_dirs)) or "no data directory was given"
         raise ValueError(f"source {uri!r}: no such file (looked in: {places})")

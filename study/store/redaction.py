@@ -81,22 +81,22 @@ def _without_named(text: str) -> str:
         value = _VALUE.match(text, head.end())
         parts.append(text[at : head.end()])
         at = head.end()
-        if value is not None and _is_told(head, value[0]):
+        if value is not None and _names_a_secret(head, value[0]):
             parts.append(REDACTED)
             at = value.end()
     return "".join(parts) + text[at:]
 
 
-def _is_told(head: re.Match[str], value: str) -> bool:
-    """Whether this name tells this secret. "token: 17" and "a secret word" are prose; a password
-    may be any word.
+def _names_a_secret(head: re.Match[str], value: str) -> bool:
+    """Whether this is a secret's name with its value. "token: 17" and "a secret word" are prose; a
+    password may be any word.
     """
     if not is_secret(head["name"]) or not (head["sign"] or head["dash"]):
         return False
-    return not head["name"].lower().endswith("token") or _looks_drawn(value)
+    return not head["name"].lower().endswith("token") or _looks_random(value)
 
 
-def _looks_drawn(value: str) -> bool:
+def _looks_random(value: str) -> bool:
     """Whether nobody would have thought of this word."""
     return len(value) >= LEAST and any(each.isdigit() for each in value) and not value.isdigit()
 

@@ -357,8 +357,8 @@ def _tokenizer(
 ) -> Tokenizer:
     match corpus.tokenizer:
         case TrainedBPE(vocab_size=vocab_size, sentinels=sentinels):
-            told = _told(texts, progress=progress)
-            return tokenizers.train(told, vocab_size=vocab_size, sentinels=sentinels)
+            reported = _reporting(texts, progress=progress)
+            return tokenizers.train(reported, vocab_size=vocab_size, sentinels=sentinels)
         case PretrainedTokenizer(source=source, sentinels=sentinels):
             text = content.text(source, access=access)
             return tokenizers.extend(text, sentinels=sentinels, name=source.uri)
@@ -367,7 +367,7 @@ def _tokenizer(
             return Tokenizer.load(directory / "tokenizer.json")
 
 
-def _told(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
+def _reporting(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
     """The texts, with word of them now and then: progress is also where a build can be stopped."""
     for number, text in enumerate(texts):
         if number % BATCH == 0:
@@ -376,9 +376,9 @@ def _told(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
 
 
 def _describe(tokenizer: Tokenizer) -> dict:
-    told = {
+    described = {
         "digest": tokenizer.digest,
         "vocab_size": tokenizer.vocab_size,
         "sentinels": tokenizer.num_sentinels,
     }
-    return told | ({"cures": list(cures)} if (cures := tokenizer.trial.cures) else {})
+    return described | ({"cures": list(cures)} if (cures := tokenizer.trial.cures) else {})

@@ -282,5 +282,5 @@ def _skipped(error: BaseException) -> Skipped:
         case _:
             reason = "error"
     ours = isinstance(error, MissingError | UnlabelledError)
-    told = f"{error}" if ours else f"{type(error).__name__}: {error}"
-    return Skipped(reason=reason, detail=told)
+    message = f"{error}" if ours else f"{type(error).__name__}: {error}"
+    return Skipped(reason=reason, detail=message)

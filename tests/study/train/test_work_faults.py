@@ -268,7 +268,7 @@ def test_little_room_on_the_disk_is_said_beforehand(store, monkeypatch):
 def test_three_checkpoints_of_a_run_that_keeps_its_last_have_to_fit(store, monkeypatch):
     """Float32 weights and two moments: the one that stays, the last one, and one being written."""
     run = pretrain(2)
-    usage, needed = shutil.disk_usage(store.root), 3 * 12 * cost.parameters(run.model)
+    usage, needed = shutil.disk_usage(store.root), 3 * 12 * cost.parameter_count(run.model)
     reports = []
     for free in (needed, needed - 1):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))

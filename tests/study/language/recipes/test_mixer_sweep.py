@@ -29,7 +29,7 @@ def attention_of(run):
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.slug)
 def test_models_are_matched_in_what_their_name_says(run):
     reference = attention_of(run)
-    parameters = cost.parameters(run.model) / cost.parameters(reference.model)
+    parameters = cost.parameter_count(run.model) / cost.parameter_count(reference.model)
     flops = cost.flops(run) / cost.flops(reference)
     assert cost.tokens(run) == cost.tokens(reference)
     if run is reference:

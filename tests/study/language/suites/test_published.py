@@ -49,7 +49,7 @@ def test_a_mirror_gives_what_it_has_and_holes_for_the_rest(tmp_path):
         column="label", form="class", classes=("entailment", "contradiction", "neutral")
     )
     assert [hole.name for hole in suite.holes] == [
-        each.name for each in t0.ASKED if each.name != "cb"
+        each.name for each in t0.TASKS if each.name != "cb"
     ]
     assert suite.holes[0] == Hole(
         name="copa",
@@ -110,7 +110,7 @@ def pinned_hub(known):
 
 def test_the_hub_without_a_pin_is_refused_or_a_hole_and_never_less():
     known = pins.load(SWEEPS / "pins.toml")
-    for asked, module in ((t0.ASKED, t0), (eai.ASKED, eai)):
+    for asked, module in ((t0.TASKS, t0), (eai.TASKS, eai)):
         every = module.suite(known)
         assert len(every.tasks) == len(asked)
         assert not every.holes
@@ -314,7 +314,7 @@ def test_the_command_shows_each_suite_and_its_holes(tmp_path):
     assert "there: val.jsonl; legal: train.jsonl, validation.jsonl" in rte
     assert sum(len(each["prompts"]) for (name, _), each in tasks.items() if name == "t0") == 116
     assert {each["data_set"] for each in listed["data_sets"]} == {
-        each.data.key for each in (*t0.ASKED, *eai.ASKED)
+        each.data.key for each in (*t0.TASKS, *eai.TASKS)
     }
     plain = CliRunner().invoke(cli.app, command)
     assert "t0: 11 tasks, 116 prompts; rows of 1, 10 holes" in plain.stdout
@@ -336,7 +336,7 @@ def test_the_command_imports_no_torch():
 
 
 def test_what_is_asked_names_each_task_once():
-    for asked in (t0.ASKED, eai.ASKED):
+    for asked in (t0.TASKS, eai.TASKS):
         names = [each.name for each in asked]
         assert len(set(names)) == len(names)
     assert isinstance(eai.suite_of(published.mirror(Pins(path=Path("none.toml")))), Suite)
@@ -349,7 +349,7 @@ def test_pins_of_a_mirror_are_filled_and_its_holes_stay(tmp_path):
     file.write_text(
         "".join(
             f'[files."{name}"]\nsha256 = ""\n'
-            for name in dict.fromkeys(each.data.file(each.split) for each in t0.ASKED)
+            for name in dict.fromkeys(each.data.file(each.split) for each in t0.TASKS)
         )
     )
     (tmp_path / "sweep.py").write_text(

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from study import domains  # noqa: F401  the kinds that a run file may hold
-from study.commands import cluster, data, evidence, execute, language, look, run
+from study.commands import cluster, data, evidence, execute, inspect, language, run
 from study.runs import domain
 from study.runs.user_directories import furnish
 
@@ -42,12 +42,12 @@ def options(
 
 
 # in the order of the help
-for each in (look.plan, look.show, look.status, run.run):
+for each in (inspect.plan, inspect.show, inspect.status, run.run):
     app.command()(each)
 app.command(name="eval")(run.evaluate)
 for each in (evidence.report, data.pin, language.suites, evidence.claims):
     app.command()(each)
-for each in (look.rates, look.check, look.mixers, language.export):
+for each in (inspect.rates, inspect.check, inspect.mixers, language.export):
     app.command()(each)
 app.command(
     name="lm-eval",

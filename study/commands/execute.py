@@ -52,9 +52,9 @@ def job(
 @ends_clearly
 def rank():
     """Train one run as one of several ranks, for a worker (a JSON line)."""
-    from study.launch.worker import assist
+    from study.launch.worker import run_rank
 
-    code = assist(executors())
+    code = run_rank(executors())
     sys.stderr.flush()
     os._exit(code)
 
@@ -85,8 +85,7 @@ def executors() -> dict[str, Execute]:
 def execute_plan(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study.launch import environment, ready
-    from study.launch import local as launch
+    from study.launch import environment, local, ready
     from study.launch.progress import progress, summary
     from study.runs.execution import check_runs
     from study.store import declared
@@ -94,7 +93,7 @@ def execute_plan(
 
     store = Store(root.resolve())
     check_runs(sweep.runs, execution=execution)
-    todo = launch.remaining(sweep, store=store)
+    todo = local.remaining(sweep, store=store)
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
@@ -103,15 +102,15 @@ def execute_plan(
         raise ValueError(reason)
     store.check_writable()
     declared.record_claims(sweep, store=store)
-    count = workers or launch.default_workers(todo, execution=execution)
-    execution = launch.with_threads(execution, threads=threads, workers=count)
+    count = workers or local.default_workers(todo, execution=execution)
+    execution = local.with_threads(execution, threads=threads, workers=count)
     each = f"{execution.ranks} ranks x " if execution.ranks > 1 else ""
     print(
         f"{len(todo)} of {len(sweep.runs)} runs, {count} x {each}{execution.threads} threads",
         flush=True,
     )
     with progress(todo) as listen:
-        outcome = launch.run_plan(
+        outcome = local.run_plan(
             sweep, store=store, execution=execution, workers=count, on_event=listen
         )
     print(summary(outcome, todo))

@@ -47,7 +47,7 @@ RUNS: Columns[Row] = (
 def show_plan(
     sweep: Sweep, *, store: Store, every: bool, as_json: bool, on: Hardware | None = None
 ) -> None:
-    """on: hardware whose hours are told, with what fits it."""
+    """on: hardware whose hours are shown, with what fits it."""
     rows = ledger.rows(sweep.runs, store=store)
     if as_json:
         form = [asdict(row) for row in rows]
@@ -122,7 +122,7 @@ def show_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
     terminal.show(columns, sorted(trials, key=lambda trial: (trial.path, trial.learning_rate)))
 
 
-def show_times(found: Sequence[Times], *, as_json: bool) -> None:
+def show_layer_times(found: Sequence[Times], *, as_json: bool) -> None:
     """Milliseconds of one layer of each model at each length."""
     if as_json:
         terminal.values(found)
@@ -138,8 +138,8 @@ def show_times(found: Sequence[Times], *, as_json: bool) -> None:
 
 
 def _milliseconds(length: int) -> Column[Times]:
-    def told(each: Times) -> str:
+    def milliseconds(each: Times) -> str:
         seconds = dict(zip(each.lengths, each.seconds, strict=True)).get(length)
         return "" if seconds is None else f"{1000 * seconds:.1f}"
 
-    return words(f"{length:,} tokens, ms", told)
+    return words(f"{length:,} tokens, ms", milliseconds)

@@ -25,7 +25,7 @@ from study.runs.decode import decode_file, validate
 from study.runs.domain import kinds
 from study.runs.identity import identity
 from study.runs.moved import moved
-from study.runs.node import Evaluation, Run, Trained, start_of
+from study.runs.node import Evaluation, Run, Trained, start_checkpoint
 
 
 class SweepError(ValueError):
@@ -303,7 +303,7 @@ def all_kept_steps(runs: Iterable[Run]) -> dict[str, tuple[int, ...]]:
     for run in runs:
         if isinstance(run, Trained):
             steps.setdefault(run.id, set()).add(run.training.steps)
-        parent, step = start_of(run)
+        parent, step = start_checkpoint(run)
         if parent is not None:
             steps.setdefault(parent.id, set()).add(step)
     return {name: tuple(sorted(found)) for name, found in steps.items()}

@@ -160,7 +160,7 @@ class Alarm:
     def __init__(self, store: TCPStore, *, place: Place) -> None:
         self._store = store
         self._place = place
-        self._heard = threading.Event()
+        self._received = threading.Event()
         self._left = threading.Event()
         self._failure: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._listen, name="ranks", daemon=True)
@@ -176,7 +176,7 @@ class Alarm:
 
     def wait(self, seconds: float) -> dict[str, Any] | None:
         """The failure of another rank, waited for that long."""
-        self._heard.wait(seconds)
+        self._received.wait(seconds)
         return self._failure
 
     def leave(self) -> None:
@@ -194,7 +194,7 @@ class Alarm:
             if failure["rank"] == self._place.rank:
                 return
             self._failure = failure
-            self._heard.set()
+            self._received.set()
             if not self._left.wait(GRACE_SECONDS):
                 print(f"{described(failure)}; this rank ends with it", file=sys.stderr, flush=True)
                 os._exit(1)

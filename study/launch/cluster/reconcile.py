@@ -79,7 +79,7 @@ PENDING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Silent:
+class NoAnswer:
     """SLURM does not answer. why: what its command said."""
 
     why: str
@@ -129,7 +129,7 @@ def reconcile(
     files: Files,
     *,
     placed: Placed | None,
-    seen: Job | Silent | None,
+    seen: Job | NoAnswer | None,
     parents: tuple[Parent, ...] = (),
 ) -> Reconciled:
     """seen: the job that `placed` names; None where SLURM answers and does not know it."""
@@ -142,7 +142,7 @@ def reconcile(
         return Reconciled(state="running", reason=_heartbeat(files, seen), job=name)
     if placed is None:
         return Reconciled(state=files.state, reason=_own(files), free=True)
-    if isinstance(seen, Silent):
+    if isinstance(seen, NoAnswer):
         return Reconciled(state="unknown", reason=f"SLURM is silent; {_say(files)}", job=name)
     if name is None:
         reason = f"its submission did not reach SLURM, launch again; {_say(files)}"
@@ -230,10 +230,10 @@ def _active(files: Files, seen: Job) -> str:
     return f"{where}; no heartbeat for {files.holder.age:.0f} s"
 
 
-def _heartbeat(files: Files, seen: Job | Silent | None) -> str:
+def _heartbeat(files: Files, seen: Job | NoAnswer | None) -> str:
     holder = str(files.holder) if files.holder else "a process"
     match seen:
-        case Silent():
+        case NoAnswer():
             return f"{holder}; SLURM is silent"
         case Job() if not seen.active:
             return f"{holder}; SLURM says {seen.state}"

@@ -68,7 +68,7 @@ def test_two_mixers_of_one_width_are_two_cells_and_never_averaged(tmp_path):
     assert scores["CD:FLM"] == 1.0
     assert scores["CD:FLM (ssd)"] == 0.0
     costs = {point.key.label: point for point in mixers.points([one], table.build([one]))}
-    assert costs["CD:FLM (ssd)"].parameters == cost.parameters(
+    assert costs["CD:FLM (ssd)"].parameters == cost.parameter_count(
         next(
             run.model
             for run in runs

@@ -10,7 +10,7 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.launch import local as launch
+from study.launch import local
 from study.launch.local import LaunchError, default_workers, priorities, run_plan, with_threads
 from study.runs.execution import Execution
 from study.runs.plan import Sweep, children, close
@@ -198,7 +198,7 @@ def test_a_finished_parent_without_the_step_that_is_asked_for_goes_first(store):
     assert store.existing(parent).steps() == [10]
     child = made.adapt(parent, "child", step=5)
     store.existing(parent).path.joinpath("done.json").read_text()
-    todo = launch.remaining(_sweep(child), store=store)
+    todo = local.remaining(_sweep(child), store=store)
     assert [run.slug for run in todo] == ["pretrain", "child"]
     outcome, _ = _run(_sweep(child), store)
     assert outcome.exit_code == 0
@@ -253,7 +253,7 @@ def test_the_longest_remaining_path_goes_first(store):
 def test_default_workers_fit_what_is_ready_and_the_machine(monkeypatch):
     wide = close([made.pretrain(f"p{seed}", seed=seed) for seed in range(9)])
     chain = close([made.adapt(made.pretrain())])
-    monkeypatch.setattr(launch, "available_cores", lambda: 4)
+    monkeypatch.setattr(local, "available_cores", lambda: 4)
     assert default_workers(wide, execution=Execution()) == 4
     assert default_workers(chain, execution=Execution()) == 1
     assert default_workers(wide, execution=Execution(device="cuda")) == 1

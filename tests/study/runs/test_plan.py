@@ -265,7 +265,7 @@ def test_the_ledger_has_its_columns_and_numbers(tmp_path):
         "state",
     ]
     assert rows["pretrain"]["tokens"] == 10 * 4 * 32
-    assert rows["pretrain"]["parameters"] == cost.parameters(made.MODEL)
+    assert rows["pretrain"]["parameters"] == cost.parameter_count(made.MODEL)
     assert rows["adapt"]["parent"] == "pretrain"
     assert rows["adapt"]["architecture"] == "prefix_decoder"
     assert rows["finetune"]["objective"] == "MTF"

@@ -105,7 +105,7 @@ def test_what_is_missing_is_a_hole_of_results_table_and_panel(scored):
     run, store, results, _ = scored
     assert results["headline"] == list(NAMES)
     assert {hole["task"] if "task" in hole else hole["name"] for hole in results["holes"]} == {
-        each.name for each in eai.ASKED
+        each.name for each in eai.TASKS
     } - set(NAMES)
     (panel,) = panels([run], store=store)
     assert panel.coverage == "5 of 31 data sets"

@@ -11,18 +11,18 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.claims import files as claim_files
+from eval.claims import files
 from eval.claims.claim import digest
 from eval.claims.comparison import Comparison, compare, effect, paper_number
 from eval.claims.files import File
 from eval.claims.verdicts import ClaimVerdict, decide
 from eval.evidence.contrast import CHANCE, Contrast, Estimate
-from study.show import terminal as display
+from study.show import terminal
 
 
 def show(name: str | Path, *, every: bool, as_json: bool) -> None:
     """Print the claims of a file. every: each contrast instead of the count."""
-    file = claim_files.read(name)
+    file = files.read(name)
     found = decide(file.claims, AsPublished(file=file))
     if as_json:
         print(json.dumps([_as_json(each) for each in found], indent=1))
@@ -35,7 +35,7 @@ def show(name: str | Path, *, every: bool, as_json: bool) -> None:
                 print(f"    {one.name}: {number}; {effect(one) or one.note}; {one.verdict}")
     else:
         head = ("claim", "kind", "contrasts", "the paper's numbers", "as published", "")
-        display.table(head, [_line(each) for each in found])
+        terminal.table(head, [_line(each) for each in found])
     print(f"\n{file.source}: {len(file.claims)} claims, digest {digest(file.claims)[:16]}")
     if any(each.item_error for each in file.suites):
         print("as published: by the published table alone, with the error of its items")

@@ -27,7 +27,7 @@ from eval.evidence.statistics import effective_trials, wilson
 from eval.evidence.task_scores import TaskScores
 from eval.report.material import SweepLike
 from study.runs.node import Evaluation, ExternalCheckpoint, Run
-from study.show import terminal as display
+from study.show import terminal
 from study.store.directory import Store
 
 Verdict = Literal["inside", "outside", ""]
@@ -201,7 +201,7 @@ def cells(row: Difference) -> tuple[str, ...]:
 
 def show(rows: Sequence[Difference]) -> None:
     """Print the comparison as a table, and how many numbers agree."""
-    display.table(HEAD, [cells(row) for row in rows])
+    terminal.table(HEAD, [cells(row) for row in rows])
     print(summary(rows))
 
 

@@ -361,7 +361,7 @@ def _task_row(panel: Panel, task: TaskScores, index: int) -> Row:
     stage = _same_stage(panel, key)
     row = _measured(base, scores[index], drawn, stage=scores[stage], trials=task.independent)
     if row.value is None:
-        return replace(base, hole="no valid item" if base.invalid else f"no {task.measure.items}")
+        return replace(base, hole=_missing(base, task))
     each = task.by_condition()[index]
     each = np.array([np.nanmean(one) for one in each.T if np.isfinite(one).any()])
     row = replace(
@@ -377,6 +377,17 @@ def _task_row(panel: Panel, task: TaskScores, index: int) -> Row:
     assert row.value is not None
     slope = 1 / (1 - chance)  # a task's chance is below 1
     return _normalised(row, chance=chance, centre=(row.value - chance) * slope, slope=slope)
+
+
+def _missing(row: Row, task: TaskScores) -> str:
+    """Why there is no value. Of a share an invalid item is a wrong one, unless none is valid; what
+    has no bounds has no value where one item has none.
+    """
+    if not row.invalid:
+        return f"no {task.measure.items}"
+    if task.measure.is_share:
+        return "no valid item"
+    return f"{row.invalid} {task.measure.items} could not be scored"
 
 
 def _tested(task: TaskScores, index: int, *, invalid: int) -> dict[str, Any]:

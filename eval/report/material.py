@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from eval.claims import decided
-from eval.claims import files as claim_files
+from eval.claims import decided, files
 from eval.claims.claim import Claim
 from eval.claims.decided import Block as Decided
 from eval.claims.decided import by_size
@@ -29,7 +28,7 @@ Budgets = Literal["refuse", "label"]
 """Whether cells of unequal token budgets stand in one table: never, or labelled."""
 
 
-class SweepLike(claim_files.SweepLike, Protocol):
+class SweepLike(files.SweepLike, Protocol):
     """What a report needs of a plan (`study.runs.plan.Sweep`)."""
 
     @property

@@ -23,6 +23,9 @@ from study.runs.plan import Sweep, close
 from study.runs.suite import Suite
 
 HOSTILE = "<script>alert('x')</script> & \"|` _a_"
+HOSTILE_LATEX = (
+    r"<img src=x onerror=alert(1)> \input{/etc/passwd} $x^2$ 100% #1 & _a_ {b} ~c~ | `d` 中"
+)
 FAMILIES = ("effect", "cause", "similar")
 PAIRS = 40
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from eval.evidence.context_free import ConditionRow, ConditionSummary, rows, summaries
 from eval.evidence.panel import Panel
 from eval.report import grids, prose
-from eval.report.figures import scores as plots
+from eval.report.figures import scores
 from eval.report.material import Material
 from eval.report.sections.scores import budget_groups, budget_name
 from study.show.columns import Columns, grid, label, number, words
@@ -35,7 +35,7 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
     groups = budget_groups(material, scored) if scored else []
     for tokens, group in groups:
         named = where if len(groups) == 1 else f"{where}, {budget_name(tokens)}"
-        drawn = plots.families(group, style=panel.reporting.style, where=named)
+        drawn = scores.families(group, style=panel.reporting.style, where=named)
         if drawn is not None:
             yield drawn
             yield Text(

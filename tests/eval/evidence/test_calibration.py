@@ -28,7 +28,7 @@ from study.runs.node import Evaluation
 from study.runs.plan import Sweep, close, load_sweep
 from study.runs.source import Source
 from study.runs.suite import Suite
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 from study.store.directory import Store
 
@@ -64,7 +64,7 @@ def scored(tmp_path_factory):
     """A tiny T5 scored on a suite of two tasks under three templates."""
     root = tmp_path_factory.mktemp("calibration")
     access = Access(data_dirs=(), cache=root / "cache", offline=True)
-    texts = list(sources.documents(world("text", documents=60, seed=1), access=access))
+    texts = list(content.documents(world("text", documents=60, seed=1), access=access))
     t5_directory(root / "tiny-t5", texts)
     checkpoint = External(
         slug="tiny_t5",

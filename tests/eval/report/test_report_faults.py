@@ -215,18 +215,17 @@ def test_a_metric_that_is_no_number_is_a_gap_and_no_mean(tmp_path):
     assert all(row["value"] == "" for row in own)
 
 
-HOSTILE = r"<img src=x onerror=alert(1)> \input{/etc/passwd} $x^2$ 100% #1 & _a_ {b} ~c~ | `d` 中"
-
-
 def test_names_are_text_in_every_form(tmp_path):
     runs, store = few(1), Store(tmp_path / "runs")
     renamed = [
-        replace(run, suite=replace(run.suite, name=HOSTILE[:40] + "%&_{}$")) for run in scored(runs)
+        replace(run, suite=replace(run.suite, name=made.HOSTILE_LATEX[:40] + "%&_{}$"))
+        for run in scored(runs)
     ]
     runs = made.close(renamed)
     made.publish_all(runs, store)
-    path = write(sweep(runs, tmp_path, title=HOSTILE), store=store, out_dir=tmp_path / "out")
-    assert HOSTILE in made.checked(path)
+    hostile = sweep(runs, tmp_path, title=made.HOSTILE_LATEX)
+    path = write(hostile, store=store, out_dir=tmp_path / "out")
+    assert made.HOSTILE_LATEX in made.checked(path)
     page = path.read_text()
     assert "<img" not in page
     assert "<img" not in (path.parent / "report.md").read_text()

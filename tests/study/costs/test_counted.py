@@ -91,7 +91,7 @@ def test_a_language_model_takes_what_its_formulas_say(architecture, positions):
     objective = Prompted(inputs=inputs, targets=10) if inputs else FullLM(length=10)
     forward = cost.forward_flops(shape, cost.row_shape(shape, objective))
     assert language(shape, inputs=inputs, targets=10) == Count(
-        parameters=cost.parameters(shape), flops=3 * ROWS * forward
+        parameters=cost.parameter_count(shape), flops=3 * ROWS * forward
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_score import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
+from made_scores import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
 
 from study.language.layout import layout
 from study.language.model.check import MIXERS

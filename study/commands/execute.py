@@ -86,7 +86,7 @@ def execute_plan(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
     from study.launch import environment, local, ready
-    from study.launch.progress import progress, summary
+    from study.launch.progress import listener, summary
     from study.runs.execution import check_runs
     from study.store import declared
     from study.store.directory import Store
@@ -109,7 +109,7 @@ def execute_plan(
         f"{len(todo)} of {len(sweep.runs)} runs, {count} x {each}{execution.threads} threads",
         flush=True,
     )
-    with progress(todo) as listen:
+    with listener(todo) as listen:
         outcome = local.run_plan(
             sweep, store=store, execution=execution, workers=count, on_event=listen
         )

@@ -71,7 +71,7 @@ def show_plan(
 
 
 def _hours(on: Hardware) -> Column[Row | Total]:
-    return number("hours", lambda each: fit.hours(each.flops, on=on))
+    return number("hours", lambda each: fit.hours_text(each.flops, on=on))
 
 
 def _saved(sharing: ledger.Sharing) -> str:

@@ -19,7 +19,7 @@ from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
 from study.language.values.stages import Adapt, External, Finetune, Pretrain, Stage
 from study.language.values.suite import Labels, Scoring, SuiteTask
-from study.runs.domain import Cost, Domain, Generator, Predicted, register
+from study.runs.domain import Cost, Domain, Generator, ValidationTarget, register
 from study.runs.source import Source
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def _traits(run: Run) -> Mapping[str, str]:
     return traits(run)
 
 
-def _predicted(run: Trained) -> Predicted:
-    from study.language.cells import predicted
+def _validation_target(run: Trained) -> ValidationTarget:
+    from study.language.cells import validation_target
 
     assert isinstance(run, Stage)
-    return predicted(run)
+    return validation_target(run)
 
 
 def _world_rows(source: Source) -> Iterable[dict[str, Any]]:
@@ -125,7 +125,7 @@ register(
         footprint=_footprint,
         names=_names,
         traits=_traits,
-        predicted=_predicted,
+        validation_target=_validation_target,
         measures=MEASURES,
         items=_items,
         reporting=_reporting,

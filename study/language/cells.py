@@ -18,7 +18,7 @@ from study.language.values.model import Model
 from study.language.values.objective import objective_short
 from study.language.values.stages import External, Finetune, Stage, cell, lineage, model_of
 from study.runs.cells import EXTERNAL, Cell, CellKey, CellStage
-from study.runs.domain import Predicted
+from study.runs.domain import ValidationTarget
 from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, taken_steps
 
 BEFORE = CellStage(place=0, name="before finetuning", short="before")
@@ -158,11 +158,11 @@ def traits(run: Run) -> Mapping[str, str]:
     }
 
 
-def predicted(run: Stage) -> Predicted:
+def validation_target(run: Stage) -> ValidationTarget:
     """Held-out text, objective, packing and rows a batch say which tokens are predicted."""
     packing = None if isinstance(run, Finetune) else asdict(run.packing)
     objective, size = type(run.objective).__name__, run.training.batch_size
-    return Predicted(
+    return ValidationTarget(
         form=[run.corpus.id, objective, asdict(run.objective), packing, size],
         description=f"{objective} of {run.corpus.slug}",
     )

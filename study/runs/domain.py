@@ -49,7 +49,7 @@ class Cost:
     flops: int
 
 
-class Predicted(NamedTuple):
+class ValidationTarget(NamedTuple):
     """What a held-out loss is of. Two losses may be compared where `form`, of plain values, is
     equal; `description` says the same in words.
     """
@@ -101,7 +101,7 @@ class Domain:
     traits: Callable[[Run], Mapping[str, str]]
     """What a plan's table says of a run in the domain's own words, such as its architecture."""
 
-    predicted: Callable[[Trained], Predicted]
+    validation_target: Callable[[Trained], ValidationTarget]
 
     measures: tuple[Measure | Derived, ...]
     """What its scores measure; the first is that of a suite of which nothing is scored yet."""

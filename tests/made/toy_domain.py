@@ -19,7 +19,7 @@ from torch import nn
 from study.costs.counted import counted
 from study.runs import domain
 from study.runs.cells import CellKey
-from study.runs.domain import Cost, Domain, Predicted
+from study.runs.domain import Cost, Domain, ValidationTarget
 from study.runs.node import Continue, ModelShape, Objective, Prepared, Train
 from study.runs.source import Source
 from study.runs.suite import Derived, Measure, ScoringRule, Task
@@ -265,7 +265,7 @@ TOY = Domain(
     cost=cost,
     names=Names,
     traits=lambda run: {"mixer": "mean"},
-    predicted=lambda run: Predicted(form=[run.data.id], description="squares"),
+    validation_target=lambda run: ValidationTarget(form=[run.data.id], description="squares"),
     measures=(
         Measure(name="error", columns=("error",), better="lower", items="points"),
         Measure(

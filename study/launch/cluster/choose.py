@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from study.launch.cluster.reconcile import Reconciled, from_outside
+from study.launch.cluster.reconcile import Reconciled, stopped_from_outside
 from study.launch.cluster.slurm import Job, Slurm, Unanswered
 from study.launch.cluster.view import View, current_view
 from study.runs.node import Run
@@ -89,7 +89,7 @@ def choose(
 
 
 def _stopped(job: Job | None) -> bool:
-    return job is not None and from_outside(job)
+    return job is not None and stopped_from_outside(job)
 
 
 def waits_for(run: Run, *, unfinished: Set[str]) -> tuple[str, ...]:

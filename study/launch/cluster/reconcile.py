@@ -188,12 +188,12 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
     where = f" on {seen.node_list}" if seen.node_list else ""
     code = f", exit code {seen.exit_code}" if seen.exit_code not in (None, "0:0") else ""
     reason = f"its job ended {seen.state}{where}{code}"
-    if from_outside(seen):
+    if stopped_from_outside(seen):
         return free("failed", reason)
     return Reconciled(state="failed", reason=f"{reason}; {_RETRY}", free=True)
 
 
-def from_outside(job: Job) -> bool:
+def stopped_from_outside(job: Job) -> bool:
     """Whether a job that failed was stopped and did not fail by itself: launching again goes on."""
     return job.state in OUTSIDE or job.exit_code == f"{EXIT_CODE}:0"
 

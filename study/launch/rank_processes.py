@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from study.launch.worker import by_deepspeed, ended, job, last_lines, rank_log
 from study.runs.execution import Execution
 from study.runs.node import Run
-from study.store.directory import Store
+from study.store.directory import RunDirectory, Store
 from study.train.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, place, single_process
 from study.train.signals import EXIT_CODE
 
@@ -61,8 +61,24 @@ def gathered(run: Run, *, store: Store, execution: Execution) -> Iterator[Ranks]
             )
             check = stack.enter_context(others).check
         yield stack.enter_context(
-            join(here, directory=directory, device=execution.device, check=check)
+            join(
+                here,
+                directory=directory,
+                device=execution.device,
+                check=check,
+                last_words=_note(run, store) if here.rank == 0 else lambda _: None,
+            )
         )
+
+
+def _note(run: Run, store: Store) -> Callable[[str], None]:
+    """Rank 0 leaves the reason in the run's directory, as where it raises it."""
+
+    def note(message: str) -> None:
+        with suppress(OSError):
+            RunDirectory(store.directory(run)).fail(f"RankFailed: {message}")
+
+    return note
 
 
 def _nothing_to_check(alarm: Alarm | None) -> None:

@@ -20,7 +20,8 @@ Every rank runs the same command. Corpora and evaluations are rank 0's work, and
 return at once (under srun they need `--wait=0`, or a site's WaitTime would end rank 0 as well).
 
 A rank that fails says why in the store that rank 0 serves, and ends. The others see it within a
-second; what hangs in a collective five seconds later is ended with exit code 1.
+second; what hangs five seconds later is ended with exit code 1, rank 0 after it has noted why. A
+rank that was told to stop is no failure: the others end by themselves, as they were told too.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from study.train.signals import Interrupted
+from study.train.signals import EXIT_CODE, Interrupted
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import TCPStore
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 FAILED = "failed"
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 5.0
+INTERRUPTED_SECONDS = 600.0
+"""What a rank has that was told to stop: a checkpoint and a mirror's last metrics take their time,
+and whoever sent the signal has the last word."""
 
 
 class RankFailed(RuntimeError):
@@ -154,12 +158,14 @@ def single_process() -> Ranks:
 class Alarm:
     """A thread that hears of another rank's failure while this one computes or waits.
 
-    store: the alarm's own connection; a connection serves one call at a time.
+    store: the alarm's own connection; a connection serves one call at a time. last_words: given
+    the reason where this process hangs and is ended for it.
     """
 
-    def __init__(self, store: TCPStore, *, place: Place) -> None:
+    def __init__(self, store: TCPStore, *, place: Place, last_words: Callable[[str], None]) -> None:
         self._store = store
         self._place = place
+        self._last_words = last_words
         self._received = threading.Event()
         self._left = threading.Event()
         self._failure: dict[str, Any] | None = None
@@ -195,9 +201,12 @@ class Alarm:
                 return
             self._failure = failure
             self._received.set()
-            if not self._left.wait(GRACE_SECONDS):
+            interrupted = failure["interrupted"]
+            if not self._left.wait(INTERRUPTED_SECONDS if interrupted else GRACE_SECONDS):
                 print(f"{described(failure)}; this rank ends with it", file=sys.stderr, flush=True)
-                os._exit(1)
+                if not interrupted:
+                    self._last_words(described(failure))
+                os._exit(EXIT_CODE if interrupted else 1)
             return
 
 

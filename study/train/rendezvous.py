@@ -47,11 +47,13 @@ def join(
     directory: Path,
     device: str,
     check: Callable[[Alarm | None], None] = lambda _: None,
+    last_words: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Ranks]:
     """The process group of all ranks, inside the block; whoever fails in it ends all.
 
     device: `cpu` (gloo) or `cuda` (NCCL, this rank's card by its local rank). check: called while
-    waiting, and once with the alarm when all are there; may raise.
+    waiting, and once with the alarm when all are there; may raise. last_words: given the reason
+    where this rank hangs while another fails, just before it ends.
     """
     if place.world == 1:
         with _group(place, _lonely_store(), device=device) as ranks:
@@ -65,7 +67,7 @@ def join(
         store = _serve(file, place=place, deadline=deadline, seconds=seconds, check=check)
     else:
         store = _connect(file, place=place, deadline=deadline, seconds=seconds, check=check)
-    alarm = Alarm(_again(store), place=place)
+    alarm = Alarm(_again(store), place=place, last_words=last_words)
     try:
         with ExitStack() as stack:
             with ending_together(alarm):

@@ -10,7 +10,7 @@ import pytest
 from made_folders import flip_a_byte, write_files
 
 from study.store.directory import Store, StoreError, directory_name, status
-from study.store.lease import acquire
+from study.store.lease import LEASE, acquire
 from study.store.publish import (
     CorruptError,
     publish_directory,
@@ -219,3 +219,18 @@ def test_statuses_scan_the_root_once(store, monkeypatch):
     states = list(fresh.statuses(runs).values())
     assert states == ["done"] * 20 + ["planned"] * 30
     assert len(scans) == 1
+
+
+def test_a_noted_failure_beside_a_lease_that_nobody_holds_is_a_failure(tmp_path):
+    """A rank that hangs is ended where it can give nothing back."""
+    store, run = Store(tmp_path), made.pretrain()
+    directory = store.open(run)
+    with store.claim(run, waiting=print):
+        directory.fail("RankFailed: rank 1: bad row")
+        lease = (directory.path / LEASE).read_bytes()
+        assert status(run, store) == "running"
+    (directory.path / LEASE).write_bytes(lease)
+    os.utime(directory.path / LEASE, (0, 0))
+    assert status(run, store) == "failed"
+    directory.forget_failure()
+    assert status(run, store) == "interrupted"

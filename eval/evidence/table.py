@@ -7,9 +7,6 @@ Intervals are 95% (`eval.evidence.intervals`). With three seeds or more they are
 seeds and items together, the seeds' variance pooled over the cells of a stage. With fewer they are
 over items alone. Wilson's interval over items stands beside both: it says nothing about another
 seed.
-
-Owns which rows stand in one line too: a lineage at each of its stages (before and after finetuning,
-say), at one token budget.
 """
 
 from __future__ import annotations
@@ -23,13 +20,12 @@ from typing import Any, Literal
 import numpy as np
 
 from eval.evidence import intervals
-from eval.evidence.budgets import CLOSE
 from eval.evidence.intervals import Interval
 from eval.evidence.panel import Panel, ScoredRun
 from eval.evidence.published import SUITE
 from eval.evidence.statistics import against_chance, holm
 from eval.evidence.task_scores import TaskScores
-from study.runs.cells import CellKey, CellStage
+from study.runs.cells import CellKey
 from study.runs.suite import Derived, Measure
 
 ALPHA = 0.05
@@ -455,57 +451,3 @@ def _lacking(panel: Panel) -> list[Row]:
 def _hole(panel: Panel, scored: ScoredRun) -> Row:
     row = _of_cell(panel, scored.key)
     return replace(row, hole=f"seed {scored.seed}: {scored.hole}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellLine:
-    """A lineage at each of its stages, at one token budget. label: its own, without the stages that
-    stand beside it; key: of its first score. scores: by stage, without those that are missing;
-    holes: why these are, one a planned score.
-    """
-
-    label: str
-    tokens: int
-    key: CellKey
-    scores: dict[CellStage, Row]
-    holes: tuple[Row, ...] = ()
-
-
-def stages(rows: Iterable[Row]) -> list[CellStage]:
-    """Those that the rows' cells have, in order."""
-    return sorted({row.key.stage for row in rows if row.key is not None})
-
-
-def lines(rows: Iterable[Row]) -> list[CellLine]:
-    """By token budget, then as the plan has them. rows: of one task or suite, each cell once; holes
-    of every cell have no line.
-    """
-    found: dict[tuple[int, str], list[Row]] = {}
-    for row in rows:
-        if row.key is not None:
-            found.setdefault((row.tokens, row.key.line), []).append(row)
-    return [
-        CellLine(
-            label=name,
-            tokens=tokens,
-            key=_first(own),
-            scores={row.key.stage: row for row in own if row.key and not row.hole},
-            holes=tuple(row for row in own if row.hole),
-        )
-        for (tokens, name), own in sorted(found.items(), key=lambda each: each[0][0])
-    ]
-
-
-def _first(rows: Sequence[Row]) -> CellKey:
-    return min((row.key for row in rows if row.key), key=lambda key: key.stage)
-
-
-def by_budget(rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
-    """(tokens, its rows), ascending; tokens: the group's smallest."""
-    groups: list[tuple[int, list[Row]]] = []
-    for row in sorted(rows, key=lambda row: row.tokens):
-        if groups and row.tokens - groups[-1][0] <= CLOSE * groups[-1][0]:
-            groups[-1][1].append(row)
-        else:
-            groups.append((row.tokens, [row]))
-    return groups

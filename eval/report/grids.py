@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from eval.evidence.lines import CellLine, lines, stages
 from eval.evidence.panel import Panel
-from eval.evidence.table import SUITE, CellLine, Row, Table, lines, stages
+from eval.evidence.table import SUITE, Row, Table
 from eval.report.sources import of_row
 from study.runs.cells import CellKey, CellStage
 from study.runs.reporting import Words

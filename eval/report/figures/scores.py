@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from eval.evidence.table import SUITE, CellLine, Row, lines, stages
+from eval.evidence.lines import CellLine, lines, stages
+from eval.evidence.table import SUITE, Row
 from eval.report.figures.drawing import (
     INK,
     OTHER,

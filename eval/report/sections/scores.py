@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eval.evidence import held_out
+from eval.evidence.lines import by_budget
 from eval.evidence.panel import Panel
-from eval.evidence.table import SUITE, Row, by_budget
+from eval.evidence.table import SUITE, Row
 from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
 from eval.report.material import Material

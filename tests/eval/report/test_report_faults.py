@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eval.evidence import panel, table
-from eval.evidence.table import lines
+from eval.evidence.lines import lines
 from eval.report import accounts
 from eval.report.latex import escape
 from eval.report.material import gather

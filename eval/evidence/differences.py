@@ -33,7 +33,7 @@ from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
 from eval.evidence.statistics import POWER, holm, minimum_effect
 from study.runs.cells import CellKey
-from study.runs.suite import Measure
+from study.runs.measure import Measure
 
 ALPHA = 0.05
 """Two-sided, over all pairs of a block."""

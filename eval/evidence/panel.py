@@ -32,9 +32,10 @@ from study.launch.local import unprecise
 from study.runs import domain
 from study.runs.cells import Cell, CellKey, Naming, seed_of
 from study.runs.domain import Domain
+from study.runs.measure import Derived, Measure
 from study.runs.node import Evaluation, Trained
 from study.runs.reporting import Reporting
-from study.runs.suite import Derived, Hole, Measure, Task
+from study.runs.suite import Hole, Task
 from study.store import items
 from study.store.directory import CorruptError, RunDirectory, State, Store, status
 from study.store.publish import MANIFEST

@@ -26,7 +26,7 @@ from eval.evidence.published import SUITE
 from eval.evidence.statistics import against_chance, holm
 from eval.evidence.task_scores import TaskScores
 from study.runs.cells import CellKey
-from study.runs.suite import Derived, Measure
+from study.runs.measure import Derived, Measure
 
 ALPHA = 0.05
 """Two-sided, over all cells and tasks of a stage."""

@@ -1,6 +1,6 @@
 """Scores of one task as arrays: cells x seeds x conditions x items, and its resamples.
 
-Owns how a measure (`study.runs.suite`) becomes a score: under each condition one number of the
+Owns how a measure (`study.runs.measure`) becomes a score: under each condition one number of the
 items, over conditions the median. Resamples draw whole groups of items, alike for all cells, seeds
 and conditions, so that differences between cells are paired.
 
@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from eval.evidence.statistics import REPLICATES, resampling_counts
-from study.runs.suite import Measure, Task
+from study.runs.measure import Measure
+from study.runs.suite import Task
 
 BOOTSTRAP_SEED = 20220412
 Option = Literal["own", "other"]

@@ -17,8 +17,8 @@ from eval.evidence.panel import Panel
 from eval.evidence.table import SUITE, Row, Table
 from eval.report.sources import of_row
 from study.runs.cells import CellKey, CellStage
+from study.runs.measure import Derived, Measure
 from study.runs.reporting import Words
-from study.runs.suite import Derived, Measure
 from study.show.columns import Column, Columns, fields, grid, label, number, words
 from study.show.numbers import (
     DASH,

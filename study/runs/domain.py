@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
+from study.runs.measure import Derived, Measure
 from study.runs.node import (
     Continue,
     Evaluation,
@@ -28,7 +29,7 @@ from study.runs.node import (
     Trained,
 )
 from study.runs.source import Source, add_scheme
-from study.runs.suite import Derived, Measure, ScoringRule, Task
+from study.runs.suite import ScoringRule, Task
 
 if TYPE_CHECKING:
     from study.runs.cells import Names

@@ -12,6 +12,7 @@ import gc
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -24,8 +25,36 @@ from typing import Any
 from study.runs.decode import decode_file, validate
 from study.runs.domain import kinds
 from study.runs.identity import identity
-from study.runs.moved import moved
 from study.runs.node import Evaluation, Run, Trained, start_checkpoint
+
+MOVED = {
+    "eval.claim_files": "eval.claims.files",
+    "eval.claims": "eval.claims.claim",
+    "eval.evidence.claims": "eval.claims.claim",
+    "eval.published": "eval.evidence.published",
+    "study.conventions": "study.language.values.conventions",
+    "study.data_sets": "study.language.suites.data_sets",
+    "study.decode": "study.runs.decode",
+    "study.eai": "study.language.suites.eai",
+    "study.execution": "study.runs.execution",
+    "study.ladder": "study.language.recipes.ladder",
+    "study.microworld": "study.language.recipes.microworld",
+    "study.parts": "study.language.values",
+    "study.pins": "study.sources.pins",
+    "study.plan": "study.runs.plan",
+    "study.presets": "study.language.recipes.presets",
+    "study.published": "study.language.suites.published",
+    "study.rates": "study.language.recipes.rates",
+    "study.replication": "study.language.recipes.tree",
+    "study.run": "study.language.values",
+    "study.store": "study.store.directory",
+    "study.suite_list": "study.language.recipes.suite_list",
+    "study.suite_parts": "study.language.values",
+    "study.t0": "study.language.suites.t0",
+    "study.tree": "study.language.recipes.tree",
+}
+"""Where the modules went that a sweep of an earlier version imports; its error names them."""
+_IMPORTED = re.compile(r"cannot import name '(\w+)'")
 
 
 class SweepError(ValueError):
@@ -200,7 +229,7 @@ def _own_line(path: Path, error: BaseException) -> str:
     own = [frame for frame in frames if Path(frame.filename) == path]
     line = own[-1].lineno if own else 1
     code = f" (in: {own[-1].line})" if own and own[-1].line else ""
-    return f"{path}:{line}: {kind}: {error}{code}{moved(error)}"
+    return f"{path}:{line}: {kind}: {error}{code}{_moved(error)}"
 
 
 def close(declared: Iterable[Run], *, known: Iterable[Run] = ()) -> tuple[Run, ...]:
@@ -307,3 +336,15 @@ def all_kept_steps(runs: Iterable[Run]) -> dict[str, tuple[int, ...]]:
         if parent is not None:
             steps.setdefault(parent.id, set()).add(step)
     return {name: tuple(sorted(found)) for name, found in steps.items()}
+
+
+def _moved(error: BaseException) -> str:
+    """`; study.run is study.language.values now`, or nothing where the error is another."""
+    if not isinstance(error, ImportError) or error.name is None:
+        return ""
+    found = _IMPORTED.match(error.msg)
+    names = [f"{error.name}.{found[1]}"] if found else []
+    for name in (*names, error.name):
+        if name in MOVED:
+            return f"; {name} is {MOVED[name]} now"
+    return ""

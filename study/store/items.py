@@ -1,7 +1,7 @@
 """What every score publishes: its table of single items and its results. Imports no model.
 
 Owns the columns that a score of any domain has (a domain's measures name the others,
-`study.runs.suite`), and the files of one score: `items.parquet` and `results.json`, whole or not
+`study.runs.measure`), and the files of one score: `items.parquet` and `results.json`, whole or not
 there.
 """
 

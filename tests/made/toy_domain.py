@@ -20,9 +20,10 @@ from study.costs.counted import counted
 from study.runs import domain
 from study.runs.cells import CellKey
 from study.runs.domain import Cost, Domain, ValidationTarget
+from study.runs.measure import Derived, Measure
 from study.runs.node import Continue, ModelShape, Objective, Prepared, Train
 from study.runs.source import Source
-from study.runs.suite import Derived, Measure, ScoringRule, Task
+from study.runs.suite import ScoringRule, Task
 from study.store import items
 from study.store.directory import RunDirectory
 from study.store.publish import MANIFEST

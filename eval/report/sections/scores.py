@@ -18,7 +18,7 @@ from eval.evidence.table import SUITE, Row
 from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
 from eval.report.material import Material
-from study.runs.suite import Measure
+from study.runs.measure import Measure
 from study.show.columns import Columns, grid, label, number, words
 from study.show.numbers import between, budget, decimal, percent
 from study.show.table import Block, Details, Hole, Section, Text, blocks, hole

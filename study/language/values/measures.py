@@ -6,7 +6,7 @@ columns that they are made of. No torch.
 
 from __future__ import annotations
 
-from study.runs.suite import Measure
+from study.runs.measure import Measure
 
 PROSE_NOTE = (
     "Bits per byte of whole documents, lower is better; the unit is its own and enters no score. "

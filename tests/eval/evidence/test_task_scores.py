@@ -6,7 +6,7 @@ import toy_domain as toy
 
 from eval.evidence.statistics import REPLICATES, resampling_counts
 from eval.evidence.task_scores import BOOTSTRAP_SEED, TaskScores
-from study.runs.suite import Measure
+from study.runs.measure import Measure
 
 CELLS, SEEDS, CONDITIONS, ITEMS = 2, 3, 3, 24
 GROUPS = np.arange(ITEMS) // 2

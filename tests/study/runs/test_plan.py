@@ -11,10 +11,10 @@ import pytest
 
 from study.costs import ledger
 from study.language import cost
-from study.runs import moved
 from study.runs.decode import encode
 from study.runs.node import Evaluation
 from study.runs.plan import (
+    MOVED,
     SweepError,
     children,
     close,
@@ -122,7 +122,7 @@ def test_an_import_of_an_earlier_version_names_where_it_went(sweep, line, told):
 
 
 def test_every_module_that_moved_is_there():
-    assert all(util.find_spec(new) for new in moved.MOVED.values())
+    assert all(util.find_spec(new) for new in MOVED.values())
 
 
 def test_a_sweep_that_raises_while_it_yields(sweep):

@@ -35,7 +35,7 @@ SECTIONS: tuple[Make, ...] = (
 )
 
 
-def made(material: Material) -> tuple[Section, ...]:
+def sections_of(material: Material) -> tuple[Section, ...]:
     """Those that this report has; a domain's own stand after the scores' checks."""
     found: list[Section] = []
     for make in SECTIONS:

@@ -15,7 +15,7 @@ from pathlib import Path
 from study.language.recipes import microworld
 from study.language.suites import eai, t0
 from study.language.suites.data_sets import DATA_SETS
-from study.language.suites.published import Found, PublishedTask, hub
+from study.language.suites.published import Found, PublishedTask, from_hub
 from study.language.values.suite import SuiteTask
 from study.runs.suite import Suite
 from study.show import terminal
@@ -143,7 +143,7 @@ def _hub(task: PublishedTask, known: Pins | None) -> tuple[str, str, str]:
         return "-", "none", data.reason
     table = known if known is not None and data.hub in known.hub else blank
     assert table is not None
-    found = hub(table)(task)
+    found = from_hub(table)(task)
     assert isinstance(found, Found)
     digest = found.rows.digest
     if UNPINNED not in digest:

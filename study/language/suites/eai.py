@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from study.language.suites import published
 from study.language.suites.data_sets import data_set
-from study.language.suites.published import Origin, PublishedTask, hub
+from study.language.suites.published import Origin, PublishedTask, from_hub
 from study.language.values.suite import Metric, Preparation, Scoring
 from study.runs.source import Source
 from study.runs.suite import Suite
@@ -102,7 +102,7 @@ SCORING = Scoring(end_of_sequence=False, truncation="right")
 
 def suite(pins: Pins) -> Suite:
     """EAI-Eval on the hub's rows."""
-    return suite_of(hub(pins))
+    return suite_of(from_hub(pins))
 
 
 def suite_of(rows: Origin) -> Suite:

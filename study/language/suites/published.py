@@ -76,7 +76,7 @@ def suite(name: str, tasks: Iterable[PublishedTask], *, scoring: Scoring, rows: 
     return Suite(name=name, tasks=tuple(built), scoring=scoring, holes=tuple(holes))
 
 
-def hub(pins: Pins) -> Origin:
+def from_hub(pins: Pins) -> Origin:
     """Every data set on the hub, pinned or not: what is not is refused when it would be run."""
 
     def rows(task: PublishedTask) -> Found:

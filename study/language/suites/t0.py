@@ -15,7 +15,7 @@ from pathlib import Path
 from study.language.recipes.presets import PROMPTSOURCE, released
 from study.language.suites import published
 from study.language.suites.data_sets import data_set
-from study.language.suites.published import Origin, PublishedTask, hub
+from study.language.suites.published import Origin, PublishedTask, from_hub
 from study.language.values.corpus import Mixture, PromptedTask
 from study.language.values.suite import Scoring
 from study.runs.source import Source
@@ -126,7 +126,7 @@ def mixture(pins: Pins, *, table: Path, held_out: float) -> Mixture:
 
 def suite(pins: Pins) -> Suite:
     """T0-Eval on the hub's rows; StoryCloze is a file, since its owners give it on request."""
-    return suite_of(hub(pins))
+    return suite_of(from_hub(pins))
 
 
 def suite_of(rows: Origin) -> Suite:

@@ -93,7 +93,7 @@ def test_a_task_is_no_hole():
 
 
 def pinned_hub(known):
-    """As `published.from_hub`, but what has no pin is a hole, so that the rest can be run without it."""
+    """As `published.from_hub`, but what has no pin is a hole, so that the rest can be run."""
     every = published.from_hub(known)
 
     def rows(asked):

@@ -44,6 +44,10 @@ def report(
     from study.runs import plan
 
     sweep = plan.load(target)
+    if not store.is_dir():  # else a mistyped store would empty a finished report
+        raise ValueError(
+            f"{store} is no directory; legal: where the runs of the sweep lie (--store)"
+        )
     budgets: Budgets = "label" if unequal_budgets else "refuse"
     for path in write_report(sweep, store, out or report_directory(sweep), budgets=budgets):
         print(path)

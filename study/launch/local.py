@@ -31,7 +31,8 @@ from study.show.terminal import log_warning
 from study.store.directory import RunDirectory, Store
 from study.train.signals import EXIT_CODE, STOPPING
 
-WORKER = (sys.executable, "-m", "study.cli", "worker")
+# -P: a file of the folder where a sweep is started, csv.py say, is no module
+WORKER = (sys.executable, "-P", "-m", "study.cli", "worker")
 LOG_LINES = 15
 
 End = Literal["done", "failed", "held", "interrupted", "cancelled"]

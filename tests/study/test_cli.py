@@ -419,3 +419,15 @@ main()
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (answer.returncode, answer.stdout) == (0, "7\n"), answer.stderr
+
+
+def test_a_report_of_a_store_that_is_not_there_is_refused_and_an_old_one_stays(sweep, tmp_path):
+    page = tmp_path / "out" / "report.html"
+    page.parent.mkdir()
+    page.write_text("what a year of runs said")
+    answer = _study(
+        "report", str(sweep), "--store", str(tmp_path / "rusn"), "--out", str(page.parent)
+    )
+    assert answer.returncode == 2
+    assert "rusn is no directory; legal: where the runs of the sweep lie" in answer.stderr
+    assert page.read_text() == "what a year of runs said"

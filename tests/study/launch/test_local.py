@@ -10,7 +10,7 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.launch import local
+from study.launch import local, rank_processes
 from study.launch.local import LaunchError, default_workers, priorities, run_plan, with_threads
 from study.runs.execution import Execution
 from study.runs.plan import Sweep, children, close
@@ -361,3 +361,16 @@ def test_two_launchers_on_one_plan_do_each_run_once(tmp_path, store):
     assert set(codes) <= {0, 3}
     started = _started(store)
     assert len(started) == len(set(started))
+
+
+@pytest.mark.parametrize(
+    "command", [local.WORKER, rank_processes.COMPANION], ids=["worker", "rank"]
+)
+def test_a_file_of_the_user_s_folder_is_no_module(tmp_path, command):
+    """Whoever keeps a `csv.py` or a `typer.py` beside a sweep can still run it."""
+    (tmp_path / "typer.py").write_text("raise SystemExit('the user has a file of this name')")
+    answer = subprocess.run(
+        command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert "the user has a file" not in answer.stderr
+    assert answer.returncode in (0, 1), answer.stderr

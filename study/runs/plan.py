@@ -164,11 +164,15 @@ def _load_sweep(path: Path) -> Sweep:
     if path.suffix != ".py":
         raise SweepError(f"{path}: legal: a sweep (.py) or a run (.yaml)")
     try:
-        module = _import(path)
-        declare = getattr(module, "runs", None)
-        if not callable(declare):
-            raise SweepError(f"{path} has no function runs(); legal: def runs() that yields runs")
-        declared = tuple(_checked(path, run, at) for at, run in enumerate(_listed(path, declare())))
+        with _neighbours(path.resolve().parent):
+            module = _import(path)
+            declare = getattr(module, "runs", None)
+            if not callable(declare):
+                raise SweepError(
+                    f"{path} has no function runs(); legal: def runs() that yields runs"
+                )
+            listed = enumerate(_listed(path, declare()))
+            declared = tuple(_checked(path, run, at) for at, run in listed)
     except (SweepError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: a sweep must not end the command
@@ -201,6 +205,33 @@ def _checked(path: Path, run: object, at: int) -> Run:
     return run
 
 
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """A sweep imports modules of its own folder, where nobody else has one of that name; then they
+    are forgotten, since another sweep's may be called the same.
+    """
+    before = set(sys.modules)
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+        own = {top for top in tops if _lies_in(folder, top) and not _is_found(top)}
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in own:
+                del sys.modules[name]
+
+
+def _lies_in(folder: Path, top: str) -> bool:
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return file is not None and not top.startswith("_sweep_") and Path(file).is_relative_to(folder)
+
+
+def _is_found(top: str) -> bool:
+    return any(finder.find_spec(top, None) for finder in sys.meta_path)
+
+
 def _import(path: Path) -> ModuleType:
     """The file as a module of a name of its own: `sweeps/` is no package, and two sweeps of one
     name must not meet in sys.modules.
@@ -223,10 +254,11 @@ def _import(path: Path) -> ModuleType:
 def _own_line(path: Path, error: BaseException) -> str:
     """`FILE:LINE: Error: message` with the deepest line that is the sweep's own."""
     kind = type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    own_file = path.resolve()
+    if isinstance(error, SyntaxError) and Path(error.filename or "").resolve() == own_file:
         return f"{path}:{error.lineno}: {kind}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename) == path]
+    own = [frame for frame in frames if Path(frame.filename).resolve() == own_file]
     line = own[-1].lineno if own else 1
     code = f" (in: {own[-1].line})" if own and own[-1].line else ""
     return f"{path}:{line}: {kind}: {error}{code}{_moved(error)}"

@@ -1,6 +1,7 @@
 """From a sweep file to a plan: closed, ordered, costed, and refused where it is wrong."""
 
 import json
+import sys
 import time
 from dataclasses import replace
 from importlib import util
@@ -103,6 +104,35 @@ def test_a_sweep_that_raises_is_named_by_its_own_line(sweep):
         load_sweep(path)
     line = _line(path, "    made.pretrain(steps=-3)")
     assert str(caught.value).startswith(f"{path}:{line}: ValueError: Training.steps is -3")
+
+
+@pytest.mark.parametrize(
+    "body", ["def runs():\n    1 / 0\n", "def runs(:\n"], ids=["call", "syntax"]
+)
+def test_its_line_is_named_under_a_relative_path_too(sweep, monkeypatch, body):
+    path = sweep(body)
+    monkeypatch.chdir(path.parent)
+    line = len((HEAD + body).splitlines())
+    with pytest.raises(SweepError, match=rf"^sweep\.py:{line}: (ZeroDivision|Syntax)Error"):
+        load_sweep("sweep.py")
+
+
+def test_a_sweep_imports_its_neighbour_and_not_another_folder_s(tmp_path, sweep):
+    (tmp_path / "other").mkdir()
+    for place, steps in ((tmp_path, 7), (tmp_path / "other", 9)):
+        (place / "near.py").write_text(f"STEPS = {steps}")
+        (place / "csv.py").write_text("raise RuntimeError('in place of the library')")
+    body = (
+        "import csv\n"
+        "def runs():\n"
+        "    from near import STEPS\n"
+        "    return [made.pretrain(steps=STEPS)]\n"
+    )
+    for name, steps in (("sweep.py", 7), ("other/sweep.py", 9), ("sweep.py", 7)):
+        (run,) = load_sweep(sweep(body, name=name)).declared
+        assert run.training.steps == steps
+    assert str(tmp_path) not in sys.path
+    assert "near" not in sys.modules
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def execute_plan(
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
     ready.refuse(sweep, todo)
-    if reason := environment.clash():
+    if reason := environment.clash() or environment.missing_device(execution.device):
         raise ValueError(reason)
     store.check_writable()
     declared.record_claims(sweep, store=store)

@@ -431,3 +431,11 @@ def test_a_report_of_a_store_that_is_not_there_is_refused_and_an_old_one_stays(s
     assert answer.returncode == 2
     assert "rusn is no directory; legal: where the runs of the sweep lie" in answer.stderr
     assert page.read_text() == "what a year of runs said"
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_built(sweep, tmp_path):
+    store = tmp_path / "runs"
+    answer = _study("run", str(sweep), "--store", str(store), "--device", "cuda:99")
+    assert answer.returncode == 2
+    assert "device 'cuda:99' is not here; legal: cpu" in answer.stderr
+    assert not any(store.glob("*/run.yaml"))

@@ -65,6 +65,7 @@ def test_a_secret_is_taken_out(text):
         "no password was given",
         "error: /etc/passwd: legal: a sweep (.py) or a run (.yaml)",
         f"key: {KEY}",
+        "eos_token: the_end_of_a_very_long_sentence",
         f"tokenizer: {KEY}",
         f"monkey={KEY}",
         "https://huggingface.co/a/b:c",
@@ -87,6 +88,12 @@ def test_values_of_the_environment_are_taken_out_wherever_they_stand(monkeypatch
     monkeypatch.setenv("SEED_KEY", "123456789")
     text = "x correct horse battery y hunter2hunter2 1 [CLS] a long description 123456789"
     assert redact(text) == f"x {REDACTED} y {REDACTED} 1 [CLS] a long description 123456789"
+
+
+def test_of_two_values_the_one_that_holds_the_other_is_taken_out_whole(monkeypatch):
+    monkeypatch.setenv("FIRST_TOKEN", "letmein-letmein")
+    monkeypatch.setenv("SECOND_TOKEN", "letmein-letmein-further")
+    assert redact("x letmein-letmein-further y") == f"x {REDACTED} y"
 
 
 def test_a_password_may_be_any_word():

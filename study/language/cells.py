@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 
 from study.language import cost
+from study.language.choices import Choices
 from study.language.values.model import Model
 from study.language.values.objective import objective_short
-from study.language.values.stages import External, Finetune, Stage, cell, lineage, model_of
+from study.language.values.stages import External, Finetune, Stage, cell, model_of
 from study.runs.cells import EXTERNAL, Cell, CellKey, CellStage
 from study.runs.domain import ValidationTarget
-from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, taken_steps
+from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, stages, taken_steps
 
 BEFORE = CellStage(place=0, name="before finetuning", short="before")
 AFTER = CellStage(place=1, name="after finetuning", short="after")
@@ -41,6 +42,7 @@ class LanguageNames:
             for model in map(model_of, own)
             if model.architecture != "encoder_decoder"
         }
+        self._choices = Choices(_points(runs))
         dropouts = Counter(run.training.dropout for run in own if isinstance(run, Finetune))
         # the larger count, then the larger dropout: what most finetunings do needs no name
         self._dropout = max(dropouts, key=lambda each: (dropouts[each], each), default=0.0)
@@ -73,11 +75,14 @@ class LanguageNames:
         return cell(subject) if isinstance(subject, Stage) else ""
 
     def lineage(self, run: Stage) -> tuple[str, ...]:
-        """The lineage, with a finetuning's dropout where it is not what most have."""
-        *first, last = lineage(run)
-        if isinstance(run, Finetune) and run.training.dropout != self._dropout:
-            last = f"{last} (dropout {run.training.dropout:g})"
-        return (*first, last)
+        """The lineage, each stage with what is not as in most stages like it."""
+        return tuple(self._stage(stage) for stage in stages(run) if isinstance(stage, Stage))
+
+    def _stage(self, stage: Stage) -> str:
+        parts = list(self._choices.of(stage))
+        if isinstance(stage, Finetune) and stage.training.dropout != self._dropout:
+            parts.append(f"dropout {stage.training.dropout:g}")
+        return f"{cell(stage)} ({', '.join(parts)})" if parts else cell(stage)
 
     def variant(self, model: Model) -> str:
         parts = ["half depth"] if self._half(model) else []
@@ -105,16 +110,29 @@ def key_of(lineage: Cell, *, tokens: int, variant: str = "") -> CellKey:
     finetuning are the plan's usual ones.
     """
     *before, last = lineage
-    finetuned = ":MTF" in last
+    bare = last.partition(" ")[0]
+    finetuned = bare.endswith(":MTF")
     usual = bool(before) and last == f"{before[-1][:2]}:MTF"
     return CellKey(
         lineage=lineage,
         tokens=tokens,
         variant=variant,
         stage=AFTER if finetuned else BEFORE,
-        note=OFF if last.endswith(":MLM") else "",
+        note=OFF if bare.endswith(":MLM") else "",
         beside=tuple(before) if finetuned and usual else (),
     )
+
+
+def _points(runs: Iterable[Run]) -> Iterable[tuple[Stage, int]]:
+    """Every stage at every budget at which the plan scores it, ends it or goes on from it."""
+    for run in runs:
+        subject = run.run if isinstance(run, Evaluation) else run
+        if not isinstance(subject, Stage):
+            continue
+        step = run.step if isinstance(run, Evaluation) else subject.training.steps
+        for stage, taken in taken_steps(subject, step):
+            if isinstance(stage, Stage):
+                yield stage, tokens_before_finetuning(stage, taken)
 
 
 def _main(trained: Iterable[Stage]) -> set[Model]:

@@ -75,7 +75,11 @@ class CellKey:
 
     def _named(self, cells: Cell) -> Cell:
         first, *rest = cells
-        return (f"{first} ({self.variant})" if self.variant else first, *rest)
+        if not self.variant:
+            return cells
+        if first.endswith(")"):
+            return (f"{first[:-1]}, {self.variant})", *rest)
+        return (f"{first} ({self.variant})", *rest)
 
 
 @runtime_checkable

@@ -26,10 +26,10 @@ _RULES = tuple(
         r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+(?=@)",
         r"(\b)(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
         r"|glpat-[\w-]{20,}|sk-[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16}\b|wandb_v1_\w{20,})",
-        r"""(?i)((?:(?:api|access|private|secret)[_-]?key|token|secret|bearer)["']?"""
+        r"""(?i)((?:(?:api|access|private|secret|ssh|auth|encryption)[_-]?key|token|secret|bearer)["']?"""
         r"""(?:\s*[=:]\s*|\s+)["']?)(?=[\w.~+/-]*\d)[\w.~+/-]{20,}=*""",
         # a password may be any word, and /etc/passwd is none
-        r"""(?i)((?<!/)(?:password|passwd|authorization)["']?\s*[=:]\s*["']?"""
+        r"""(?i)(--password\s+|(?<!/)(?:password|passwd|passphrase|authorization)["']?\s*[=:]\s*["']?"""
         r"""(?:bearer\s+|basic\s+)?)[^\s"',;&)}\]]+""",
     )
 )

@@ -17,10 +17,10 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ from eval.evidence.budgets import CLOSE
 from eval.evidence.task_scores import Option, TaskScores
 from study.launch.local import unprecise
 from study.runs import domain
-from study.runs.cells import Cell, CellKey, Naming, seed_of
+from study.runs.cells import Cell, CellKey, Naming, duplicates, seed_of
 from study.runs.domain import Domain
 from study.runs.measure import Derived, Measure
 from study.runs.node import Evaluation, Trained
@@ -351,28 +351,3 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     if not pa.types.is_list(column.type) and not pa.types.is_fixed_size_list(column.type):
         return column.to_numpy().astype(float)
     return np.array(column.to_pylist(), dtype=float)
-
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-def likeness(run: Evaluation) -> str:
-    """Equal for evaluations whose scores may be averaged."""
-    trained = run.run
-    if isinstance(trained, Trained) and not domain.of(trained).in_budget(trained):
-        trained = replace(trained, seed=0)  # type: ignore[type-var]  every kind is a dataclass
-    return f"{trained.id} at {run.step}"
-
-
-def duplicates(runs: Iterable[tuple[Key, Evaluation]]) -> dict[Key, str]:
-    """What is wrong, in words, of each key (a cell and a seed) whose evaluations are not alike."""
-    found: dict[Key, dict[str, list[str]]] = {}
-    for key, run in runs:
-        found.setdefault(key, {}).setdefault(likeness(run), []).append(run.slug)
-    return {
-        key: "duplicate cell: "
-        + " and ".join(slugs[0] for slugs in kinds.values())
-        + " differ and are not averaged"
-        for key, kinds in found.items()
-        if len(kinds) > 1
-    }

@@ -87,7 +87,9 @@ def execute_plan(
 ) -> int:
     from study.launch import environment, local, ready
     from study.launch.progress import listener, summary
+    from study.runs.cells import planned_cells
     from study.runs.execution import check_runs
+    from study.show.terminal import log_warning
     from study.store import declared
     from study.store.directory import Store
 
@@ -98,6 +100,9 @@ def execute_plan(
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
     ready.refuse(sweep, todo)
+    for each in planned_cells(sweep.runs):
+        if each.problem:
+            log_warning(f"{each.key.label}: {each.problem}")
     if reason := environment.clash() or environment.missing_device(execution.device):
         raise ValueError(reason)
     store.check_writable()

@@ -17,6 +17,7 @@ from study.costs.hardware import Hardware
 from study.costs.ledger import Row, Total
 from study.language.recipes.rates import Trial
 from study.launch.ready import waits
+from study.runs.cells import PlannedCell, planned_cells
 from study.runs.decode import encode
 from study.runs.identity import canonical
 from study.runs.plan import Sweep, SweepError
@@ -64,10 +65,36 @@ def show_plan(
         terminal.show((*TOTALS, *amounts), ledger.totals(rows, sweep.runs))
     if sharing.paths > 1:
         print(_saved(sharing))
+    _show_cells(planned_cells(sweep.runs), every=every)
     if on is not None:
         fit.show(sweep, flops=sharing.flops, on=on)
     for reason in waits(sweep, sweep.runs):
         print(f"\n{reason}")
+
+
+MOST_CELLS = 24
+"""Lines of a plan's cells that are shown unasked."""
+CELLS: Columns[PlannedCell] = (
+    *fields("suite", "size"),
+    words("cell of the report", lambda each: each.key.label),
+    words("stage", lambda each: each.key.stage_label),
+    number("budget", lambda each: quantity(each.key.tokens)),
+    number("seeds", lambda each: str(each.seeds)),
+)
+
+
+def _show_cells(cells: Sequence[PlannedCell], *, every: bool) -> None:
+    """What the report will have, and what of it can't be told apart."""
+    if not cells:
+        return
+    print()
+    if every or len(cells) <= MOST_CELLS:
+        terminal.show(CELLS, cells)
+    else:
+        print(f"{len(cells)} cells in the report; --all lists them")
+    for each in cells:
+        if each.problem:
+            terminal.log_warning(f"{each.key.label}: {each.problem}")
 
 
 def _hours(on: Hardware) -> Column[Row | Total]:

@@ -9,6 +9,7 @@ whatever else differs.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
@@ -32,7 +33,7 @@ class LanguageNames:
     """The names that one plan gives its language runs (`study.runs.cells.Names`)."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        runs = tuple(runs)
+        runs = self._runs = tuple(runs)
         trained = [each.run if isinstance(each, Evaluation) else each for each in runs]
         own = [each for each in trained if isinstance(each, Stage)]
         self._variants = variants(runs)
@@ -42,10 +43,13 @@ class LanguageNames:
             for model in map(model_of, own)
             if model.architecture != "encoder_decoder"
         }
-        self._choices = Choices(_points(runs))
         dropouts = Counter(run.training.dropout for run in own if isinstance(run, Finetune))
         # the larger count, then the larger dropout: what most finetunings do needs no name
         self._dropout = max(dropouts, key=lambda each: (dropouts[each], each), default=0.0)
+
+    @functools.cached_property
+    def _choices(self) -> Choices:
+        return Choices(_points(self._runs))
 
     def size(self, run: Trained | ExternalCheckpoint) -> str:
         """The model size by which runs stand in one table."""

@@ -10,9 +10,11 @@ torch.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 from study.language.values.model import Model
@@ -37,21 +39,25 @@ class Choices:
 
     def __init__(self, points: Iterable[tuple[Stage, int]]) -> None:
         """points: each stage with a budget at which it ends, is scored or is gone on from."""
-        groups: dict[tuple[_Place, int], set[Stage]] = {}
-        stages: dict[_Place, dict[str, Stage]] = {}
+        groups: dict[tuple[_Place, int], dict[tuple[Any, ...], Stage]] = {}
+        alike: dict[_Place, dict[tuple[Any, ...], set[str]]] = {}
         for stage, tokens in points:
-            place = _place(stage)
-            groups.setdefault((place, tokens), set()).add(stage)
-            stages.setdefault(place, {})[stage.id] = stage
+            place, own = _place(stage), _own(stage)
+            groups.setdefault((place, tokens), {}).setdefault(own, stage)
+            alike.setdefault(place, {}).setdefault(own, set()).add(stage.id)
         self._usual: dict[_Place, dict[str, Any]] = {}
         paths: dict[_Place, dict[str, None]] = {}
+        every: dict[_Place, dict[tuple[Any, ...], Stage]] = {}
         for (place, _), group in groups.items():
-            paths.setdefault(place, {}).update(dict.fromkeys(_differing(group)))
-        for place, own in stages.items():
-            asked = (path for path in _differing(own.values()) if not _is_recipe(path))
+            paths.setdefault(place, {}).update(dict.fromkeys(_differing(group.values())))
+            every[place] = every.get(place, {}) | group
+        for place, stages in every.items():
+            asked = (path for path in _differing(stages.values()) if not _is_recipe(path))
             for path in (*asked, *paths[place]):
-                usual = _usual(path, own.values())
-                self._usual.setdefault(place, {})[path] = usual
+                counts: Counter[Any] = Counter()
+                for own, stage in stages.items():
+                    counts[_fields(stage).get(path)] += len(alike[place][own])
+                self._usual.setdefault(place, {})[path] = _most(counts)
 
     def of(self, stage: Stage) -> tuple[str, ...]:
         """In words, what is not as in most stages like this one."""
@@ -68,6 +74,20 @@ class Choices:
 
 def _place(stage: Stage) -> _Place:
     return lineage(stage), model_of(stage)
+
+
+def _own(stage: Stage) -> tuple[Any, ...]:
+    """Equal for stages of equal choices, and cheap: most stages of a plan differ in their seed."""
+    return tuple(getattr(stage, name) for name in _chosen(type(stage)))
+
+
+@functools.cache
+def _chosen(kind: type) -> tuple[str, ...]:
+    return tuple(
+        each.name
+        for each in fields(kind)
+        if each.name == "corpus" or each.name not in ("slug", *_ELSEWHERE)
+    )
 
 
 def _fields(stage: Stage) -> dict[str, Any]:
@@ -110,9 +130,8 @@ def _differing(group: Collection[Stage]) -> list[str]:
     ]
 
 
-def _usual(path: str, stages: Iterable[Stage]) -> Any:
-    """What most have; no value where two are had as often. Each id counts once."""
-    counts = Counter(_fields(stage).get(path) for stage in stages)
+def _most(counts: Counter[Any]) -> Any:
+    """What most have; no value where two are had as often."""
     (first, most), *rest = counts.most_common(2)
     return first if not rest or rest[0][1] < most else _Nothing
 

@@ -6,14 +6,15 @@ grouped. The names are given by the run's domain. Reads no file. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 from study.runs import domain
-from study.runs.node import ExternalCheckpoint, Run, Trained, root
+from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, root
 
 EXTERNAL = "external"
+Key = TypeVar("Key", bound=Hashable)
 
 Cell = tuple[str, ...]
 """A lineage such as ("CD:FLM", "CD:MTF"). What a lineage does not say stands in brackets, as the
@@ -131,3 +132,57 @@ class Naming:
 def seed_of(run: Trained | ExternalCheckpoint) -> int:
     """The replicate: the seed of the lineage's first stage; 0 of a checkpoint from elsewhere."""
     return root(run).seed if isinstance(run, Trained) else 0
+
+
+def likeness(run: Evaluation) -> str:
+    """Equal for evaluations whose scores may be averaged."""
+    trained = run.run
+    if isinstance(trained, Trained) and not domain.of(trained).in_budget(trained):
+        trained = replace(trained, seed=0)  # type: ignore[type-var]  every kind is a dataclass
+    return f"{trained.id} at {run.step}"
+
+
+def duplicates(runs: Iterable[tuple[Key, Evaluation]]) -> dict[Key, str]:
+    """What is wrong, in words, of each key (a cell and a seed) whose evaluations are not alike."""
+    found: dict[Key, dict[str, list[str]]] = {}
+    for key, run in runs:
+        found.setdefault(key, {}).setdefault(likeness(run), []).append(run.slug)
+    return {
+        key: "duplicate cell: "
+        + " and ".join(slugs[0] for slugs in kinds.values())
+        + " differ and are not averaged"
+        for key, kinds in found.items()
+        if len(kinds) > 1
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A line that a plan's report will have. problem: why some of its scores will be holes."""
+
+    suite: str
+    size: str
+    key: CellKey
+    seeds: int
+    problem: str = ""
+
+
+def planned_cells(runs: Iterable[Run]) -> list[PlannedCell]:
+    """In the plan's order; known before anything is trained."""
+    runs = tuple(runs)
+    naming = Naming(runs)
+    groups: dict[tuple[str, str, CellKey], list[Evaluation]] = {}
+    for run in runs:
+        if isinstance(run, Evaluation):
+            key = naming.key(run.run, run.step)
+            groups.setdefault((run.suite.name, naming.size(run.run), key), []).append(run)
+    return [
+        PlannedCell(
+            suite=suite,
+            size=size,
+            key=key,
+            seeds=len({seed_of(run.run) for run in own}),
+            problem="; ".join(duplicates((seed_of(run.run), run) for run in own).values()),
+        )
+        for (suite, size, key), own in groups.items()
+    ]

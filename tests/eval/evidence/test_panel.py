@@ -205,7 +205,7 @@ def test_two_runs_of_one_cell_and_seed_are_holes_without_scores(tmp_path, two):
     twin = replace(
         one,
         slug="twin",
-        run=replace(one.run, slug="other", training=replace(one.run.training, clip_norm=0.5)),
+        run=replace(one.run, slug="other", training=replace(one.run.training, steps=2 * one.step)),
     )
     for run in (one, twin):
         made.publish(run, store, 0.6, draw=draw, items=2)

@@ -6,7 +6,7 @@ import made_runs as made
 import pytest
 
 from study.language.values.objective import SpanCorruption
-from study.runs.cells import Naming
+from study.runs.cells import Naming, planned_cells
 
 
 def labels(*runs):
@@ -113,3 +113,18 @@ def test_names_do_not_depend_on_what_is_no_choice(field):
     run = made.pretrain()
     changed = replace(run, **{field: 7 if field == "seed" else "other"})
     assert labels(run, changed) == ["CD:FLM", "CD:FLM"]
+
+
+def test_a_plan_says_its_cells_and_what_it_cannot_tell_apart():
+    run = made.pretrain()
+    runs = [run, replace(run, seed=2, slug="b"), rate(run, 0.5)]
+    scored = [made.evaluation(each, slug=f"{each.slug}-scores") for each in runs]
+    found = planned_cells([*runs, *scored])
+    assert [(each.key.label, each.seeds, each.problem) for each in found] == [
+        ("CD:FLM", 2, ""),
+        ("CD:FLM (lr 0.5)", 1, ""),
+    ]
+    early = [replace(each, step=3) for each in scored[:1]]
+    longer = rate(run, 0.25, steps=20)
+    clash = [*early, made.evaluation(longer, slug="early", step=3)]
+    assert len(planned_cells([run, longer, *clash])) == 2

@@ -8,7 +8,7 @@ by rounding only, so a choice is execution and never part of a run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -54,6 +54,13 @@ def cast(*tensors: Tensor) -> list[Tensor]:
     project's.
     """
     kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind):
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
         return list(tensors)
     return [each.to(torch.get_autocast_dtype(kind)) for each in tensors]
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast is off inside the block. The meta device, where costs are counted, has none."""
+    if device.type == "meta":
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

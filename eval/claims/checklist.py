@@ -16,7 +16,7 @@ from eval.claims.claim import Claim, digest
 from eval.claims.comparison import Comparison, compare, depends_on, effect
 from eval.claims.needs import Needed, needed
 from study.runs.node import Evaluation, Run, Trained
-from study.show import terminal as display
+from study.show import terminal
 from study.store.directory import State, Store
 
 NOT_RUN = "not run"
@@ -152,7 +152,7 @@ def show(
         _every(found)
     else:
         head = ("size", "claim", "verdict", "effect [interval]", "needs", "missing", "")
-        display.table(head, [_short(row) for row in found])
+        terminal.table(head, [_short(row) for row in found])
     undecided = [row for row in found if row.weakest and row.weakest.more]
     if undecided:
         print(f"\n{len(undecided)} claims need more to find an effect as large as their margin:")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eval.claims.verdicts import ClaimVerdict, ComponentVerdict, p_values
 from eval.evidence.contrast import Measure
@@ -18,13 +18,14 @@ from eval.evidence.statistics import more
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One contrast as it was decided. effect, low, high: in the measure's own unit (a score in
-    [0, 1], a log of tokens, nats), None where nothing ran; low and high at the claim's level, None
-    too where a side has no bound. more: what would decide it, in words, where it is undecided.
+    [0, 1] or another number, a log of tokens, nats), None where nothing ran; low and high at the
+    claim's level, None too where a side has no bound. more: what would decide it, in words, where
+    it is undecided.
     """
 
     name: str
     suite: str
-    measure: Measure
+    measure: Measure | Literal["number"]
     part: str
     published: tuple[tuple[str, float], ...]
     margin: float
@@ -66,12 +67,12 @@ def compare(found: ComponentVerdict, *, alpha: float) -> Comparison:
             "high": _finite(found.high),
             "seeds": estimate.seeds,
             "minimum_effect": estimate.minimum_effect,
-            "more": more(contrast, estimate, alpha=alpha).told(estimate) if open_still else "",
+            "more": more(contrast, estimate, alpha=alpha).describe(estimate) if open_still else "",
         }
     return Comparison(
         name=contrast.name,
         suite=contrast.suite,
-        measure=contrast.measure,
+        measure=contrast.measure if estimate is None or estimate.is_share else "number",
         part=contrast.part,
         published=contrast.published,
         margin=contrast.margin,
@@ -85,9 +86,13 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def amount(value: float, measure: Measure) -> str:
-    """A number of a contrast as people read it: points, a factor of tokens, or nats."""
+def amount(value: float, measure: Measure | Literal["number"]) -> str:
+    """A number of a contrast as people read it: points, a score that is no share, a factor of
+    tokens, or nats.
+    """
     match measure:
+        case "number":
+            return f"{value:+.3f}"
         case "score":
             return f"{100 * value:+.1f}"
         case "tokens_to_loss":
@@ -111,7 +116,7 @@ def effect(each: Comparison) -> str:
     return f"{amount(each.effect, each.measure)} [{interval(each)}]"
 
 
-def size(value: float | None, measure: Measure) -> str:
+def size(value: float | None, measure: Measure | Literal["number"]) -> str:
     """A size without a sign, such as a margin."""
     if value is None:
         return "–"

@@ -1,7 +1,7 @@
 """The verdicts of a sweep's claims, one block for each model size.
 
 Owns which verdicts stand together (Holm runs over the claims of one size), and what another view or
-another end-of-sequence option makes of one.
+the other option of the scoring rule makes of one.
 
 Owns which estimator serves which contrast, as the one that claims are decided by: scores
 (`eval.evidence.estimates`), scores at equal FLOPs (`eval.evidence.equal_flops`), parts of suites
@@ -26,7 +26,8 @@ from eval.evidence.contrast import Contrast, Estimate
 from eval.evidence.equal_flops import AtEqualFlops, Spent
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.held_out import HeldOut
-from eval.evidence.panel import End, Panel
+from eval.evidence.panel import Panel
+from eval.evidence.task_scores import Option
 from eval.report import prose
 from study.runs.cells import EXTERNAL, CellKey
 from study.runs.node import Evaluation, Run, Trained
@@ -50,8 +51,8 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The claims as one model size decides them, under both end-of-sequence options and at equal
-    FLOPs.
+    """The claims as one model size decides them, under both options of the scoring rule and at
+    equal FLOPs.
 
     spread: what the seeds' own variance is. post_hoc: claims (by id) that were not recorded before
     scores existed.
@@ -59,27 +60,29 @@ class Block:
 
     name: str
     verdicts: tuple[ClaimVerdict, ...]
-    other_end: tuple[ClaimVerdict, ...]
+    other_option: tuple[ClaimVerdict, ...]
     spread: str
     equal_flops: tuple[ClaimVerdict, ...] = ()
     post_hoc: frozenset[str] = frozenset()
 
     def resolved(self, found: ClaimVerdict) -> Resolved:
-        """A verdict that another end-of-sequence option or another view overturns is none."""
+        """A verdict that the other option or another view overturns is none."""
         at_flops = _of(self.equal_flops, found)
         verdict, qualifier = self._verdict(found, at_flops)
         if found.claim.id in self.post_hoc and found.verdict != "not run":
             qualifier = f"{POST_HOC}; {qualifier}" if qualifier else POST_HOC
-        return Resolved(verdict=verdict, qualifier=qualifier, equal_flops=_told(at_flops))
+        return Resolved(
+            verdict=verdict, qualifier=qualifier, equal_flops=_verdict_at_flops(at_flops)
+        )
 
     def _verdict(self, found: ClaimVerdict, at_flops: ClaimVerdict | None) -> tuple[str, str]:
-        other = _of(self.other_end, found)
+        other = _of(self.other_option, found)
         if other and found.verdict != other.verdict and {found.verdict, other.verdict} & {*DECIDED}:
-            told = f"{found.verdict} as scored, {other.verdict} the other way round"
-            return "scorer-dependent", told
+            text = f"{found.verdict} as scored, {other.verdict} the other way round"
+            return "scorer-dependent", text
         if at_flops and (turned := sign_differs(found, at_flops)):
-            told = f"{found.verdict} at equal tokens, {at_flops.verdict} at equal FLOPs: {turned}"
-            return "view-dependent", told
+            text = f"{found.verdict} at equal tokens, {at_flops.verdict} at equal FLOPs: {turned}"
+            return "view-dependent", text
         return found.verdict, found.qualifier
 
 
@@ -108,7 +111,7 @@ def _of(verdicts: Sequence[ClaimVerdict], found: ClaimVerdict) -> ClaimVerdict |
     return next((each for each in verdicts if each.claim.id == found.claim.id), None)
 
 
-def _told(found: ClaimVerdict | None) -> str:
+def _verdict_at_flops(found: ClaimVerdict | None) -> str:
     if found is None:
         return "not computed"
     return found.reason or found.verdict if found.verdict == "not run" else found.verdict
@@ -146,7 +149,7 @@ def by_size(
             Block(
                 name=size,
                 verdicts=decide(about, evidence),
-                other_end=decide(about, replace(evidence, end="other")),
+                other_option=decide(about, replace(evidence, option="other")),
                 equal_flops=decide(about, replace(evidence, view="flops")),
                 spread=prose.spread(own),
                 post_hoc=frozenset(post_hoc),
@@ -163,14 +166,14 @@ class Evidence:
     """An `eval.evidence.contrast.Estimator` over everything of one model size.
 
     panels: by suite. curves: of this size. spent: by suite, what each cell took. decided: how many
-    claims Holm runs over, for the minimum detectable effect. end: the end-of-sequence option.
+    claims Holm runs over, for the minimum detectable effect. option: of the scoring rule.
     """
 
     panels: Mapping[str, Panel]
     curves: Sequence[HeldOut] = ()
     spent: Mapping[str, Mapping[CellKey, Spent]] = field(default_factory=dict)
     decided: int = 1
-    end: End = "own"
+    option: Option = "own"
     view: View = "tokens"
     _parts: dict[tuple, Panel | str] = field(default_factory=dict)
 
@@ -187,14 +190,14 @@ class Evidence:
             estimator = AtEqualFlops(
                 {contrast.suite: panel}, spent={contrast.suite: taken}, decided=self.decided
             )
-            return self._told(estimator(contrast), contrast)
-        found = OwnRuns({contrast.suite: panel}, decided=self.decided, end=self.end)(contrast)
+            return self._without_floor(estimator(contrast), contrast)
+        found = OwnRuns({contrast.suite: panel}, decided=self.decided, option=self.option)(contrast)
         if isinstance(found, Estimate) and (unequal := equal_flops.ratios(contrast, panel, taken)):
-            note = "; ".join(part for part in (found.note, unequal.told) if part)
+            note = "; ".join(part for part in (found.note, unequal.description) if part)
             found = replace(found, note=note)
-        return self._told(found, contrast)
+        return self._without_floor(found, contrast)
 
-    def _told(self, found: Estimate | str, contrast: Contrast) -> Estimate | str:
+    def _without_floor(self, found: Estimate | str, contrast: Contrast) -> Estimate | str:
         """A difference of prompts is no score, so that it is small says nothing of chance."""
         if isinstance(found, Estimate) and contrast.against:
             return replace(found, floor=False)
@@ -204,7 +207,7 @@ class Evidence:
         """Each part of a suite is made once, since its bootstraps are kept by object."""
         key = (contrast.suite, contrast.against, contrast.outside, contrast.without)
         if key not in self._parts:
-            self._parts[key] = subpanels.asked(contrast, self.panels)
+            self._parts[key] = subpanels.panel_for(contrast, self.panels)
         return self._parts[key]
 
 
@@ -215,11 +218,11 @@ def post_hoc(claims: Sequence[Claim], runs: Sequence[Run], *, store: Store) -> f
     return frozenset(
         claim.id
         for claim in claims
-        if declared.post_hoc(digest((claim,)), _looked_at(claim, runs), store=store)
+        if declared.post_hoc(digest((claim,)), _runs_of(claim, runs), store=store)
     )
 
 
-def _looked_at(claim: Claim, runs: Iterable[Run]) -> list[Run]:
+def _runs_of(claim: Claim, runs: Iterable[Run]) -> list[Run]:
     """Scores on the claim's suites; where it measures losses, every training run."""
     suites = {name for each in claim.components for name in (each.suite, each.against) if name}
     losses = any(each.measure != "score" for each in claim.components)

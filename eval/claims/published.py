@@ -11,18 +11,18 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from eval.claims import files as claim_files
+from eval.claims import files
 from eval.claims.claim import digest
 from eval.claims.comparison import Comparison, compare, effect, paper_number
 from eval.claims.files import File
 from eval.claims.verdicts import ClaimVerdict, decide
 from eval.evidence.contrast import CHANCE, Contrast, Estimate
-from study.show import terminal as display
+from study.show import terminal
 
 
 def show(name: str | Path, *, every: bool, as_json: bool) -> None:
     """Print the claims of a file. every: each contrast instead of the count."""
-    file = claim_files.read(name)
+    file = files.read(name)
     found = decide(file.claims, AsPublished(file=file))
     if as_json:
         print(json.dumps([_as_json(each) for each in found], indent=1))
@@ -31,11 +31,11 @@ def show(name: str | Path, *, every: bool, as_json: bool) -> None:
         for each in found:
             print(f"{each.claim.id}  {each.claim.text}  [{each.claim.kind}: {_as_published(each)}]")
             for one in _contrasts(each):
-                told = paper_number(one) or "no number"
-                print(f"    {one.name}: {told}; {effect(one) or one.note}; {one.verdict}")
+                number = paper_number(one) or "no number"
+                print(f"    {one.name}: {number}; {effect(one) or one.note}; {one.verdict}")
     else:
         head = ("claim", "kind", "contrasts", "the paper's numbers", "as published", "")
-        display.table(head, [_line(each) for each in found])
+        terminal.table(head, [_line(each) for each in found])
     print(f"\n{file.source}: {len(file.claims)} claims, digest {digest(file.claims)[:16]}")
     if any(each.item_error for each in file.suites):
         print("as published: by the published table alone, with the error of its items")
@@ -51,8 +51,8 @@ def _as_published(found: ClaimVerdict) -> str:
 
 def _line(found: ClaimVerdict) -> tuple[str, ...]:
     numbers = [paper_number(each) for each in _contrasts(found)]
-    told = [each for each in numbers if each]
-    short = "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+    listed = [each for each in numbers if each]
+    short = "; ".join(listed[:3]) + (f"; and {len(listed) - 3} more" if len(listed) > 3 else "")
     number = str(len(found.claim.deciding))
     claim = found.claim
     return (claim.id, claim.kind, number, short, _as_published(found), claim.text)

@@ -191,8 +191,8 @@ class Place:
 
     def _benchmark(self, role: str) -> Benchmark:
         if role not in self._roles:
-            told = ", ".join(sorted(self._roles)) or "none yet, `suites` stands before `claims`"
-            raise ValueError(f"no role {role!r}; legal: {told}")
+            listed = ", ".join(sorted(self._roles)) or "none yet, `suites` stands before `claims`"
+            raise ValueError(f"no role {role!r}; legal: {listed}")
         own = Benchmark(suite=role, margin=self._roles[role].margin / 100)
         return self.suites.get(role, own)
 
@@ -217,16 +217,16 @@ def _comparison(asked: Contrast) -> str:
     high, *low = (label(cell) for cell, _ in asked.weights)
     if not low:
         return f"{high}: its prompts {sign} the mean prompt of {asked.against}, shared tasks"
-    told = f"{high} {sign} {low[0]}"
+    text = f"{high} {sign} {low[0]}"
     match asked.measure:
         case "tokens_to_loss":
             last = "all tokens" if asked.counted == "total" else "tokens"
-            return f"{last} to the loss: {told}"
+            return f"{last} to the loss: {text}"
         case "loss":
-            return f"loss at equal tokens of the last stage: {told}"
+            return f"loss at equal tokens of the last stage: {text}"
         case "score":
             left = [f"tasks of {asked.outside}"] if asked.outside else []
             left += list(asked.without)
             if asked.matching == "flops":
-                told = f"{told} at equal FLOPs"
-            return f"{told} without {' and '.join(left)}" if left else told
+                text = f"{text} at equal FLOPs"
+            return f"{text} without {' and '.join(left)}" if left else text

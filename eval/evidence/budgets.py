@@ -36,11 +36,11 @@ def matched(contrast: Contrast, budgets_of: Callable[[Cell], Sequence[int]]) -> 
         return f"missing {', '.join(missing)}"
     if contrast.matching == "unequal":
         tokens = {cell: found[contrast.budget] for cell, found in budgets.items()}
-        told = " against ".join(f"{each:,}" for each in tokens.values())
+        listed = " against ".join(f"{each:,}" for each in tokens.values())
         unequal = len(set(tokens.values())) > 1
         return Matched(
             tokens=tokens,
-            note=f"unequal token budgets by construction: {told}" if unequal else "",
+            note=f"unequal token budgets by construction: {listed}" if unequal else "",
         )
     common = _common(list(budgets.values()))
     if not common:

@@ -21,12 +21,13 @@ from typing import Literal
 import numpy as np
 
 from eval.evidence import table
-from eval.evidence.panel import Panel, TaskScores, panels
+from eval.evidence.panel import Panel, panels
 from eval.evidence.published import SUITE, Published
 from eval.evidence.statistics import effective_trials, wilson
+from eval.evidence.task_scores import TaskScores
 from eval.report.material import SweepLike
 from study.runs.node import Evaluation, ExternalCheckpoint, Run
-from study.show import terminal as display
+from study.show import terminal
 from study.store.directory import Store
 
 Verdict = Literal["inside", "outside", ""]
@@ -154,9 +155,9 @@ def _score(panel: Panel | None, entry: Published, name: str, *, slug: str) -> _S
 
 def _of_task(task: TaskScores, *, prompts: Literal["median", "mean"]) -> _Score | None:
     """The one cell and seed of a panel made for one checkpoint; None where nothing was asked."""
-    if task.rolled is not None:
+    if not task.measure.is_share:
         return None
-    parts = (task,) if prompts == "median" else task.by_prompt()
+    parts = (task,) if prompts == "median" else task.each_condition()
     values = [float(each.scores()[0, 0]) for each in parts]
     known = [index for index, value in enumerate(values) if math.isfinite(value)]
     if not known:
@@ -200,7 +201,7 @@ def cells(row: Difference) -> tuple[str, ...]:
 
 def show(rows: Sequence[Difference]) -> None:
     """Print the comparison as a table, and how many numbers agree."""
-    display.table(HEAD, [cells(row) for row in rows])
+    terminal.table(HEAD, [cells(row) for row in rows])
     print(summary(rows))
 
 

@@ -1,23 +1,24 @@
 """Scores with and without the rows whose text is in the training shards.
 
-Owns which items of a cell are hits: a row is one as soon as one of its n-grams stands in any corpus
-of the cell's lineage (`study.language.scores.contamination`); a pair of twins is left out whole, so
-that chance stays what it was. Scores are the table's, by the same estimator, over the items that
-are left.
+Owns which items of a cell are hits: a row is one as soon as one of its n-grams stands in any of the
+data of the cell's lineage, as the domain finds them (`study.runs.reporting.OverlapSearch`); a group
+of items (a pair of twins) is left out whole, so that chance stays what it was. Scores are the
+table's, by the same estimator, over the items that are left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from eval.evidence import table
-from eval.evidence.panel import Panel, TaskScores
-from eval.evidence.table import SUITE, Row, Stage, stage_of
-from study.language.scores.contamination import Overlap, read, trained_on
+from eval.evidence.panel import Panel
+from eval.evidence.table import SUITE, Row
+from eval.evidence.task_scores import TaskScores
 from study.runs.cells import CellKey
+from study.runs.reporting import Overlap
 from study.store.directory import Store
 
 
@@ -48,7 +49,7 @@ class CleanRow:
     suite: str
     size: str
     cell: str
-    stage: Stage
+    stage: str
     tokens: int
     task: str
     items: int
@@ -73,7 +74,7 @@ class Contamination:
 
 
 def contamination(panel: Panel, *, store: Store) -> Contamination:
-    """Nothing where nothing is scored."""
+    """Nothing where nothing is scored, or the domain searches for nothing."""
     found, holes = _read(panel, store=store)
     whole = [key for key in panel.cells if key in found]
     rows: list[CleanRow] = []
@@ -106,26 +107,29 @@ def _all_summed(panel: Panel, found: dict[CellKey, list[Overlap]]) -> tuple[Task
 
 def _read(panel: Panel, *, store: Store) -> tuple[dict[CellKey, list[Overlap]], list[str]]:
     """The overlaps of every cell all of whose corpora were counted, and what was not."""
+    search = panel.reporting.overlap
+    if search is None:
+        return {}, []
     found: dict[CellKey, list[Overlap]] = {}
     holes: dict[str, None] = {}
     known: dict[str, Overlap | str] = {}
     for scored in panel.runs:
         if scored.key in found or scored.results is None:
             continue
-        text = trained_on(scored.run)
-        if not text:
-            holes[f"{scored.key.label}: its training text is not known here"] = None
+        data = search.trained_on(scored.run)
+        if not data:
+            holes[f"{scored.key.label}: its training data are not known here"] = None
             continue
         tasks = scored.results["digests"]["tasks"]
         own = []
-        for corpus in text:
-            if corpus.slug not in known:
-                known[corpus.slug] = read(corpus, tasks=tasks, store=store)
-            own.append(known[corpus.slug])
+        for each in data:
+            if each.slug not in known:
+                known[each.slug] = search.read(each, tasks=tasks, store=store)
+            own.append(known[each.slug])
         for each in own:
             if isinstance(each, str):
                 holes[each] = None
-        whole = [each for each in own if isinstance(each, Overlap)]
+        whole = [each for each in own if not isinstance(each, str)]
         if len(whole) == len(own):
             found[scored.key] = whole
     return found, list(holes)
@@ -176,29 +180,11 @@ def _hits(panel: Panel, task: TaskScores, found: dict[CellKey, list[Overlap]]) -
 def _nothing_left(
     panel: Panel, task: TaskScores, flags: np.ndarray, whole: Sequence[CellKey]
 ) -> bool:
-    left = np.isfinite(_clean(task, flags).correct)
+    left = task.over(~flags).known
     return any(
         not left[panel.cells.index(key)].any()
         for key in whole
-        if np.isfinite(task.correct[panel.cells.index(key)]).any()
-    )
-
-
-def _clean(task: TaskScores, hits: np.ndarray) -> TaskScores:
-    return _over(task, ~hits)
-
-
-def _over(task: TaskScores, items: np.ndarray) -> TaskScores:
-    """The task over the named items alone. items: (C, I) bool."""
-    kept = items[:, None, None, :]
-    return replace(
-        task,
-        correct=np.where(kept, task.correct, np.nan),
-        other=np.where(kept, task.other, np.nan),
-        nats=np.where(kept, task.nats, np.nan),
-        margin=None,
-        brier=None,
-        context_free=None,
+        if task.known[panel.cells.index(key)].any()
     )
 
 
@@ -212,7 +198,7 @@ def _rows(
     asked = [
         (task, flags)
         for task, flags in zip(panel.tasks, hits, strict=True)
-        if task.task.metric != "rolling"
+        if task.measure.is_share
     ]
     counted = [
         (task, flags)
@@ -235,8 +221,8 @@ def _compared(
     whole: Sequence[CellKey],
 ) -> list[CleanRow]:
     every = _scored(panel, [task for task, _ in tasks])
-    clean = _scored(panel, [_clean(task, flags) for task, flags in tasks])
-    dirty = _scored(panel, [_over(task, flags) for task, flags in tasks])
+    clean = _scored(panel, [task.over(~flags) for task, flags in tasks])
+    dirty = _scored(panel, [task.over(flags) for task, flags in tasks])
     rows = []
     for place, key in enumerate(panel.cells):
         if key not in whole or every[place].value is None:
@@ -246,7 +232,7 @@ def _compared(
                 suite=panel.suite,
                 size=panel.size,
                 cell=key.label,
-                stage=stage_of(key),
+                stage=key.stage_label,
                 tokens=key.tokens,
                 task=name,
                 items=every[place].items,
@@ -263,5 +249,4 @@ def _compared(
 
 def _scored(panel: Panel, tasks: Sequence[TaskScores]) -> tuple[Row, ...]:
     """The suite's rows if these tasks were its headline."""
-    counted = [replace(each, task=replace(each.task, role="headline")) for each in tasks]
-    return table.suite_rows(replace(panel, tasks=tuple(counted)))
+    return table.rows_over(panel, tasks)

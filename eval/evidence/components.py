@@ -1,6 +1,6 @@
 """Where the spread of a score comes from: items, prompts and seeds, each by itself.
 
-Owns the variance components of one data set's credit y (seed s, template k, item i) of one cell,
+Owns the variance components of one data set's credit y (seed s, condition k, item i) of one cell,
 
     y = mean + S_s + K_k + I_i + (SK)_sk + (SI)_si + (KI)_ki + rest_ski
 
@@ -11,14 +11,14 @@ has the expectation
     g(D) = sum of the variances of the effects that hold a factor of D
 
 (Koch 1968, Technometrics 10: symmetric differences), so that the variances follow by subtraction.
-For complete data these are the usual estimates by analysis of variance; templates that ask some of
+For complete data these are the usual estimates by analysis of variance; conditions that ask some of
 the items only need no other method. They are unbiased and may be negative where there is little to
 find; sums and means keep the sign, and what is printed as a standard deviation stops at zero.
 
 Cells are averaged: their variances are of one kind, not of one size. The rest of single answers
 (0 or 1) is mostly chance itself.
 
-Axes: C cells, S seeds, K templates, I items.
+Axes: C cells, S seeds, K conditions (prompts, say), I items.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, combinations
-from typing import cast
 
 import numpy as np
 
 from eval.evidence.panel import Panel
-from eval.evidence.table import SUITE, Stage, stage_of
+from eval.evidence.table import SUITE
 
-_AXES = {"seed": 0, "template": 1, "item": 2}
+_AXES = {"seed": 0, "condition": 1, "item": 2}
 _Factors = frozenset[str]
 
 
@@ -42,16 +41,16 @@ _Factors = frozenset[str]
 class Components:
     """Variances of single answers; None where the factor has one level, so that it cannot be told.
 
-    With one template `item` holds what template and item do together, and so on: what cannot be
+    With one condition `item` holds what condition and item do together, and so on: what cannot be
     told apart stands under the factor that varied.
     """
 
     seed: float | None
-    template: float | None
+    condition: float | None
     item: float | None
-    seed_template: float | None
+    seed_condition: float | None
     seed_item: float | None
-    template_item: float | None
+    condition_item: float | None
     rest: float | None
 
 
@@ -59,17 +58,18 @@ class Components:
 class Spread:
     """The mean components of a stage's cells on one task, or over tasks (task `(suite)`).
 
-    seeds, templates, items: levels behind them (of a suite the means over tasks).
+    seeds, conditions, items: levels behind them (of a suite the means over tasks).
     """
 
     suite: str
     size: str
-    stage: Stage
+    stage: str
     task: str
     cells: int
     seeds: float
-    templates: float
+    conditions: float
     items: float
+    is_share: bool
     variances: Components
 
     def deviation(self, name: str) -> float | None:
@@ -102,10 +102,8 @@ def components(answers: np.ndarray) -> Components:
 def spreads(panel: Panel) -> tuple[Spread, ...]:
     """One for each stage and headline task, then one over the tasks."""
     found: list[Spread] = []
-    # fromkeys widens the literals to text
-    stages = cast(Sequence[Stage], list(dict.fromkeys(map(stage_of, panel.cells))))
-    for stage in stages:
-        own = [index for index, key in enumerate(panel.cells) if stage_of(key) == stage]
+    for stage in dict.fromkeys(each.stage_label for each in panel.cells):
+        own = [index for index, key in enumerate(panel.cells) if key.stage_label == stage]
         tasks = [
             Spread(
                 suite=panel.suite,
@@ -113,12 +111,14 @@ def spreads(panel: Panel) -> tuple[Spread, ...]:
                 stage=stage,
                 task=task.task.name,
                 cells=len(own),
-                seeds=_levels(_known(task.correct[own]), 0),
-                templates=_levels(_known(task.correct[own]), 1),
-                items=_levels(_known(task.correct[own]), 2),
-                variances=_mean([components(task.correct[index]) for index in own]),
+                seeds=_levels(_known(task.answers[own]), 0),
+                conditions=_levels(_known(task.answers[own]), 1),
+                items=_levels(_known(task.answers[own]), 2),
+                is_share=task.measure.is_share,
+                variances=_mean([components(task.answers[index]) for index in own]),
             )
             for task in panel.headline
+            if task.measure.aggregation == "mean"
         ]
         found += tasks
         if len(tasks) > 1:
@@ -135,8 +135,9 @@ def _over(tasks: Sequence[Spread]) -> Spread:
         task=SUITE,
         cells=first.cells,
         seeds=float(np.mean([each.seeds for each in tasks])),
-        templates=float(np.mean([each.templates for each in tasks])),
+        conditions=float(np.mean([each.conditions for each in tasks])),
         items=float(np.mean([each.items for each in tasks])),
+        is_share=first.is_share,
         variances=_mean([each.variances for each in tasks]),
     )
 

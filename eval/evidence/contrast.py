@@ -91,6 +91,7 @@ class Estimate:
     over_tasks: 95% t interval over the suite's tasks; it asks about new tasks and never decides.
     item_variance: the part of the squared error that more items would lessen, if known.
     remedy: what would decide it where neither seeds nor items would, in words.
+    is_share: a score's, printed in points.
     """
 
     value: float
@@ -104,6 +105,7 @@ class Estimate:
     over_tasks: tuple[float, float] | None = None
     item_variance: float | None = None
     remedy: str = ""
+    is_share: bool = True
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two one-sided bounds at `alpha` each."""

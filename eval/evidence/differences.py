@@ -32,8 +32,8 @@ from eval.evidence.contrast import LEAST_SEEDS, Estimate
 from eval.evidence.estimates import OwnRuns
 from eval.evidence.panel import Panel
 from eval.evidence.statistics import POWER, holm, minimum_effect
-from eval.evidence.table import Stage, stage_of
 from study.runs.cells import CellKey
+from study.runs.measure import Measure
 
 ALPHA = 0.05
 """Two-sided, over all pairs of a block."""
@@ -78,8 +78,9 @@ class Matrix:
 
     suite: str
     size: str
-    stage: Stage
+    stage: str
     tokens: int
+    measure: Measure
     cells: tuple[CellKey, ...]
     seeds: int
     margin: float | None
@@ -99,9 +100,9 @@ def matrices(panel: Panel, *, margin: float | None) -> tuple[Matrix, ...]:
     """One for each stage and budget at which two cells or more were scored."""
     if not panel.headline:
         return ()
-    found: dict[tuple[Stage, int], list[CellKey]] = {}
+    found: dict[tuple[str, int], list[CellKey]] = {}
     for key in sorted(panel.cells, key=lambda each: each.tokens):
-        stage = stage_of(key)
+        stage = key.stage_label
         block = next(
             (place for place in found if place[0] == stage and _equal(place[1], key.tokens)),
             (stage, key.tokens),
@@ -118,9 +119,9 @@ def matrix(panel: Panel, cells: Sequence[CellKey], *, margin: float | None) -> M
     """All pairs of these cells. Raises ValueError for unequal budgets or mixed stages."""
     budgets = sorted({key.tokens for key in cells})
     if not _equal(budgets[0], budgets[-1]):
-        told = ", ".join(f"{each:,}" for each in budgets)
-        raise ValueError(f"cells of unequal token budgets: {told}; legal: one budget, within 1%")
-    stages: list[Stage] = list(dict.fromkeys(stage_of(key) for key in cells))
+        listed = ", ".join(f"{each:,}" for each in budgets)
+        raise ValueError(f"cells of unequal token budgets: {listed}; legal: one budget, within 1%")
+    stages: list[str] = list(dict.fromkeys(key.stage_label for key in cells))
     if len(stages) > 1:
         raise ValueError(f"cells of the stages {', '.join(stages)}; legal: one stage")
     source = OwnRuns({panel.suite: panel}, decided=1)
@@ -139,6 +140,7 @@ def matrix(panel: Panel, cells: Sequence[CellKey], *, margin: float | None) -> M
         size=panel.size,
         stage=stages[0],
         tokens=budgets[0],
+        measure=panel.measure,
         cells=tuple(cells),
         seeds=min((each.seeds for each in estimates.values()), default=0),
         margin=margin,

@@ -96,6 +96,8 @@ class AtEqualFlops(OwnRuns):
         constant = 0.0
         for cell, weight in contrast.weights:
             if cell == CHANCE:
+                if panel.chance is None:
+                    return f"{panel.measure.name} on {panel.suite} has no chance"
                 constant += weight * panel.chance
                 continue
             for index, part in _shares(points[cell], at):
@@ -169,7 +171,7 @@ class Ratios:
     loss_tokens: float | None
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         loss = "unknown" if self.loss_tokens is None else f"x{self.loss_tokens:.2f}"
         return f"FLOPs x{self.flops:.2f}, parameters x{self.parameters:.2f}, loss tokens {loss}"
 

@@ -18,8 +18,10 @@ from scipy import stats
 
 from eval.evidence.budgets import matched
 from eval.evidence.contrast import ALPHA, CHANCE, LEAST_SEEDS, Contrast, Estimate
-from eval.evidence.panel import End, Panel
+from eval.evidence.panel import Panel
 from eval.evidence.statistics import Residual, minimum_effect, residual
+from eval.evidence.task_scores import Option
+from study.runs.cells import CellStage
 
 LEAST_ITEMS = 10
 """Independent items below which nothing is said of a contrast: the bootstrap of so few has no
@@ -28,39 +30,38 @@ error to speak of (of one item it is zero)."""
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The layout that a cell's residual variance is pooled over: finetuned cells, or those not."""
+    """The layout that a cell's residual variance is pooled over: the cells of one stage."""
 
-    finetuned: bool
+    stage: CellStage
     cells: tuple[int, ...]
     residual: Residual
 
 
-def layouts(panel: Panel, seeds: np.ndarray, *, end: End = "own") -> tuple[Layout, ...]:
-    """Both layouts, from the cells that have all the given seeds."""
-    scores = panel.scores(end=end)[:, seeds]
+def layouts(panel: Panel, seeds: np.ndarray, *, option: Option = "own") -> tuple[Layout, ...]:
+    """One a stage of the panel, from the cells that have all the given seeds."""
+    scores = panel.scores(option=option)[:, seeds]
     found = []
-    for finetuned in (False, True):
+    for stage in sorted({key.stage for key in panel.cells}):
         cells = tuple(
             index
             for index, key in enumerate(panel.cells)
-            if key.finetuned == finetuned and np.isfinite(scores[index]).all()
+            if key.stage == stage and np.isfinite(scores[index]).all()
         )
-        found.append(
-            Layout(finetuned=finetuned, cells=cells, residual=residual(scores[list(cells)]))
-        )
+        found.append(Layout(stage=stage, cells=cells, residual=residual(scores[list(cells)])))
     return tuple(found)
 
 
-def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End) -> float:
-    """The item variance where no resample of the items differs: every score is at 0 or at 1, or the
-    cells answer alike. That is no certainty, so the cells count as independent and each share has
-    the variance by which Wilson's interval is made (z = 1.96: two successes and failures more).
+def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, option: Option) -> float:
+    """The item variance of a share where no resample of the items differs: every score is at 0 or
+    at 1, or the cells answer alike. That is no certainty, so the cells count as independent and
+    each share has the variance by which Wilson's interval is made (z = 1.96: two successes and
+    failures more).
     """
     z2 = float(stats.norm.ppf(0.975)) ** 2
     variance = 0.0
     for task in panel.headline:
         trials = len(np.unique(task.groups))
-        shares = task.scores(end=end)[:, seeds].mean(axis=1)
+        shares = task.scores(option=option)[:, seeds].mean(axis=1)
         moved = (shares * trials + z2 / 2) / (trials + z2)
         own = moved * (1 - moved) / (trials + z2)
         variance += float((weights**2)[weights != 0] @ own[weights != 0])
@@ -70,11 +71,11 @@ def _unvaried(panel: Panel, weights: np.ndarray, seeds: np.ndarray, *, end: End)
 class OwnRuns:
     """An `eval.evidence.contrast.Estimator` over panels of one model size, by suite."""
 
-    def __init__(self, panels: dict[str, Panel], *, decided: int, end: End = "own") -> None:
+    def __init__(self, panels: dict[str, Panel], *, decided: int, option: Option = "own") -> None:
         """decided: how many claims Holm will run over, for the minimum detectable effect."""
         self.panels = panels
         self.decided = max(decided, 1)
-        self.end: End = end
+        self.option: Option = option
         self._layouts: dict[tuple[str, tuple[int, ...]], tuple[Layout, ...]] = {}
 
     def __call__(self, contrast: Contrast) -> Estimate | str:
@@ -91,18 +92,23 @@ class OwnRuns:
         self, panel: Panel, weights: np.ndarray, *, constant: float = 0.0, note: str = ""
     ) -> Estimate | str:
         """The estimate of weights (C,) over the panel's cells, or in words why there is none."""
-        scores = panel.scores(end=self.end)
+        scores = panel.scores(option=self.option)
         used = np.flatnonzero(weights)
         if (items := sum(each.independent for each in panel.headline)) < LEAST_ITEMS:
             return f"{items} independent items on {panel.suite}; it takes {LEAST_ITEMS}"
         complete = np.flatnonzero(np.isfinite(scores[used]).all(axis=0))
         if not complete.size:
             return "no seed has all of its cells"
+        if not panel.measure.resampled and complete.size < LEAST_SEEDS:
+            return (
+                f"{panel.measure.name} has its error from seeds alone: {complete.size} are there; "
+                f"it takes {LEAST_SEEDS}"
+            )
         value = float(weights[used] @ scores[used][:, complete].mean(axis=1)) + constant
-        replicates = panel.replicates(end=self.end)[:, used][:, :, complete].mean(axis=2)
+        replicates = panel.replicates(option=self.option)[:, used][:, :, complete].mean(axis=2)
         item_variance = float((replicates @ weights[used]).var(ddof=1))
-        if not item_variance > 0:
-            item_variance = _unvaried(panel, weights, complete, end=self.end)
+        if not item_variance > 0 and panel.measure.is_share:
+            item_variance = _unvaried(panel, weights, complete, option=self.option)
         seeds = int(complete.size)
         seed_variance, degrees = self._seed_error(panel, weights, complete)
         known = seeds >= LEAST_SEEDS and degrees >= 1
@@ -117,6 +123,7 @@ class OwnRuns:
             floor=self._at_chance(panel, used, complete),
             over_tasks=self._over_tasks(panel, weights, complete),
             item_variance=item_variance,
+            is_share=panel.measure.is_share,
             minimum_effect=minimum_effect(error, degrees, alpha=ALPHA / self.decided)
             if known
             else None,
@@ -131,6 +138,8 @@ class OwnRuns:
             return found
         for cell, weight in contrast.weights:
             if cell == CHANCE:
+                if panel.chance is None:
+                    return f"{panel.measure.name} on {panel.suite} has no chance"
                 constant += weight * panel.chance
                 continue
             index = panel.cell(cell, found.tokens[cell])
@@ -142,8 +151,12 @@ class OwnRuns:
         """Whether no cell's score is told from chance by items alone: then equal scores say that
         nothing was learned, and nothing about the cells.
         """
-        scores = panel.scores(end=self.end)[cells][:, seeds].mean(axis=1)
-        spread = panel.replicates(end=self.end)[:, cells][:, :, seeds].mean(axis=2).std(axis=0)
+        if panel.chance is None:
+            return False
+        scores = panel.scores(option=self.option)[cells][:, seeds].mean(axis=1)
+        spread = (
+            panel.replicates(option=self.option)[:, cells][:, :, seeds].mean(axis=2).std(axis=0)
+        )
         return bool((np.abs(scores - panel.chance) <= 2 * spread).all())
 
     def _over_tasks(
@@ -154,8 +167,8 @@ class OwnRuns:
         values = np.array(
             [
                 # Weights that do not sum to zero compare with chance.
-                weights[used] @ each.scores(end=self.end)[used][:, seeds].mean(axis=1)
-                - weights.sum() * each.task.chance
+                weights[used] @ each.scores(option=self.option)[used][:, seeds].mean(axis=1)
+                - (weights.sum() * each.at_chance if each.at_chance is not None else 0.0)
                 for each in panel.headline
             ]
         )
@@ -184,5 +197,5 @@ class OwnRuns:
         """Kept: a matrix of differences asks for the same ones again and again."""
         place = (panel.suite, tuple(seeds.tolist()))
         if place not in self._layouts:
-            self._layouts[place] = layouts(panel, seeds, end=self.end)
+            self._layouts[place] = layouts(panel, seeds, option=self.option)
         return self._layouts[place]

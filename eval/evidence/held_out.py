@@ -73,8 +73,8 @@ def read(runs: Iterable[Run], *, store: Store) -> list[HeldOut]:
 
 
 def _curve(run: Trained, points: Iterable[dict], *, naming: Naming) -> HeldOut:
-    own, predicted = cost(run), domain.of(run).predicted(run)
-    form = json.dumps(predicted.form, sort_keys=True)
+    own, target = cost(run), domain.of(run).validation_target(run)
+    form = json.dumps(target.form, sort_keys=True)
     steps = np.array([each["step"] for each in points])
     earlier = taken_steps(run, run.training.steps)[:-1]
     return HeldOut(
@@ -89,7 +89,7 @@ def _curve(run: Trained, points: Iterable[dict], *, naming: Naming) -> HeldOut:
         ),
         flops=own.flops / own.tokens,
         question=hashlib.sha256(form.encode()).hexdigest(),
-        description=predicted.description,
+        description=target.description,
     )
 
 

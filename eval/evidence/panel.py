@@ -1,4 +1,4 @@
-"""Scores of one suite and model size as arrays: cells x seeds x templates x items.
+"""Scores of one suite and model size as arrays: cells x seeds x conditions x items.
 
 Owns which published scores may stand side by side. A cell (`study.runs.cells`) is a lineage at a
 token budget; the seed is that of its pretraining, and several runs of one cell and seed
@@ -9,53 +9,45 @@ Duplicates are refused: only finetunings that differ in nothing but their own se
 Anything else under one name is two cells that a plan's names do not tell apart, and their mean
 would be of unlike things.
 
-Axes: C cells, S seeds, K templates, I items, R bootstrap replicates.
+Axes: C cells, S seeds, K conditions, I items, R bootstrap replicates.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval.evidence.budgets import CLOSE
-from eval.evidence.statistics import REPLICATES, resampling_counts
-from study.language.values.suite import SuiteTask
+from eval.evidence.task_scores import Option, TaskScores
 from study.launch.local import unprecise
 from study.runs import domain
-from study.runs.cells import Cell, CellKey, Naming, seed_of
+from study.runs.cells import Cell, CellKey, Naming, duplicates, seed_of
+from study.runs.domain import Domain
+from study.runs.measure import Derived, Measure
 from study.runs.node import Evaluation, Trained
-from study.runs.suite import Hole
-from study.store import items as columns
+from study.runs.reporting import Reporting
+from study.runs.suite import Hole, Task
+from study.store import items
 from study.store.directory import CorruptError, RunDirectory, State, Store, status
 from study.store.publish import MANIFEST
 from study.store.weights import digest_of_names
 
-End = Literal["own", "other"]
-Continuous = Literal["nats", "margin", "brier"]
-BOOTSTRAP_SEED = 20220412
-_COLUMNS = {
-    "own": "correct",
-    "other": "correct_other_end",
-    "nats": "gold_nats_per_byte",
-    "margin": "margin",
-    "brier": "brier",
-    "context_free": "correct_without_context",
-}
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredRun:
-    """One evaluation with published scores, or (results None) why there are none."""
+    """One evaluation with published scores, or (results None) why there are none.
+
+    table: its items as published; items: the same in the columns that every domain has.
+    """
 
     run: Evaluation
     key: CellKey
@@ -64,109 +56,13 @@ class ScoredRun:
     state: State
     results: dict[str, Any] | None
     table: pa.Table | None
+    items: pa.Table | None = None
     hole: str = ""
 
     @property
     def lacking(self) -> tuple[Hole, ...]:
         """Headline tasks of its suite that it does not score."""
         return self.run.suite.holes
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TaskScores:
-    """One data set. correct: (C, S, K, I) credit, NaN where there is none; other: the same under
-    the other end-of-sequence option; nats: gold nats per byte, margin, brier, context_free (credit
-    after an empty context): likewise, None where nobody asked.
-
-    A cell and seed without one valid item has NaN credit: a broken model is a hole, not a score
-    below chance. rolled: (2, C, S, I) log-likelihood and bytes of rolling tasks, else None. groups:
-    (I,).
-    """
-
-    task: SuiteTask
-    templates: tuple[str, ...]
-    correct: np.ndarray
-    other: np.ndarray
-    nats: np.ndarray
-    groups: np.ndarray
-    twins: bool
-    rolled: np.ndarray | None
-    margin: np.ndarray | None = None
-    brier: np.ndarray | None = None
-    context_free: np.ndarray | None = None
-
-    def scores(self, *, end: End = "own") -> np.ndarray:
-        """(C, S): the median over templates of the mean over items."""
-        return _median(_mean(self.values(end), axis=3), axis=2)
-
-    def values(self, name: End | Continuous) -> np.ndarray:
-        """(C, S, K, I); all NaN where nobody asked."""
-        found = {
-            "own": self.correct,
-            "other": self.other,
-            "nats": self.nats,
-            "margin": self.margin,
-            "brier": self.brier,
-        }[name]
-        return np.full(self.correct.shape, np.nan) if found is None else found
-
-    def continuous(self, name: Continuous) -> tuple[np.ndarray, np.ndarray]:
-        """(C, S) by the estimator of `scores`, and its replicates (R, C, S)."""
-        return _median(_mean(self.values(name), axis=3), axis=2), _bootstrap(self, name)
-
-    @property
-    def independent(self) -> int:
-        """Groups of items that anybody has answered."""
-        return len(np.unique(self.groups[np.isfinite(self.correct).any(axis=(0, 1, 2))]))
-
-    def by_prompt(self) -> tuple[TaskScores, ...]:
-        """The task under each of its templates alone."""
-        return tuple(
-            replace(
-                self,
-                templates=(name,),
-                correct=self.correct[:, :, [at]],
-                other=self.other[:, :, [at]],
-                nats=self.nats[:, :, [at]],
-            )
-            for at, name in enumerate(self.templates)
-        )
-
-    def by_template(self) -> np.ndarray:
-        """(C, S, K)."""
-        return _mean(self.correct, axis=3)
-
-    def without_context(self) -> np.ndarray | None:
-        """(C, S, K): accuracy of the same answers ranked after an empty context."""
-        return None if self.context_free is None else _mean(self.context_free, axis=3)
-
-    def bits_per_byte(self) -> tuple[np.ndarray, np.ndarray]:
-        """(C, S), and its bootstrap standard error over documents."""
-        assert self.rolled is not None
-        total, size = self.rolled
-        counts = resampling_counts(self.groups, replicates=REPLICATES, seed=BOOTSTRAP_SEED)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value = -total.sum(axis=2) / size.sum(axis=2) / np.log(2)
-            drawn = np.einsum("ri,csi->rcs", counts, total) / np.einsum("ri,csi->rcs", counts, size)
-        return value, drawn.std(axis=0) / np.log(2)
-
-    def bootstrap(self, *, end: End = "own") -> np.ndarray:
-        """(R, C, S): the same scores of resampled items, all cells, seeds and templates alike."""
-        return _bootstrap(self, end)
-
-
-@functools.lru_cache(maxsize=256)
-def _bootstrap(task: TaskScores, name: End | Continuous) -> np.ndarray:
-    values = task.values(name)
-    shape = values.shape
-    flat = values.reshape(-1, shape[3])
-    known = np.isfinite(flat)
-    counts = resampling_counts(task.groups, replicates=REPLICATES, seed=BOOTSTRAP_SEED)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = (counts @ np.where(known, flat, 0.0).T.astype(np.float32)) / (
-            counts @ known.T.astype(np.float32)
-        )
-    return _median(means.reshape(REPLICATES, *shape[:3]), axis=3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,15 +76,35 @@ class Panel:
     tasks: tuple[TaskScores, ...]
     runs: tuple[ScoredRun, ...]
     holes: tuple[ScoredRun, ...]
+    domain: Domain
+
+    @property
+    def reporting(self) -> Reporting:
+        """What the domain adds to a report."""
+        return Reporting() if self.domain.reporting is None else self.domain.reporting()
+
+    @property
+    def derived(self) -> tuple[Derived, ...]:
+        """Numbers that the domain makes of tasks all of which the suite has."""
+        named = {each.task.name for each in self.tasks}
+        return tuple(
+            each
+            for each in self.domain.measures
+            if isinstance(each, Derived) and named.issuperset(each.tasks)
+        )
 
     @property
     def headline(self) -> tuple[TaskScores, ...]:
-        """What the suite's score is the mean of."""
-        return tuple(
-            each
-            for each in self.tasks
-            if each.task.role == "headline" and each.task.metric != "rolling"
-        )
+        """What the suite's score is the mean of: nothing where its tasks have several measures."""
+        found = tuple(each for each in self.tasks if each.task.is_headline)
+        return found if len({each.measure for each in found}) == 1 else ()
+
+    @property
+    def measure(self) -> Measure:
+        """Of the suite's score; where it has none, the domain's first."""
+        if self.headline:
+            return self.headline[0].measure
+        return next(each for each in self.domain.measures if isinstance(each, Measure))
 
     @property
     def lacking(self) -> tuple[Hole, ...]:
@@ -204,17 +120,27 @@ class Panel:
         return f"{scored} of {scored + len(self.lacking)} data sets"
 
     @property
-    def chance(self) -> float:
-        """Of the suite's score."""
-        return float(np.mean([each.task.chance for each in self.headline]))
+    def chance(self) -> float | None:
+        """Of the suite's score; None where a task has none."""
+        found = [each.at_chance for each in self.headline]
+        known = [each for each in found if each is not None]
+        return float(np.mean(known)) if found and len(known) == len(found) else None
 
-    def scores(self, *, end: End = "own") -> np.ndarray:
+    def scores(self, *, option: Option = "own") -> np.ndarray:
         """(C, S): the mean over headline tasks."""
-        return np.mean([each.scores(end=end) for each in self.headline], axis=0)
+        return np.mean([each.scores(option=option) for each in self.headline], axis=0)
 
-    def replicates(self, *, end: End = "own") -> np.ndarray:
+    def replicates(self, *, option: Option = "own") -> np.ndarray:
         """(R, C, S)."""
-        return _replicates(self, end)
+        return _replicates(self, option)
+
+    def made(self, derived: Derived) -> tuple[np.ndarray, np.ndarray]:
+        """(C, S) of a number made of several tasks' scores, and its replicates (R, C, S)."""
+        own = {each.task.name: each for each in self.tasks if each.task.name in derived.tasks}
+        return (
+            np.asarray(derived.of({name: each.scores() for name, each in own.items()})),
+            np.asarray(derived.of({name: each.bootstrap() for name, each in own.items()})),
+        )
 
     def cell(self, name: Cell, tokens: int) -> int | None:
         for index, key in enumerate(self.cells):
@@ -228,8 +154,8 @@ class Panel:
 
 
 @functools.lru_cache(maxsize=8)
-def _replicates(panel: Panel, end: End) -> np.ndarray:
-    return np.mean([each.bootstrap(end=end) for each in panel.headline], axis=0)
+def _replicates(panel: Panel, option: Option) -> np.ndarray:
+    return np.mean([each.bootstrap(option=option) for each in panel.headline], axis=0)
 
 
 def panels(runs: Iterable[Any], *, store: Store) -> list[Panel]:
@@ -247,7 +173,7 @@ def panels(runs: Iterable[Any], *, store: Store) -> list[Panel]:
 def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
     """An evaluation's published scores, if they are still those of the weights that lie there."""
     state = status(run, store)
-    results = table = None
+    results = table = own = None
     hole = "" if state == "done" else state
     if state == "done":
         directory = RunDirectory(store.directory(run))
@@ -256,15 +182,16 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
             if (damage := directory.damage()) is not None:
                 raise CorruptError(f"{damage}; `study eval` scores it again")
             place = directory.scores(str((directory.done() or {}).get("scores")))
-            results = json.loads((place / "results.json").read_text(encoding="utf-8"))
-            table = columns.read(place / "items.parquet")
+            table, results = items.read(place)
+            own = items.checked(domain.of(run).items(table))
         except (OSError, ValueError) as error:
-            results, hole = None, f"scores unreadable: {_within(error, directory.path)}"
+            results = table = own = None
+            hole = f"scores unreadable: {_within(error, directory.path)}"
         if results is not None and _stale(run, results, store=store):
-            results = table = None
+            results = table = own = None
             hole = "stale: the weights changed after they were scored"
         elif results is not None and unprecise(run, directory):
-            results = table = None
+            results = table = own = None
             hole = "stale: scored before the precision was one decision; `study eval` scores again"
     return ScoredRun(
         run=run,
@@ -274,6 +201,7 @@ def read(run: Evaluation, *, naming: Naming, store: Store) -> ScoredRun:
         state=state,
         results=results,
         table=table,
+        items=own,
         hole=hole,
     )
 
@@ -302,18 +230,18 @@ def _stale(run: Evaluation, results: dict[str, Any], *, store: Store) -> bool:
 
 def _panel(suite: str, size: str, group: Sequence[ScoredRun]) -> Panel:
     whole = [each for each in group if each.results is not None]
-    alike = Counter(_question(each) for each in whole)
-    asked = alike.most_common(1)[0][0] if alike else None
+    questions = Counter(_question(each) for each in whole)
+    asked = questions.most_common(1)[0][0] if questions else None
     runs = [each for each in whole if _question(each) == asked]
     holes = [each for each in group if each.results is None]
     holes += [
-        replace(each, results=None, table=None, hole=_unlike(each, runs[0]))
+        replace(each, results=None, table=None, items=None, hole=_unlike(each, runs[0]))
         for each in whole
         if _question(each) != asked
     ]
     refused = duplicates(((each.key, each.seed), each.run) for each in runs)
     holes += [
-        replace(each, results=None, table=None, hole=refused[each.key, each.seed])
+        replace(each, results=None, table=None, items=None, hole=refused[each.key, each.seed])
         for each in runs
         if (each.key, each.seed) in refused
     ]
@@ -329,6 +257,7 @@ def _panel(suite: str, size: str, group: Sequence[ScoredRun]) -> Panel:
         tasks=tuple(_task(task, runs, cells=cells, seeds=seeds) for task in tasks),
         runs=tuple(runs),
         holes=tuple(holes),
+        domain=domain.of(group[0].run),
     )
 
 
@@ -336,13 +265,8 @@ def _question(scored: ScoredRun) -> str:
     """What must be equal for two scores to be compared."""
     results = scored.results
     assert results is not None
-    form = [
-        results["digests"]["tasks"],
-        results["digests"]["tokenizer"],
-        results["scoring"],
-        results["scorer_version"],
-    ]
-    return json.dumps(form, sort_keys=True)
+    asked = {name: each for name, each in results["digests"].items() if name != "weights"}
+    return json.dumps([asked, results["scoring"], results["scorer_version"]], sort_keys=True)
 
 
 def _unlike(scored: ScoredRun, asked: ScoredRun) -> str:
@@ -357,102 +281,73 @@ def _unlike(scored: ScoredRun, asked: ScoredRun) -> str:
 
 
 def _task(
-    task: SuiteTask,
+    task: Task,
     runs: Sequence[ScoredRun],
     *,
     cells: Sequence[CellKey],
     seeds: Sequence[int],
 ) -> TaskScores:
-    tables = [_columns(each.table, task.name) for each in runs]
-    templates = tuple(dict.fromkeys(name for one in tables for name in one["template"]))
+    """Several runs of one cell and seed are averaged item by item."""
+    measures = _measures(runs[0].run, task)
+    names = tuple(dict.fromkeys(name for each in measures for name in each.every_column))
+    tables = [_columns(each, task.name, names) for each in runs]
+    conditions = tuple(dict.fromkeys(name for one in tables for name in one["condition"]))
     number = 1 + max((int(one["index"].max()) for one in tables if len(one["index"])), default=0)
     groups = np.arange(number)
-    shape = (len(cells), len(seeds), len(templates), number)
-    sums = {name: np.zeros(shape) for name in _COLUMNS.values()}
+    shape = (len(cells), len(seeds), len(conditions), number)
+    sums = {name: np.zeros((*shape, *tables[0][name].shape[1:])) for name in names}
     counts, valid = np.zeros(shape), np.zeros(shape)
-    rolled = np.zeros((2, len(cells), len(seeds), number))
     for scored, one in zip(runs, tables, strict=True):
         place = (cells.index(scored.key), seeds.index(scored.seed))
-        template = np.array([templates.index(name) for name in one["template"]], dtype=int)
-        where = (*place, template, one["index"])
+        condition = np.array([conditions.index(name) for name in one["condition"]], dtype=int)
+        where = (*place, condition, one["index"])
         groups[one["index"]] = one["group"]
         counts[where] += 1
         valid[where] += one["valid"]
         for name, values in sums.items():
             values[where] += one[name]
-        if task.metric == "rolling":
-            rolled[(0, *place, one["index"])] += one["total"]
-            rolled[(1, *place, one["index"])] += one["size"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = {
-            name: np.where(counts > 0, sums[column] / counts, np.nan)
-            for name, column in _COLUMNS.items()
-        }
     broken = valid.sum(axis=(2, 3)) == 0
-    for name in ("own", "other", "context_free"):
-        means[name][broken] = np.nan
-    ranked = task.metric not in ("greedy", "greedy_any", "rolling")
+    for values in sums.values():
+        asked = counts if values.ndim == 4 else counts[..., None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values /= asked  # 0 / 0 where nobody asked is NaN, and meant so
+        values[broken] = np.nan
     return TaskScores(
         task=task,
-        templates=templates,
-        correct=means["own"],
-        other=means["other"],
-        nats=means["nats"],
+        measure=measures[0],
+        others=measures[1:],
+        conditions=conditions,
+        columns=sums,
         groups=groups,
         twins=bool(tables) and all(bool(one["twins"].all()) for one in tables),
-        rolled=rolled if task.metric == "rolling" else None,
-        margin=means["margin"] if ranked else None,
-        brier=means["brier"] if ranked else None,
-        context_free=None if task.metric == "rolling" else means["context_free"],
     )
 
 
-def _columns(table: pa.Table | None, task: str) -> dict[str, np.ndarray]:
-    assert table is not None
-    own = table.filter(pc.field("task") == task)
-    columns = {
-        name: own[name].to_numpy()
-        for name in ("template", "index", "group", "twins", "valid", *_COLUMNS.values())
-    }
-    columns["total"] = np.array([sum(each) for each in own["log_likelihoods"].to_pylist()])
-    columns["size"] = np.array([sum(each) for each in own["bytes"].to_pylist()])
-    return columns
+def _measures(run: Evaluation, task: Task) -> tuple[Measure, ...]:
+    """The task's own, then what else its items may have."""
+    every = domain.of(run).measures
+    known = {each.name: each for each in every if isinstance(each, Measure)}
+    if task.measure not in known:
+        raise ValueError(
+            f"task {task.name!r} is measured by {task.measure!r}; legal: {', '.join(known)}"
+        )
+    own = known[task.measure]
+    beside = (known[name] for name in own.beside)
+    return (own, *beside)
 
 
-def _mean(values: np.ndarray, *, axis: int) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN, and meant so
-        return np.nanmean(values, axis=axis)
+def _columns(scored: ScoredRun, task: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    assert scored.items is not None
+    own = scored.items.filter(pc.field("task") == task)
+    found = {name: own[name].to_numpy() for name in ("condition", "index", "group", "valid")}
+    found["twins"] = (
+        own["twins"].to_numpy() if "twins" in own.column_names else np.zeros(len(own), dtype=bool)
+    )
+    return found | {name: _numbers(own[name]) for name in names}
 
 
-def _median(values: np.ndarray, *, axis: int) -> np.ndarray:
-    if np.isfinite(values).all():
-        return np.median(values, axis=axis)  # many times faster than the one that skips NaN
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmedian(values, axis=axis)
-
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-def likeness(run: Evaluation) -> str:
-    """Equal for evaluations whose scores may be averaged."""
-    trained = run.run
-    if isinstance(trained, Trained) and not domain.of(trained).in_budget(trained):
-        trained = replace(trained, seed=0)  # type: ignore[type-var]  every kind is a dataclass
-    return f"{trained.id} at {run.step}"
-
-
-def duplicates(runs: Iterable[tuple[Key, Evaluation]]) -> dict[Key, str]:
-    """What is wrong, in words, of each key (a cell and a seed) whose evaluations are not alike."""
-    found: dict[Key, dict[str, list[str]]] = {}
-    for key, run in runs:
-        found.setdefault(key, {}).setdefault(likeness(run), []).append(run.slug)
-    return {
-        key: "duplicate cell: "
-        + " and ".join(slugs[0] for slugs in kinds.values())
-        + " differ and are not averaged"
-        for key, kinds in found.items()
-        if len(kinds) > 1
-    }
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """(I,), or (I, D) of a column of vectors."""
+    if not pa.types.is_list(column.type) and not pa.types.is_fixed_size_list(column.type):
+        return column.to_numpy().astype(float)
+    return np.array(column.to_pylist(), dtype=float)

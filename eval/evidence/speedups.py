@@ -168,11 +168,11 @@ def _factors(logs: np.ndarray, targets: Sequence[HeldOut], *, unit: Unit, missed
     loss = float(np.mean([each.losses[-1] for each in targets]))
     bound = f"not reached by {missed} of {len(targets)} seeds: at least " if missed else ""
     most = "at most " if missed else ""
-    told = (
+    text = (
         f"{bound}{_big(other)} {unit} against {_big(own)} to the loss {loss:.3f}, "
         f"{most}{factor:.2f} times"
     )
-    return f"{told}; {HELD_OUT_NOTE}"
+    return f"{text}; {HELD_OUT_NOTE}"
 
 
 def _loss(pairs: Sequence[Pair], *, unit: Unit, decided: int) -> Estimate:

@@ -243,7 +243,7 @@ class More:
     seeds: int | None
     items: float | None
 
-    def told(self, estimate: Estimate) -> str:
+    def describe(self, estimate: Estimate) -> str:
         """In words, against what is there."""
         if estimate.remedy:
             return estimate.remedy

@@ -1,4 +1,4 @@
-"""What a report says beside the scores: costs, curves, adaptation, scoring counts, provenance.
+"""What a report says beside the scores: costs, curves, adaptation, provenance.
 
 Owns reading them from the store; every number is a formula of the run's domain or stands in a
 run's own files.
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.evidence import held_out
-from eval.evidence.panel import Panel
 from eval.report.figures.scores import CurvePoint, LearningCurve
 from study.costs.ledger import Total, share
 from study.runs import domain
@@ -28,10 +27,11 @@ from study.runs.node import (
     Trained,
     parent_of,
     root,
+    stages,
     taken_steps,
 )
 from study.show.columns import Columns, fields, grid, label, number, words
-from study.show.numbers import DASH, count, decimal, percent, scientific
+from study.show.numbers import count, decimal, scientific
 from study.show.table import Grid, hole
 from study.store.directory import RunDirectory, Store
 
@@ -128,7 +128,8 @@ def learning_curves(runs: Iterable[Run], *, store: Store) -> list[LearningCurve]
             found.append(
                 LearningCurve(
                     objective=domain.of(run).traits(run).get("objective", ""),
-                    label=naming.key(run, run.training.steps).label,
+                    key=naming.key(run, run.training.steps),
+                    adapted=sum(domain.of(each).in_budget(each) for each in stages(run)) > 1,
                     seed=root(run).seed,
                     points=points,
                 )
@@ -181,63 +182,6 @@ def _actions(directory: RunDirectory) -> str:
         return "not run"
     counts = Counter(entry["action"] for entry in entries)
     return ", ".join(f"{count} {action}" for action, count in counts.items())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Questions:
-    """One task under one template, as every cell was asked it. counts are of one cell. unknown:
-    items with letters that the tokenizer has no token for. altered: items that its tokens spell
-    otherwise.
-    """
-
-    suite: str
-    task: str
-    template: str
-    items: int
-    twins: bool
-    skipped: str
-    truncated: str
-    ties: str
-    unknown: str
-    altered: str
-    declared_chance: float
-    chance_of_choices: float
-
-
-def questions(panels: Sequence[Panel]) -> list[Questions]:
-    """From the first scored cell; what a tokenizer and a length make of it, and ties, as the range
-    over cells.
-    """
-    found = []
-    for panel in panels:
-        if not panel.runs:
-            continue
-        chances = {each.task.name: each.task.chance for each in panel.tasks}
-        for name, entry in (panel.runs[0].results or {})["tasks"].items():
-            all_cells = [(each.results or {})["tasks"][name] for each in panel.runs]
-            found.append(
-                Questions(
-                    suite=panel.suite,
-                    task=entry["task"],
-                    template=entry["template"],
-                    items=entry["items"],
-                    twins=entry["twins"],
-                    skipped=", ".join(f"{n} {why}" for why, n in entry["skipped"].items()) or "0",
-                    truncated=_range(each["truncated"] for each in all_cells),
-                    ties=_range(each["ties"] for each in all_cells),
-                    # scores of before there was such a count
-                    unknown=_range(each.get("unknown", 0) for each in all_cells),
-                    altered=_range(each.get("altered", 0) for each in all_cells),
-                    declared_chance=chances[entry["task"]],
-                    chance_of_choices=entry["chance_of_choices"],
-                )
-            )
-    return found
-
-
-def _range(numbers: Iterable[int]) -> str:
-    values = sorted(numbers)
-    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,21 +281,6 @@ ADAPTATIONS: Columns[Adaptation] = (
     words("schedule", lambda each: each.schedule),
     number("first loss", lambda each: decimal(each.first_loss)),
     number("last loss", lambda each: decimal(each.last_loss)),
-)
-
-QUESTIONS: Columns[Questions] = (
-    *fields("suite"),
-    label("task", lambda each: each.task),
-    words("template", lambda each: each.template or DASH),
-    number("items", lambda each: count(each.items)),
-    words("twins", lambda each: "yes" if each.twins else "no"),
-    *fields("skipped"),
-    number("truncated, a cell", lambda each: each.truncated),
-    number("ties, a cell", lambda each: each.ties),
-    number("letters without a token, a cell", lambda each: each.unknown),
-    number("altered by the tokenizer, a cell", lambda each: each.altered),
-    number("guessing, declared", lambda each: percent(each.declared_chance)),
-    number("guessing, from the choices", lambda each: percent(each.chance_of_choices)),
 )
 
 RUNS: Columns[Provenance] = (

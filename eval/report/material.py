@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from eval.claims import decided
-from eval.claims import files as claim_files
+from eval.claims import decided, files
 from eval.claims.claim import Claim
 from eval.claims.decided import Block as Decided
 from eval.claims.decided import by_size
@@ -21,6 +20,7 @@ from eval.evidence.panel import Panel, panels
 from eval.evidence.table import Row, Table
 from eval.report import sources
 from study.runs.node import Run
+from study.runs.reporting import Reporting, Words
 from study.show.table import Block, Heading
 from study.store.directory import Store
 
@@ -28,7 +28,7 @@ Budgets = Literal["refuse", "label"]
 """Whether cells of unequal token budgets stand in one table: never, or labelled."""
 
 
-class SweepLike(claim_files.SweepLike, Protocol):
+class SweepLike(files.SweepLike, Protocol):
     """What a report needs of a plan (`study.runs.plan.Sweep`)."""
 
     @property
@@ -54,6 +54,15 @@ class Material:
     def items(self) -> dict[str, bytes]:
         """Files of every answer, by name."""
         return sources.items(self.panels)
+
+    @functools.cached_property
+    def reporting(self) -> Reporting:
+        """What the domain of the plan's scores adds to a report."""
+        return self.panels[0].reporting if self.panels else Reporting()
+
+    @property
+    def words(self) -> Words:
+        return self.reporting.words
 
     @property
     def runs(self) -> tuple[Run, ...]:

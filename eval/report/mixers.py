@@ -1,8 +1,8 @@
 """The report's section on mixers: quality against cost, and measured cost against length.
 
-Owns which of a plan's numbers the section shows; scores come from `eval.evidence.table`, costs from
-`study.language.cost`, times from `study mixers --measure`. A plan whose models share one mixer has
-none.
+Owns which of a plan's numbers the section shows; scores come from `eval.evidence.table`, costs and
+the trait `mixer` from the run's domain, times from `study mixers --measure`. A plan whose models
+share one mixer has none.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 from eval.evidence.panel import Panel
 from eval.evidence.statistics import Exponent, exponent
 from eval.evidence.table import Row, Table
-from study.language import cost
-from study.language.values.model import ARCHITECTURE_SHORT, Mixer, Model
-from study.language.values.stages import Pretrain, Stage, cell, model_of
+from study.runs import domain
 from study.runs.cells import CellKey, Naming
+from study.runs.domain import cost
 from study.runs.identity import canonical
-from study.runs.node import Run, stages
+from study.runs.node import Run, Trained, root, stages
 from study.show.columns import Column, Columns, grid, label, number
 from study.show.numbers import DASH, between, count, counted, decimal, percent, scientific
 from study.show.table import Cell, Grid, hole
@@ -38,17 +37,12 @@ class Point:
     """
 
     key: CellKey
-    architecture: str
-    model: Model
+    mixer: str
     parameters: int
     flops: int
     rows: tuple[Row, ...]
     parameters_ratio: float | None = None
     flops_ratio: float | None = None
-
-    @property
-    def mixer(self) -> Mixer:
-        return self.model.mixer
 
     @property
     def matched(self) -> tuple[str, ...]:
@@ -62,7 +56,7 @@ class Growth:
     """Seconds of one layer by length, and the fitted exponent."""
 
     label: str
-    architecture: str
+    key: CellKey
     mixer: str
     lengths: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -71,7 +65,16 @@ class Growth:
 
 def several(runs: Iterable[Run]) -> bool:
     """Whether the plan compares mixers."""
-    return len({run.model.mixer for run in runs if isinstance(run, Pretrain)}) > 1
+    return len({_mixer(run) for run in _roots(runs)}) > 1
+
+
+def _roots(runs: Iterable[Run]) -> list[Trained]:
+    """Those that begin from nothing."""
+    return [run for run in runs if isinstance(run, Trained) and root(run) is run]
+
+
+def _mixer(run: Trained) -> str:
+    return domain.of(run).traits(run).get("mixer", "")
 
 
 def points(found: Sequence[Panel], scores: Table) -> list[Point]:
@@ -82,20 +85,18 @@ def points(found: Sequence[Panel], scores: Table) -> list[Point]:
 
 def _point(panel: Panel, key: CellKey, scores: Table) -> Point:
     run = next(each.run.run for each in panel.runs if each.key == key)
-    assert isinstance(run, Stage), "a checkpoint from elsewhere has no tokens"
-    model = model_of(run)
+    assert isinstance(run, Trained), "a checkpoint from elsewhere has no tokens"
     return Point(
         key=key,
-        architecture=ARCHITECTURE_SHORT[model.architecture],
-        model=model,
-        parameters=cost.parameters(model),
-        flops=sum(cost.flops(stage) for stage in stages(run)),
+        mixer=_mixer(run),
+        parameters=cost(run).parameters,
+        flops=sum(cost(stage).flops for stage in stages(run)),
         rows=tuple(
             row
             for row in scores.task_rows()
             if (row.suite, row.size, row.cell, row.tokens)
             == (panel.suite, panel.size, key.label, key.tokens)
-            and row.unit == "accuracy"
+            and row.is_share
         ),
     )
 
@@ -119,21 +120,19 @@ def _related(own: Point, everyone: Sequence[Point]) -> Point:
 
 
 def growths(runs: Sequence[Run], times: Iterable[Times]) -> list[Growth]:
-    """The measured models that this plan pretrains, in its order."""
+    """The measured models that this plan trains from nothing, in its order."""
     naming = Naming(runs)
     measured = {_form(each.model): each for each in times}
     found: dict[str, Growth] = {}
-    for run in runs:
-        if not isinstance(run, Pretrain):
-            continue
-        own = measured.get(_form(canonical(run.model)))
+    for run in _roots(runs):
+        own = measured.get(_form(canonical(run.model)))  # type: ignore[attr-defined]
         if own is None:
             continue
-        name = naming.key(run, run.training.steps).label
-        found[name] = Growth(
-            label=name,
-            architecture=cell(run)[:2],
-            mixer=run.model.mixer,
+        key = naming.key(run, run.training.steps)
+        found[key.label] = Growth(
+            label=key.label,
+            key=key,
+            mixer=_mixer(run),
             lengths=own.lengths,
             seconds=own.seconds,
             fit=exponent(own.lengths, own.seconds),
@@ -164,13 +163,13 @@ def point_grid(found: Sequence[Point]) -> Grid:
 
 
 def _accuracy(task: str) -> Column[Point]:
-    def told(point: Point) -> str | Cell:
+    def cell(point: Point) -> str | Cell:
         row = next((row for row in point.rows if row.task == task), None)
         if row is None:
             return hole("hole")
         return f"{percent(row.value)} ({between(row.low, row.high)})"
 
-    return number(f"{task}, %", told)
+    return number(f"{task}, %", cell)
 
 
 def growth_grid(found: Sequence[Growth]) -> Grid:
@@ -187,17 +186,17 @@ def growth_grid(found: Sequence[Growth]) -> Grid:
 
 
 def _milliseconds(length: int) -> Column[Growth]:
-    def told(each: Growth) -> str:
+    def cell(each: Growth) -> str:
         seconds = dict(zip(each.lengths, each.seconds, strict=True)).get(length)
         return DASH if seconds is None else f"{1000 * seconds:.1f}"
 
-    return number(f"{length:,} tokens, ms", told)
+    return number(f"{length:,} tokens, ms", cell)
 
 
 def where(times: Iterable[Times]) -> str:
     """On what the times were measured."""
-    told = {
+    listed = {
         f"{each.machine}, {counted(each.threads, 'thread')}, kernels {each.backend}"
         for each in times
     }
-    return "; ".join(sorted(told))
+    return "; ".join(sorted(listed))

@@ -1,6 +1,6 @@
 """The report's HTML: one page that asks nothing of any network, with its own style and script.
 
-Owns how sections become HTML (`page.html`), looks (`page.css`) and what the page does (`page.js`).
+Owns how sections become HTML (`page.html`), style (`page.css`) and what the page does (`page.js`).
 Everything that comes from a run is escaped by jinja2; only the figures, which this package draws
 itself, are put in as they are. The page's policy lets no other script run than its own.
 """

@@ -6,8 +6,8 @@ Owns every word that depends on a result; fixed captions stand in `eval.report.s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 TASK_NOTE = (
     "Every test against guessing is two-sided; p is adjusted by Holm over all cells and tasks of "
-    "one stage, at 0.05. Below chance is reported as interference: something learned (in "
-    "finetuning, say) "
-    "that answers these prompts wrongly. Twins are two prompts with the same choices and opposite "
-    "answers, so a model that ignores its prompt scores exactly one half; their test flips the "
+    "one stage, at 0.05. Below chance is reported as interference: something learned that answers "
+    "these questions wrongly. Twins are two items with the same choices and opposite "
+    "answers, so a model that ignores its input scores exactly one half; their test flips the "
     "signs of whole pairs. Seeds are averaged first, so a test is about the models that were "
     "trained, and not about another seed."
 )
@@ -54,8 +53,8 @@ def summary(panels: Sequence[Panel], *, scores: Table, blocks: Sequence[Block]) 
             at_floor = "at floor" in final.qualifier
             name = f"{final.verdict} at floor" if at_floor else final.verdict
             counts[name] = counts.get(name, 0) + 1
-        told = ", ".join(f"{number} {name}" for name, number in counts.items())
-        lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {told}.")
+        listed = ", ".join(f"{number} {name}" for name, number in counts.items())
+        lines.append(f"Claims{f' ({block.name})' if len(blocks) > 1 else ''}: {listed}.")
     if any(len(panel.seeds) < LEAST_SEEDS for panel in panels if panel.runs):
         lines.append(
             f"With fewer than {LEAST_SEEDS} seeds nothing here separates a cell from a lucky seed; "
@@ -69,24 +68,26 @@ _NAMED = 12
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """Which cells are told from guessing, and on which tasks: the finetuned ones, or in a plan
-    without finetuning those before it.
+    """Which cells of the last stage are told from guessing, and on which tasks; nothing where no
+    task has such a test.
     """
-    finetuned = any(row.stage == "after finetuning" for row in rows)
-    stage = "after finetuning" if finetuned or not rows else "before finetuning"
-    own = [row for row in rows if row.stage == stage]
-    lines = []
+    last = max((row.key.stage for row in rows if row.key and not row.key.note), default=None)
+    own = [row for row in rows if row.key and not row.key.note and row.key.stage == last]
+    if last is None or not any(row.is_share for row in own):
+        return []
+    stage = f" {last.name}" if last.name else ""
+    found = []
     for finding, name in (
-        ("above chance", f"Above chance {stage}"),
-        ("below chance: interference", f"Below chance {stage} (interference)"),
+        ("above chance", f"Above chance{stage}"),
+        ("below chance: interference", f"Below chance{stage} (interference)"),
     ):
-        told = _told([row for row in own if row.finding == finding], among=own)
-        if told or finding == "above chance":
-            lines.append(f"{name}, two-sided, p (Holm) < 0.05: {told or 'no cell on any task'}.")
-    return lines
+        listed = _described([row for row in own if row.finding == finding], among=own)
+        if listed or finding == "above chance":
+            found.append(f"{name}, two-sided, p (Holm) < 0.05: {listed or 'no cell on any task'}.")
+    return found
 
 
-def _told(found: Sequence[Row], *, among: Sequence[Row]) -> str:
+def _described(found: Sequence[Row], *, among: Sequence[Row]) -> str:
     """Each cell with its tasks; of many cells, each task with how many of its cells."""
     cells: dict[tuple[str, int], list[str]] = {}
     for row in found:
@@ -109,8 +110,8 @@ def methods(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.method and row.task not in tasks.setdefault(row.method, []):
             tasks[row.method].append(row.task)
-    told = "; ".join(f"{method}: {', '.join(names)}" for method, names in tasks.items())
-    return f"Tests against guessing: {told}." if told else ""
+    listed = "; ".join(f"{method}: {', '.join(names)}" for method, names in tasks.items())
+    return f"Tests against guessing: {listed}." if listed else ""
 
 
 def bars(rows: Sequence[Row]) -> str:
@@ -138,7 +139,7 @@ def claims_note(claims: tuple[Claim, ...], digest: str) -> str:
         "contradicted claim whose cells all sit at chance is marked: equal scores then say that "
         "nothing was learned. Verdicts are of the token-matched view. Beside it stands the view "
         "at equal training FLOPs, where cells have the budgets to be read between; a verdict whose "
-        "sign it turns reads view-dependent, one that the other end-of-sequence option overturns "
+        "sign it turns reads view-dependent, one that the scoring rule's other option overturns "
         "scorer-dependent. Parameters and loss tokens are not matched: their ratios stand beside "
         "each comparison. A claim reads post hoc if it was not recorded in the store before what "
         "decides it was there."
@@ -155,11 +156,14 @@ def spread(panels: dict[str, Panel]) -> str:
             found = layout.residual
             if not found.degrees:
                 continue
-            stage = "after" if layout.finetuned else "before"
+            stage = f" {layout.stage.name}" if layout.stage.name else ""
             p = "–" if found.unequal_p is None else f"{found.unequal_p:.2f}"
+            share = panel.measure.is_share
+            deviation = found.variance**0.5
+            size = f"{100 * deviation:.2f} points" if share else f"{deviation:.3g}"
             parts.append(
-                f"{panel.suite} {stage} finetuning: residual SD {100 * found.variance**0.5:.2f} "
-                f"points over {len(layout.cells)} cells x {len(panel.seeds)} seeds "
+                f"{panel.suite}{stage}: residual SD {size} "
+                f"over {len(layout.cells)} cells x {len(panel.seeds)} seeds "
                 f"({found.degrees} degrees of freedom; Brown–Forsythe p {p})"
             )
     return "; ".join(parts)
@@ -175,51 +179,19 @@ def sharing(found: Sharing) -> str:
 
 
 def scoring(panels: Sequence[Panel]) -> list[str]:
-    """The options of the one rule, as the scores record them."""
-    lines = [
-        "One rule for every architecture: the summed log-likelihood of each answer after its "
-        "prompt, through the layout that training uses; answers are ranked without length "
-        "normalisation, ties share the point, and an answer that cannot be scored never wins."
-    ]
+    """How each suite was scored, as its domain says it."""
+    found: list[str] = []
     for panel in panels:
         results = [each.results for each in panel.runs if each.results]
-        if not results:
-            continue
-        options = results[0]["scoring"]
-        lengths = sorted({each["max_length"] for each in results})
-        lines.append(
-            f"{panel.suite}: {_convention(results[0])}; the end of sequence "
-            f"{'counts' if options['end_of_sequence'] else 'does not count'}; contexts beyond "
-            f"{' or '.join(map(str, lengths))} tokens (the longest row of the lineage's training) "
-            f"are cut on the {options['truncation']}, and counted below; {_precision(results)}"
-            f"scorer version {results[0]['scorer_version']}, aggregated by lm-eval "
-            f"{results[0]['lm_eval']}."
-        )
-    lines.append("Both answers to the end-of-sequence option come from the same forward passes:")
-    return lines
-
-
-def _precision(results: Sequence[Mapping[str, Any]]) -> str:
-    """In what was computed, and where weights are stored in something else; older scores do not
-    say.
-    """
-    computed = sorted({each["precision"] for each in results if "precision" in each})
-    stored = sorted({name for each in results for name in each.get("stored", ())} - {*computed})
-    also = f" (of weights stored in {', '.join(stored)} too)" if stored else ""
-    return f"computed in {', '.join(computed)}{also}; " if computed else ""
-
-
-_CONVENTIONS = {
-    "study": "this project's convention",
-    "lm_eval": "lm-eval's convention",
-    "paper": "the paper's convention",
-}
-
-
-def _convention(results: Mapping[str, Any]) -> str:
-    """Whose convention the options are, or the options themselves."""
-    own = ", ".join(f"{name} {value}" for name, value in results["scoring"].items())
-    return _CONVENTIONS.get(str(results.get("convention")), f"options of its own ({own})")
+        if results:
+            found += panel.reporting.scoring(panel.runs[0].run.suite, results)
+    options = dict.fromkeys(panel.measure.option for panel in panels if panel.headline)
+    found += [
+        f"Scores under both options ({each}) come from the same forward passes:"
+        for each in options
+        if each
+    ]
+    return list(dict.fromkeys(found))
 
 
 def provenance(runs: Sequence[Provenance], versions: dict[str, str]) -> list[str]:

@@ -75,7 +75,7 @@ def build(material: Material) -> Report:
         summary=tuple(
             prose.summary(material.panels, scores=material.scores, blocks=material.verdicts)
         ),
-        sections=registry.made(material),
+        sections=registry.sections_of(material),
     )
 
 

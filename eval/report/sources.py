@@ -4,8 +4,8 @@ Owns the anchor by which a table's number names its sources, and the links to ru
 are relative where the store lies beside the report and absent elsewhere.
 
 Every answer behind a report can be downloaded from the page's folder, one Parquet file a suite.
-What the answer is of stands in columns before those of `study.store.items`. The rows are
-the published ones, unchanged; those that the report refuses (stale, other questions) are not in it.
+What the answer is of stands in columns before the domain's own. The rows are the published ones,
+unchanged; those that the report refuses (stale, other questions) are not in it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eval.evidence.panel import Panel, ScoredRun
-from eval.evidence.table import Row, stage_of
+from eval.evidence.table import Row
 from eval.report.figures.drawing import slug
+from study.runs.reporting import Words
 from study.show.columns import Columns, grid, label, number, words
 from study.show.numbers import count
 from study.show.table import Cell, Grid
@@ -87,7 +88,7 @@ def sources(panels: Sequence[Panel], *, store: Store, out_dir: Path) -> list[Sou
                         suite=panel.suite,
                         size=panel.size,
                         cell=key.label,
-                        stage=stage_of(key),
+                        stage=key.stage_label,
                         tokens=key.tokens,
                         seed=scored.seed,
                         run=scored.run.slug,
@@ -126,23 +127,21 @@ def source_csv(found: Sequence[Source]) -> str:
     return out.getvalue()
 
 
-SOURCES: Columns[Source] = (
-    label("lineage", lambda each: each.cell),
-    words("suite", lambda each: each.suite),
-    number("tokens before finetuning", lambda each: count(each.tokens)),
-    number("seed", lambda each: str(each.seed)),
-    label("evaluation (its directory)", lambda each: Cell(text=each.run, href=each.link)),
-    label("id", lambda each: each.id),
-    label("weights of run", lambda each: f"{each.trained} ({each.trained_id})"),
-    label("scores digest", lambda each: each.scores[:16]),
-    label("weights digest", lambda each: each.weights[:12]),
-    number("scorer version", lambda each: each.scorer_version),
-)
-
-
-def source_grid(found: Sequence[Source]) -> Grid:
+def source_grid(found: Sequence[Source], *, named: Words) -> Grid:
     """The first line of each cell carries the anchor that its numbers link to."""
-    plain = grid(SOURCES, found, caption="The runs behind each number of the score tables")
+    columns: Columns[Source] = (
+        label("lineage", lambda each: each.cell),
+        words("suite", lambda each: each.suite),
+        number(named.budget, lambda each: count(each.tokens)),
+        number("seed", lambda each: str(each.seed)),
+        label("evaluation (its directory)", lambda each: Cell(text=each.run, href=each.link)),
+        label("id", lambda each: each.id),
+        label("weights of run", lambda each: f"{each.trained} ({each.trained_id})"),
+        label("scores digest", lambda each: each.scores[:16]),
+        label("weights digest", lambda each: each.weights[:12]),
+        number("scorer version", lambda each: each.scorer_version),
+    )
+    plain = grid(columns, found, caption="The runs behind each number of the score tables")
     first = {each.anchor: place for place, each in reversed(list(enumerate(found)))}
     rows = list(plain.rows)
     for name, place in first.items():

@@ -24,7 +24,7 @@ class Tiles:
     stages: int
 
 
-def tiles(dtype: torch.dtype) -> Tiles:
+def tiles_for(dtype: torch.dtype) -> Tiles:
     if dtype == torch.float32:
         return Tiles(rows=32, columns=32, depth=32, warps=4, stages=2)
     return Tiles(rows=128, columns=64, depth=32, warps=4, stages=3)
@@ -57,7 +57,7 @@ def product(inputs: Tensor, weight: Tensor) -> Tensor:
         _by_block(inputs, weight.shape[0]),
         weight.transpose(1, 2),
         _by_block(out, weight.shape[0]),
-        tiles(inputs.dtype),
+        tiles_for(inputs.dtype),
     )
     return out
 
@@ -75,7 +75,7 @@ def weight_gradient(grad: Tensor, inputs: Tensor, blocks: int) -> Tensor:
         _by_block(grad, blocks).transpose(1, 2),
         _by_block(inputs, blocks),
         out,
-        tiles(inputs.dtype),
+        tiles_for(inputs.dtype),
     )
 
 

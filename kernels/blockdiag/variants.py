@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kernels.aot import Variant
-from kernels.blockdiag.op import tiles
+from kernels.blockdiag.op import tiles_for
 from kernels.blockdiag.triton import product_kernel
 
 STRIDES = ("block", "row", "inner", "block", "inner", "column", "block", "row", "column")
@@ -13,7 +13,7 @@ STRIDES = ("block", "row", "inner", "block", "inner", "column", "block", "row", 
 
 def _variant(name: str, dtype: torch.dtype) -> Variant:
     """Inputs as the forward pass has them: unit strides of the inner axis."""
-    size = tiles(dtype)
+    size = tiles_for(dtype)
     arguments = ["left", "right", "out"]
     sides = ("left",) * 3 + ("right",) * 3 + ("out",) * 3
     arguments += [f"{side}_{axis}" for side, axis in zip(sides, STRIDES, strict=True)]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kernels.longconv import triton as passes
 from kernels.longconv import triton_correlation as correlation_passes
-from kernels.longconv.operator import Engine, operator
+from kernels.longconv.operator import TransformEngine, operator
 from kernels.longconv.segments import SHORTEST, Group
 
 LARGEST_INNER = 128
@@ -77,7 +77,7 @@ def factors(size: int) -> tuple[int, int]:
     return size // inner, inner
 
 
-def precision(dtype: torch.dtype) -> str:
+def product_precision(dtype: torch.dtype) -> str:
     """Of the products: TF32 for half-precision inputs, whose own formats lose too much (README)."""
     return "ieee" if dtype == torch.float32 else "tf32"
 
@@ -127,8 +127,8 @@ class Launch:
     def of(cls, values: Tensor, table: Tensor, group: Group, sizes: Sizes) -> Launch:
         places, width = values.shape
         return cls(
-            table=table, group=group, places=places, width=width, kind=precision(values.dtype),
-            sizes=sizes,
+            table=table, group=group, places=places, width=width,
+            kind=product_precision(values.dtype), sizes=sizes,
         )  # fmt: skip
 
     @property
@@ -232,7 +232,7 @@ class Launch:
         return out, (tiles, programs, shares)
 
 
-def engine(sizes: Sizes) -> Engine:
+def engine(sizes: Sizes) -> TransformEngine:
     """The kernels' transforms, with tiles of these sizes."""
 
     def launch(values: Tensor, table: Tensor, group: Group) -> Launch:
@@ -259,7 +259,7 @@ def engine(sizes: Sizes) -> Engine:
             todo.filter_and_return(scratch, grad_values, filters, share, adjoint=True, add=add)
         return torch.complex(*total)
 
-    return Engine(convolve=convolve, differentiate=differentiate, padded=padded)
+    return TransformEngine(convolve=convolve, differentiate=differentiate, padded=padded)
 
 
 def _scaled(spectrum: Complex[Tensor, "M D"]) -> Float32[Tensor, "2 M D"]:

@@ -53,7 +53,7 @@ class Differentiate(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class TransformEngine:
     """Who computes transforms. padded: the places M that a group's size takes."""
 
     convolve: Convolve
@@ -65,7 +65,7 @@ class Engine:
 
 
 def convolved(
-    engine: Engine,
+    engine: TransformEngine,
     inputs: Tensor,  # (B, T, D)
     after: Tensor,  # (D, L)
     before: Tensor | None,  # (D, L)
@@ -82,7 +82,7 @@ def convolved(
 
 
 def gradients(
-    engine: Engine,
+    engine: TransformEngine,
     grad: Tensor,  # (B, T, D)
     inputs: Tensor,
     after: Tensor,
@@ -113,7 +113,7 @@ def gradients(
 
 
 def operator(
-    name: str, engine: Engine
+    name: str, engine: TransformEngine
 ) -> tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor, Tensor]]]:
     """`convolved` and `gradients` as `archstudy::<name>` and `archstudy::<name>_backward`."""
 

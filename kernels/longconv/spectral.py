@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from kernels.longconv.operator import Engine, operator
+from kernels.longconv.operator import TransformEngine, operator
 from kernels.longconv.segments import BEGIN, HIGH, LIMIT, LOW, Group, rows_of
 from kernels.longconv.transform import quarter
 
@@ -48,5 +48,5 @@ def differentiate(grad, values, spectrum, table, group: Group, grad_values, *, a
     return (into * _transformed(values, places, real, shift).conj_physical()).sum(0)
 
 
-ENGINE = Engine(convolve=convolve, differentiate=differentiate, padded=lambda size: size)
+ENGINE = TransformEngine(convolve=convolve, differentiate=differentiate, padded=lambda size: size)
 forward, backward = operator("longconv_spectral", ENGINE)

@@ -10,7 +10,7 @@ import torch
 from kernels.aot import Variant, types_of
 from kernels.longconv import triton as passes
 from kernels.longconv import triton_correlation as correlation_passes
-from kernels.longconv.op import SIZES, Tiles, factors, precision
+from kernels.longconv.op import SIZES, Tiles, factors, product_precision
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FLOAT32 = ("scratch", "grad_scratch", "value_scratch", "matrix", "twiddle", "spectrum")
@@ -31,7 +31,7 @@ def _variant(
             "BLOCK_M": min(tiles.rows, size),
             "BLOCK_K": min(tiles.depth, size),
             "BLOCK_D": tiles.channels,
-            "PRECISION": precision(DTYPES[dtype]),
+            "PRECISION": product_precision(DTYPES[dtype]),
         },
         warps=tiles.warps,
         stages=tiles.stages,

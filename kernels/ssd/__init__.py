@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.backend import backend, cast
+from kernels.backend import backend, cast, without_autocast
 from kernels.ssd.arguments import check, check_triton
 from kernels.ssd.chunked import ssd_chunked
 from kernels.ssd.reference import ssd_reference
@@ -47,7 +47,7 @@ def ssd(
     check(inputs, decay, write, read, visibility, initial_state)
     if backend(inputs.device, inputs.dtype) == "torch":
         wide = torch.promote_types(inputs.dtype, torch.float32)
-        with torch.autocast(inputs.device.type, enabled=False):
+        with without_autocast(inputs.device):
             states, last = ssd_chunked(
                 inputs.to(wide), decay.to(wide), write.to(wide), read.to(wide), visibility,
                 initial_state=initial_state,

@@ -19,12 +19,12 @@ AllowDirty = Annotated[
 @ends_clearly
 def explain(target: Target, store: StoreAt = DEFAULT_STORE, json: AsJson = False):
     """Show why one run is in its state: files, lease, SLURM's view, parents, logs."""
-    from study.launch.cluster import explain as explaining
-    from study.runs import plan as plans
+    from study.launch.cluster import explain
+    from study.runs import plan
     from study.store.directory import Store
 
-    found = explaining.explain(plans.load(target), store=Store(store))
-    explaining.show(found, as_json=json)
+    found = explain.explain(plan.load(target), store=Store(store))
+    explain.show(found, as_json=json)
 
 
 @ends_clearly
@@ -42,24 +42,23 @@ def launch(
     json: AsJson = False,
 ):
     """Submit what is not done to SLURM, and exit."""
-    from study.launch.cluster import launch as launches
-    from study.launch.cluster import profile, summary
+    from study.launch.cluster import launch, profile, summary
     from study.launch.cluster.slurm import Slurm
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.store import declared
     from study.store.directory import Store
 
-    request = launches.LaunchRequest(
-        sweep=plans.load(target),
+    request = launch.LaunchRequest(
+        sweep=plan.load(target),
         store=Store(store.resolve()),
         profile=profile.load(profile.find(cluster)).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
     )
     if dry_run:
-        launched = launches.dry_run(request)
+        launched = launch.dry_run(request)
     else:
         declared.record_claims(request.sweep, store=request.store)
-        launched = launches.launch(request, slurm=Slurm())
+        launched = launch.launch(request, slurm=Slurm())
     summary.show(launched, as_json=json)
 
 
@@ -77,45 +76,44 @@ def retry(
     data_dir: DataDir = None,
 ):
     """Submit what failed in SLURM again, with what SLURM cancelled for it; nothing else."""
-    from study.launch.cluster import profile, summary
-    from study.launch.cluster import retry as retrying
+    from study.launch.cluster import profile, retry, summary
     from study.launch.cluster.slurm import Slurm
-    from study.launch.cluster.view import LOOKING
-    from study.runs import plan as plans
+    from study.launch.cluster.view import SHORT_WAIT
+    from study.runs import plan
     from study.store.directory import Store
 
-    path, slug = plans.split_target(target)
-    sweep, at = plans.load(str(path)), Store(store.resolve())
-    chosen = retrying.choose(sweep, slug=slug, store=at, slurm=LOOKING)
+    path, slug = plan.split_target(target)
+    sweep, at = plan.load(str(path)), Store(store.resolve())
+    chosen = retry.choose(sweep, slug=slug, store=at, slurm=SHORT_WAIT)
     if not chosen:
         print("nothing to retry: no job has failed")
         return
-    retrying.show(chosen)
+    retry.show(chosen)
     if dry_run:
         return
-    found = profile.find(cluster or retrying.profile_name(chosen))
-    request = retrying.LaunchRequest(
+    found = profile.find(cluster or retry.profile_name(chosen))
+    request = retry.LaunchRequest(
         sweep=sweep.only([each.run for each in chosen]),
         store=at,
         profile=profile.load(found).with_data_dirs(data_dir or ()),
         changes="archive" if allow_dirty else "refuse",
         failed="submit",
     )
-    summary.show(retrying.submit(request, again=chosen, slurm=Slurm()), as_json=False)
+    summary.show(retry.submit(request, again=chosen, slurm=Slurm()), as_json=False)
 
 
 @ends_clearly
 def cancel(target: Target, store: StoreAt = DEFAULT_STORE):
     """Cancel a sweep's jobs in SLURM, or those of one run and of what needs it. Files stay."""
     from study.launch.cluster import choose
-    from study.launch.cluster.view import LOOKING
-    from study.runs import plan as plans
+    from study.launch.cluster.view import SHORT_WAIT
+    from study.runs import plan
     from study.store.directory import Store
 
-    path, slug = plans.split_target(target)
-    sweep = plans.load(str(path))
+    path, slug = plan.split_target(target)
+    sweep = plan.load(str(path))
     runs = choose.named(sweep.runs, run=sweep.run(slug) if slug else None)
-    found = choose.cancel(runs, every=sweep.runs, store=Store(store), slurm=LOOKING)
+    found = choose.cancel(runs, every=sweep.runs, store=Store(store), slurm=SHORT_WAIT)
     for each in found:
         print(f"cancelled  {each.slug}  job {each.job} (was {each.was})")
     print(f"{len(found)} jobs cancelled" if found else "nothing is queued or at work in SLURM")

@@ -16,11 +16,11 @@ from study.commands.options import (
 def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
     """Fill what a sweep's pin file lacks: commits asked of the hub, digests of files read."""
     from study.commands import tables
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.sources import pins
     from study.store.publish import sha256
 
-    sweep = plans.load(target)
+    sweep = plan.load(target)
     known = getattr(sweep.module, "PINS", None)
     if not isinstance(known, pins.Pins):
         raise ValueError(
@@ -31,8 +31,8 @@ def pin(target: Target, data_dir: DataDir = None, json: AsJson = False):
         places = [folder / name for folder in data_dir or ()]
         found = next((each for each in places if each.exists()), None)
         if found is None:
-            told = ", ".join(map(str, places)) or "no --data-dir was given"
-            raise ValueError(f"no such file or directory (looked at: {told})")
+            listed = ", ".join(map(str, places)) or "no --data-dir was given"
+            raise ValueError(f"no such file or directory (looked at: {listed})")
         if found.is_file():
             return sha256(found)
         from study.language.scores.subjects import directory_digest
@@ -55,13 +55,13 @@ def fetch(
 ):
     """Bring every source of a sweep here, for machines without a network."""
     from study.launch import ready
-    from study.runs import plan as plans
-    from study.sources import fetch as fetches
+    from study.runs import plan
+    from study.sources import fetch
     from study.sources.content import Access
 
     execution = execution_of(data_dir, cache)
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
-    sweep = plans.load(target)
+    sweep = plan.load(target)
     ready.refuse_unpinned(sweep, sweep.runs)
-    count = fetches.fetch(sweep.runs, access=access, say=print)
+    count = fetch.fetch(sweep.runs, access=access, say=print)
     print(f"{count} sources are here")

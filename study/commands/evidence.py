@@ -41,9 +41,13 @@ def report(
     ] = False,
 ):
     """Write the report of a sweep as far as it is done: a page, tables, figures, every answer."""
-    from study.runs import plan as plans
+    from study.runs import plan
 
-    sweep = plans.load(target)
+    sweep = plan.load(target)
+    if not store.is_dir():  # else a mistyped store would empty a finished report
+        raise ValueError(
+            f"{store} is no directory; legal: where the runs of the sweep lie (--store)"
+        )
     budgets: Budgets = "label" if unequal_budgets else "refuse"
     for path in write_report(sweep, store, out or report_directory(sweep), budgets=budgets):
         print(path)
@@ -65,19 +69,19 @@ def claims(
     """Show each claim: the paper's numbers, or of a sweep the verdict with effect and interval, the
     runs it needs, and what more data would decide it.
     """
-    from eval.claims import files as claim_files
+    from eval.claims import files
 
     if target is None:
-        from eval.claims import published as paper_table
+        from eval.claims import published
 
-        paper_table.show(file or claim_files.DEFAULT, every=every, as_json=json)
+        published.show(file or files.DEFAULT, every=every, as_json=json)
         return
     from eval.claims import checklist
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.store.directory import Store
 
-    sweep = plans.load(target)
-    declared = plans.claims(sweep) if file is None else claim_files.for_sweep(file, sweep)
+    sweep = plan.load(target)
+    declared = plan.claims(sweep) if file is None else files.for_sweep(file, sweep)
     if not declared:
         raise ValueError(
             f"{sweep.path} has no claims; legal: CLAIMS = claim_files.load(NAME) in it, or "
@@ -96,13 +100,13 @@ def overlap(
 ):
     """Look for the rows of a sweep's suites in its training text, whatever its size."""
     from study.commands import overlaps
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.sources.content import Access
     from study.store.directory import Store
 
     execution = execution_of(data_dir, cache)
     access = Access(data_dirs=execution.data_dirs, cache=execution.cache)
-    return overlaps.show(plans.load(target), store=Store(store), access=access, as_json=json)
+    return overlaps.show(plan.load(target), store=Store(store), access=access, as_json=json)
 
 
 def report_directory(sweep: Sweep) -> Path:

@@ -52,9 +52,9 @@ def job(
 @ends_clearly
 def rank():
     """Train one run as one of several ranks, for a worker (a JSON line)."""
-    from study.launch.worker import assist
+    from study.launch.worker import run_rank
 
-    code = assist(executors())
+    code = run_rank(executors())
     sys.stderr.flush()
     os._exit(code)
 
@@ -85,33 +85,37 @@ def executors() -> dict[str, Execute]:
 def execute_plan(
     sweep: Sweep, root: Path, execution: Execution, workers: int | None, threads: int | None
 ) -> int:
-    from study.launch import environment, ready
-    from study.launch import local as launch
-    from study.launch.progress import progress, summary
+    from study.launch import environment, local, ready
+    from study.launch.progress import listener, summary
+    from study.runs.cells import planned_cells
     from study.runs.execution import check_runs
+    from study.show.terminal import log_warning
     from study.store import declared
     from study.store.directory import Store
 
     store = Store(root.resolve())
     check_runs(sweep.runs, execution=execution)
-    todo = launch.remaining(sweep, store=store)
+    todo = local.remaining(sweep, store=store)
     if not todo:
         print(f"nothing to do: all {len(sweep.runs)} runs are done")
         return 0
     ready.refuse(sweep, todo)
-    if reason := environment.clash():
+    for each in planned_cells(sweep.runs):
+        if each.problem:
+            log_warning(f"{each.key.label}: {each.problem}")
+    if reason := environment.clash() or environment.missing_device(execution.device):
         raise ValueError(reason)
     store.check_writable()
     declared.record_claims(sweep, store=store)
-    count = workers or launch.default_workers(todo, execution=execution)
-    execution = launch.with_threads(execution, threads=threads, workers=count)
+    count = workers or local.default_workers(todo, execution=execution)
+    execution = local.with_threads(execution, threads=threads, workers=count)
     each = f"{execution.ranks} ranks x " if execution.ranks > 1 else ""
     print(
         f"{len(todo)} of {len(sweep.runs)} runs, {count} x {each}{execution.threads} threads",
         flush=True,
     )
-    with progress(todo) as listen:
-        outcome = launch.run_plan(
+    with listener(todo) as listen:
+        outcome = local.run_plan(
             sweep, store=store, execution=execution, workers=count, on_event=listen
         )
     print(summary(outcome, todo))

@@ -10,7 +10,7 @@ import typer
 from study.commands.options import (
     DEFAULT_STORE,
     AsJson,
-    Format,
+    ExportFormat,
     StoreAt,
     Target,
     ends_clearly,
@@ -39,17 +39,17 @@ def export(
     target: Target,
     to: Annotated[Path, typer.Option("--to", help="The directory to write; must not exist.")],
     form: Annotated[
-        Format, typer.Option("--format", help="hf: any run; t5: T5 itself.")
-    ] = Format.HF,
+        ExportFormat, typer.Option("--format", help="hf: any run; t5: T5 itself.")
+    ] = ExportFormat.HF,
     step: Annotated[int | None, typer.Option(help="The run's own step [default: last]")] = None,
     store: StoreAt = DEFAULT_STORE,
 ):
     """Write a trained model with its tokenizer as a Hugging Face directory."""
-    from study.language.huggingface import export as exports
-    from study.runs import plan as plans
+    from study.language.huggingface import export
+    from study.runs import plan
     from study.store.directory import Store
 
-    print(exports.write(plans.load(target), to=to, form=form.value, step=step, store=Store(store)))
+    print(export.write(plan.load(target), to=to, form=form.value, step=step, store=Store(store)))
 
 
 @ends_clearly

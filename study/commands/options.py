@@ -26,7 +26,7 @@ class Switch(StrEnum):
     ON = "on"
 
 
-class Kernels(StrEnum):
+class KernelChoice(StrEnum):
     AUTO = "auto"
     TORCH = "torch"
     TRITON = "triton"
@@ -38,7 +38,7 @@ class Wandb(StrEnum):
     ONLINE = "online"
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     HF = "hf"
     T5 = "t5"
 
@@ -68,7 +68,7 @@ Recomputed = Annotated[
 ]
 Compiled = Annotated[Switch, typer.Option("--compile", help="torch.compile the model.")]
 Mixers = Annotated[
-    Kernels,
+    KernelChoice,
     typer.Option(help="What computes the mixers: auto is Triton on a GPU."),
 ]
 Mirror = Annotated[Wandb, typer.Option("--wandb", help="Mirror the metrics to wandb.")]
@@ -110,15 +110,15 @@ def _complain(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    silent = isinstance(error, Unanswered)
-    expected = silent or isinstance(error, (ValueError, OSError, LeaseHeld))
+    unanswered = isinstance(error, Unanswered)
+    expected = unanswered or isinstance(error, (ValueError, OSError, LeaseHeld))
     kind = "" if expected else f"{type(error).__name__}: "
     print(redact(f"error: {kind}{error}"), file=sys.stderr)
     if not expected:
         print("(study --traceback COMMAND shows where)", file=sys.stderr)
     if isinstance(error, LeaseHeld):
         return 3
-    if silent:
+    if unanswered:
         print("SLURM is silent: start the same command again when it answers", file=sys.stderr)
         return EXIT_CODE
     return 2 if expected else 1

@@ -9,7 +9,6 @@ Owns nothing: each is what the command of its name does, without its words.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,4 +53,4 @@ def scores(target: str | Path | Sweep, *, store: str | Path = "runs") -> list[di
 
     sweep = target if isinstance(target, Sweep) else load(target)
     found = table.build(panel.panels(sweep.runs, store=Store(store)))
-    return [asdict(row) for row in found.rows]
+    return found.values()

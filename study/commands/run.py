@@ -14,7 +14,7 @@ from study.commands.options import (
     Compiled,
     DataDir,
     Device,
-    Kernels,
+    KernelChoice,
     MicroBatch,
     Mirror,
     Mixers,
@@ -45,14 +45,14 @@ def run(
     zero: Zero = None,
     activation_checkpointing: Recomputed = Switch.OFF,
     compile_: Compiled = Switch.OFF,
-    kernels: Mixers = Kernels.AUTO,
+    kernels: Mixers = KernelChoice.AUTO,
     wandb: Mirror = Wandb.OFFLINE,
     data_dir: DataDir = None,
     cache: Cache = None,
     offline: Offline = False,
 ):
     """Do what is not done: a sweep, one run of it with what it needs, or a run file."""
-    from study.runs import plan as plans
+    from study.runs import plan
 
     execution = execution_of(
         data_dir,
@@ -67,9 +67,9 @@ def run(
         wandb=wandb.value,
         offline=offline,
     )
-    sweep = plans.load(target)
+    sweep = plan.load(target)
     code = execute_plan(sweep, store, execution, workers, threads)
-    if code == 0 and hasattr(sweep.module, "REPORT") and not plans.split_target(target)[1]:
+    if code == 0 and hasattr(sweep.module, "REPORT") and not plan.split_target(target)[1]:
         path = report_directory(sweep) / "report.html"
         if changed_since(path, sweep, store):
             write_report(sweep, store, path.parent)
@@ -92,11 +92,11 @@ def evaluate(
     """Score what is trained (a sweep's evaluations, or those of one run) and show the scores."""
     from eval.report.terminal import show_scores
     from study.launch.local import ready_evaluations
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.store.directory import Store
 
     execution = execution_of(data_dir, cache, device=device, offline=offline)
-    sweep = ready_evaluations(plans.load_scored(target), store=Store(store))
+    sweep = ready_evaluations(plan.load_scored(target), store=Store(store))
     with contextlib.redirect_stdout(sys.stderr if json else sys.stdout):
         code = execute_plan(sweep, store, execution, workers, threads)
     show_scores(sweep, store=Store(store), as_json=json)

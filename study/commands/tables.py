@@ -17,6 +17,7 @@ from study.costs.hardware import Hardware
 from study.costs.ledger import Row, Total
 from study.language.recipes.rates import Trial
 from study.launch.ready import waits
+from study.runs.cells import PlannedCell, planned_cells
 from study.runs.decode import encode
 from study.runs.identity import canonical
 from study.runs.plan import Sweep, SweepError
@@ -47,7 +48,7 @@ RUNS: Columns[Row] = (
 def show_plan(
     sweep: Sweep, *, store: Store, every: bool, as_json: bool, on: Hardware | None = None
 ) -> None:
-    """on: hardware whose hours are told, with what fits it."""
+    """on: hardware whose hours are shown, with what fits it."""
     rows = ledger.rows(sweep.runs, store=store)
     if as_json:
         form = [asdict(row) for row in rows]
@@ -64,14 +65,40 @@ def show_plan(
         terminal.show((*TOTALS, *amounts), ledger.totals(rows, sweep.runs))
     if sharing.paths > 1:
         print(_saved(sharing))
+    _show_cells(planned_cells(sweep.runs), every=every)
     if on is not None:
         fit.show(sweep, flops=sharing.flops, on=on)
     for reason in waits(sweep, sweep.runs):
         print(f"\n{reason}")
 
 
+MOST_CELLS = 24
+"""Lines of a plan's cells that are shown unasked."""
+CELLS: Columns[PlannedCell] = (
+    *fields("suite", "size"),
+    words("cell of the report", lambda each: each.key.label),
+    words("stage", lambda each: each.key.stage_label),
+    number("budget", lambda each: quantity(each.key.tokens)),
+    number("seeds", lambda each: str(each.seeds)),
+)
+
+
+def _show_cells(cells: Sequence[PlannedCell], *, every: bool) -> None:
+    """What the report will have, and what of it can't be told apart."""
+    if not cells:
+        return
+    print()
+    if every or len(cells) <= MOST_CELLS:
+        terminal.show(CELLS, cells)
+    else:
+        print(f"{len(cells)} cells in the report; --all lists them")
+    for each in cells:
+        if each.problem:
+            terminal.log_warning(f"{each.key.label}: {each.problem}")
+
+
 def _hours(on: Hardware) -> Column[Row | Total]:
-    return number("hours", lambda each: fit.hours(each.flops, on=on))
+    return number("hours", lambda each: fit.hours_text(each.flops, on=on))
 
 
 def _saved(sharing: ledger.Sharing) -> str:
@@ -122,7 +149,7 @@ def show_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
     terminal.show(columns, sorted(trials, key=lambda trial: (trial.path, trial.learning_rate)))
 
 
-def show_times(found: Sequence[Times], *, as_json: bool) -> None:
+def show_layer_times(found: Sequence[Times], *, as_json: bool) -> None:
     """Milliseconds of one layer of each model at each length."""
     if as_json:
         terminal.values(found)
@@ -138,8 +165,8 @@ def show_times(found: Sequence[Times], *, as_json: bool) -> None:
 
 
 def _milliseconds(length: int) -> Column[Times]:
-    def told(each: Times) -> str:
+    def milliseconds(each: Times) -> str:
         seconds = dict(zip(each.lengths, each.seconds, strict=True)).get(length)
         return "" if seconds is None else f"{1000 * seconds:.1f}"
 
-    return words(f"{length:,} tokens, ms", told)
+    return words(f"{length:,} tokens, ms", milliseconds)

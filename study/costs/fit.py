@@ -149,7 +149,7 @@ def _peak(run: Trained, *, zero: Zero, ranks: int) -> int:
     return said.total
 
 
-def hours(flops: int | None, *, on: Hardware) -> str:
+def hours_text(flops: int | None, *, on: Hardware) -> str:
     """A number of hours as people read it; empty where nothing is trained."""
     if not flops:
         return ""
@@ -172,7 +172,7 @@ def show(sweep: Sweep, *, flops: int, on: Hardware) -> None:
     """Print the hours of the whole plan, and the table of what fits."""
     card = on.card
     print(
-        f"\n{hours(flops, on=on) or '0'} {card.name}-hours of training at {on.mfu:.0%} of "
+        f"\n{hours_text(flops, on=on) or '0'} {card.name}-hours of training at {on.mfu:.0%} of "
         f"{card.flops / 1e12:,.0f} TFLOP/s ({card.source}); scoring is not counted"
     )
     found = fits(sweep.runs, card=card)

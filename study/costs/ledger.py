@@ -13,7 +13,7 @@ from typing import Any
 from study.runs import domain
 from study.runs.cells import Naming
 from study.runs.domain import cost
-from study.runs.node import Evaluation, Run, Trained, parent_of, start_of, taken_steps
+from study.runs.node import Evaluation, Run, Trained, parent_of, start_checkpoint, taken_steps
 from study.store.directory import RunDirectory, State, Store
 
 
@@ -152,7 +152,7 @@ def sharing(runs: Sequence[Run]) -> Sharing:
     """
     trained = [run for run in runs if isinstance(run, Trained)]
     own = [cost(run) for run in trained]
-    continued = {(parent.id, step) for parent, step in map(start_of, trained) if parent}
+    continued = {(parent.id, step) for parent, step in map(start_checkpoint, trained) if parent}
     ends = [run for run in trained if (run.id, run.training.steps) not in continued]
     paths = [part for end in ends for part in taken_steps(end, end.training.steps)]
     return Sharing(

@@ -30,8 +30,9 @@ from study.runs.training import Adafactor, AdamW, Muon, Training
 Zero = Literal[0, 1, 2, 3]
 Moment = Literal["logits", "layer", "gradients", "reduction", "update"]
 
-LIVE = 1_000_000_000
-"""Numbers of weights that ZeRO 3 keeps gathered at most (its own default)."""
+_LIVE = WIDE * 1_000_000_000
+"""Bytes of weights that ZeRO 3 keeps gathered at most (its own default)."""
+_BUCKET = WIDE * BUCKET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,30 +79,71 @@ def forecast(
     pass_ = domain.of(run).footprint(
         run, rows=rows, activation_checkpointing=activation_checkpointing, device=device
     )
-    tensors = pass_.tensors
-    numbers = sum(each.numel for each in tensors)
-    held = _Held(
-        parameters=WIDE * numbers // (shards if zero == 3 else 1),
-        gradients=WIDE * numbers // (shards if zero in (2, 3) else 1),
-        # From ZeRO 1 on each rank holds its part of the weights once more, as the flat master copy.
-        optimizer=(_state(tensors, training) + (WIDE * numbers if zero else 0)) // shards,
+    weights = sum(WIDE * each.numel for each in pass_.tensors)
+    gradients = weights // (shards if zero in (2, 3) else 1)
+    moments = _moments(
+        pass_,
+        training=training,
+        zero=zero,
+        gradients=gradients,
         accumulates=share > rows,
-        shards=shards,
+        # From ZeRO 1 on a rank holds its share of the weights once more, as the flat master copy,
+        # and the update reads a copy of its share of the gradients.
+        flat=weights // shards if zero else 0,
     )
-    return _peak(held, pass_, training=training, zero=zero)
+    parameters = weights // (shards if zero == 3 else 1)
+    optimizer = (_state(pass_.tensors, training) + (weights if zero else 0)) // shards
+    standing = min(weights, _BUCKET) if zero == 3 else 0  # never given back
+    moment = max(moments, key=lambda name: sum(moments[name]))
+    return Forecast(
+        parameters=parameters,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=pass_.saved,
+        logits=pass_.logits,
+        buffers=moments[moment][2] + standing,
+        moment=moment,
+        total=parameters + optimizer + standing + sum(moments[moment]),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Held:
-    """accumulates: gradients of an earlier micro-batch are there in the forward pass. shards: ranks
-    among which anything is divided.
+def _moments(
+    pass_: Footprint,
+    *,
+    training: Training,
+    zero: Zero | None,
+    gradients: int,
+    accumulates: bool,
+    flat: int,
+) -> dict[Moment, tuple[int, int, int]]:
+    """Bytes beside weights and state at each moment: of gradients, of the pass, and of buffers.
+
+    accumulates: gradients of an earlier micro-batch are there in the forward pass. Measured on
+    DeepSpeed 0.19.8, buckets of all numbers at once: ZeRO 0 and 1 reduce whole gradients through
+    one bucket. ZeRO 2 empties a bucket, into which gradients go as they come, through a copy of it,
+    and a rank's own gradients are left. ZeRO 3 keeps its bucket, and the weights that it gathered
+    last, while a copy of the bucket is scattered.
+
+    A tied embedding's gradients arrive from the head, at once, and from the look-up, at the end,
+    and are added out of place: three of its size are there (measured).
     """
-
-    parameters: int
-    gradients: int
-    optimizer: int
-    accumulates: bool
-    shards: int
+    tensors = pass_.tensors
+    weights = sum(WIDE * each.numel for each in tensors)
+    bucket, gathered = min(weights, _BUCKET), min(weights, _LIVE)
+    embedding = sum(WIDE * each.numel for each in tensors if each.role == "embedding")
+    tied = all(each.role != "head" for each in tensors)
+    copies = embedding * ((2 if tied else 0) + (1 if accumulates else 0))
+    before = gradients if accumulates or zero == 3 else 0
+    beside = pass_.casts + (gathered if zero == 3 else 0)
+    at_once = zero == 2 and not accumulates and weights == bucket
+    buckets = {None: 0, 0: bucket, 1: bucket, 2: 2 * bucket, 3: bucket + gathered + embedding}
+    return {
+        "logits": (before, pass_.saved + pass_.logits, beside),
+        "layer": (before, pass_.saved, beside + pass_.working),
+        "gradients": (before, 0, bucket + copies) if zero == 2 else (gradients, 0, copies),
+        "reduction": (0 if at_once else gradients, 0, buckets[zero]),
+        "update": (gradients, 0, flat + _update(tensors, training)),
+    }
 
 
 def _state(tensors: tuple[Shape, ...], training: Training) -> int:
@@ -150,87 +192,3 @@ def _update(tensors: tuple[Shape, ...], training: Training) -> int:
             )
         case _:
             return 0
-
-
-def _peak(held: _Held, pass_: Footprint, *, training: Training, zero: Zero | None) -> Forecast:
-    """The largest moment. A tied embedding's gradients arrive from the head, at once, and from the
-    look-up, at the end, and are added out of place: three of its size are there (measured).
-    """
-    tensors = pass_.tensors
-    embedding = sum(WIDE * each.numel for each in tensors if each.role == "embedding")
-    tied = all(each.role != "head" for each in tensors)
-    copies = embedding * ((2 if tied else 0) + (1 if held.accumulates else 0))
-    numbers = sum(each.numel for each in tensors)
-    sharing = _sharing(held, numbers=numbers, zero=zero)
-    gathered = WIDE * min(LIVE, numbers) if zero == 3 else 0
-    before = held.gradients if held.accumulates or zero == 3 else 0
-    # Bytes beside weights and state: those of gradients, of the pass, and of buffers.
-    moments: dict[Moment, tuple[int, int, int]] = {
-        "logits": (before, pass_.saved + pass_.logits, pass_.casts + gathered),
-        "layer": (before, pass_.saved, pass_.casts + gathered + pass_.working),
-        "gradients": (sharing.whole, 0, copies),
-        "reduction": (sharing.reduced, 0, sharing.buckets + (embedding if zero == 3 else 0)),
-        "update": (sharing.whole, 0, sharing.flat + _update(tensors, training)),
-    }
-    if zero == 2:
-        # Gradients go into the bucket as they come, and a rank's own share is left of them.
-        moments["gradients"] = (before, 0, sharing.bucket + copies)
-        moments["update"] = (held.gradients, 0, sharing.flat)
-    moment = max(moments, key=lambda name: sum(moments[name]))
-    return Forecast(
-        parameters=held.parameters,
-        gradients=held.gradients,
-        optimizer=held.optimizer,
-        activations=pass_.saved,
-        logits=pass_.logits,
-        buffers=moments[moment][2] + sharing.standing,
-        moment=moment,
-        total=held.parameters + held.optimizer + sharing.standing + sum(moments[moment]),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sharing:
-    """What DeepSpeed holds to make the ranks' gradients one.
-
-    whole: gradients after a backward pass. reduced: those beside the buckets of a reduction.
-    buckets: their bytes at its peak. flat: the copy of a rank's gradients that the update reads.
-    standing: bytes that are never given back. bucket: one of them.
-    """
-
-    whole: int
-    reduced: int
-    buckets: int
-    flat: int
-    standing: int
-    bucket: int
-
-
-def _sharing(held: _Held, *, numbers: int, zero: Zero | None) -> _Sharing:
-    """Measured on DeepSpeed 0.19.8, buckets of all numbers at once:
-
-    ZeRO 0 and 1 reduce whole gradients through one bucket. ZeRO 2 empties a bucket through a copy
-    of it, and a rank's own gradients follow. ZeRO 3 keeps its bucket, and the weights that it
-    gathered last, while a copy of the bucket is scattered.
-    """
-    bucket = WIDE * min(BUCKET, numbers)
-    whole, reduced, buckets, flat, standing = held.gradients, held.gradients, 0, 0, 0
-    match zero:
-        case None:
-            bucket = 0
-        case 0:
-            buckets = bucket
-        case 1:
-            buckets, flat = bucket, WIDE * numbers // held.shards
-        case 2:
-            reduced = held.gradients if held.accumulates else 0
-            if WIDE * numbers > bucket:
-                reduced = held.gradients
-            buckets, flat = 2 * bucket, held.gradients
-        case 3:
-            standing = bucket
-            buckets = bucket + WIDE * min(LIVE, numbers)
-            flat = held.gradients
-    return _Sharing(
-        whole=whole, reduced=reduced, buckets=buckets, flat=flat, standing=standing, bucket=bucket
-    )

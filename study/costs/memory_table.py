@@ -21,7 +21,6 @@ from study.show.terminal import quantity, table
 
 SEVERAL: tuple[Zero, ...] = (0, 1, 2, 3)
 ONE: tuple[Zero | None, ...] = (None, *SEVERAL)
-PARTS = ("parameters", "gradients", "optimizer", "activations", "logits", "buffers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,8 @@ def _of(run: Run, naming: Naming, setting: Setting) -> Iterator[Line]:
         )
 
 
-def show(sweep: Sweep, *, setting: Setting, every: bool, as_json: bool) -> None:
-    """every: the parts of each peak instead of the peaks alone."""
+def show(sweep: Sweep, *, setting: Setting, as_json: bool) -> None:
+    """One table of peaks; as JSON with their parts."""
     found = lines(sweep, setting=setting)
     if as_json:
         print(json.dumps([line.as_json() for line in found], indent=1))
@@ -94,7 +93,7 @@ def show(sweep: Sweep, *, setting: Setting, every: bool, as_json: bool) -> None:
         f"{sweep.title}\nBytes of one rank of {setting.ranks} at its peak, {share} at a time, "
         f"activation checkpointing {setting.activation_checkpointing}\n"
     )
-    (_parts if every else _peaks)(found)
+    _peaks(found)
     for refusal in dict.fromkeys(line.refusal for line in found if line.refusal):
         print(f"-: {refusal}")
 
@@ -113,18 +112,6 @@ def _peaks(found: list[Line]) -> None:
             for (stage, name, numbers), columns in grouped.items()
         ],
     )
-
-
-def _parts(found: list[Line]) -> None:
-    rows: list[tuple[str, ...]] = []
-    for line in found:
-        said = line.forecast
-        numbers = ["-"] * (len(PARTS) + 2)
-        if said is not None:
-            parts = (_bytes(getattr(said, name)) for name in PARTS)
-            numbers = [*parts, said.moment, _bytes(said.total)]
-        rows.append((line.stage, line.cell, _named(line.zero), *numbers))
-    table(("stage", "cell", "engine", *PARTS, "peak at", "total"), rows)
 
 
 def _bytes(number: int) -> str:

@@ -14,17 +14,19 @@ from study.language.values.corpus import (
     Text,
     TrainedBPE,
 )
+from study.language.values.measures import MEASURES
 from study.language.values.model import Model
 from study.language.values.objective import FullLM, Packing, PrefixLM, Prompted, SpanCorruption
 from study.language.values.stages import Adapt, External, Finetune, Pretrain, Stage
 from study.language.values.suite import Labels, Scoring, SuiteTask
-from study.runs.domain import Cost, Domain, Generator, Predicted, register
+from study.runs.domain import Cost, Domain, Generator, ValidationTarget, register
 from study.runs.source import Source
 
 if TYPE_CHECKING:
     from study.costs.footprint import Footprint
     from study.runs.cells import Names
     from study.runs.node import Evaluation, Run, Trained
+    from study.runs.reporting import Reporting
     from study.store.directory import Store
     from study.train.learner import Learner
 
@@ -66,11 +68,11 @@ def _traits(run: Run) -> Mapping[str, str]:
     return traits(run)
 
 
-def _predicted(run: Trained) -> Predicted:
-    from study.language.cells import predicted
+def _validation_target(run: Trained) -> ValidationTarget:
+    from study.language.cells import validation_target
 
     assert isinstance(run, Stage)
-    return predicted(run)
+    return validation_target(run)
 
 
 def _world_rows(source: Source) -> Iterable[dict[str, Any]]:
@@ -89,6 +91,18 @@ def _names(runs: Iterable[Run]) -> Names:
     from study.language.cells import LanguageNames
 
     return LanguageNames(runs)
+
+
+def _items(table: Any) -> Any:
+    from study.language.scores.columns import of_items
+
+    return of_items(table)
+
+
+def _reporting() -> Reporting:
+    from study.language.reporting import REPORTING
+
+    return REPORTING
 
 
 def _auto() -> None:
@@ -111,7 +125,10 @@ register(
         footprint=_footprint,
         names=_names,
         traits=_traits,
-        predicted=_predicted,
+        validation_target=_validation_target,
+        measures=MEASURES,
+        items=_items,
+        reporting=_reporting,
         in_budget=lambda run: not isinstance(run, Finetune),
         auto=_auto,
         data_directory="corpus",

@@ -9,18 +9,23 @@ whatever else differs.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 
 from study.language import cost
+from study.language.choices import Choices
 from study.language.values.model import Model
 from study.language.values.objective import objective_short
-from study.language.values.stages import External, Finetune, Stage, cell, lineage, model_of
-from study.runs.cells import EXTERNAL, CellKey
-from study.runs.domain import Predicted
-from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, taken_steps
+from study.language.values.stages import External, Finetune, Stage, cell, model_of
+from study.runs.cells import EXTERNAL, Cell, CellKey, CellStage
+from study.runs.domain import ValidationTarget
+from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, stages, taken_steps
 
+BEFORE = CellStage(place=0, name="before finetuning", short="before")
+AFTER = CellStage(place=1, name="after finetuning", short="after")
+OFF = "off-objective"
 _NAMED_ELSEWHERE = ("architecture", "layers", "d_model", "mixer")
 
 
@@ -28,7 +33,7 @@ class LanguageNames:
     """The names that one plan gives its language runs (`study.runs.cells.Names`)."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        runs = tuple(runs)
+        runs = self._runs = tuple(runs)
         trained = [each.run if isinstance(each, Evaluation) else each for each in runs]
         own = [each for each in trained if isinstance(each, Stage)]
         self._variants = variants(runs)
@@ -41,6 +46,10 @@ class LanguageNames:
         dropouts = Counter(run.training.dropout for run in own if isinstance(run, Finetune))
         # the larger count, then the larger dropout: what most finetunings do needs no name
         self._dropout = max(dropouts, key=lambda each: (dropouts[each], each), default=0.0)
+
+    @functools.cached_property
+    def _choices(self) -> Choices:
+        return Choices(_points(self._runs))
 
     def size(self, run: Trained | ExternalCheckpoint) -> str:
         """The model size by which runs stand in one table."""
@@ -55,9 +64,9 @@ class LanguageNames:
     ) -> CellKey:
         """tokens: another count than those before finetuning."""
         if not isinstance(run, Stage):
-            return CellKey(lineage=(run.slug,), tokens=0)
-        return CellKey(
-            lineage=self.lineage(run),
+            return key_of((run.slug,), tokens=0)
+        return key_of(
+            self.lineage(run),
             tokens=tokens_before_finetuning(run, step) if tokens is None else tokens,
             variant=self.variant(model_of(run)),
         )
@@ -70,11 +79,14 @@ class LanguageNames:
         return cell(subject) if isinstance(subject, Stage) else ""
 
     def lineage(self, run: Stage) -> tuple[str, ...]:
-        """The lineage, with a finetuning's dropout where it is not what most have."""
-        *first, last = lineage(run)
-        if isinstance(run, Finetune) and run.training.dropout != self._dropout:
-            last = f"{last} (dropout {run.training.dropout:g})"
-        return (*first, last)
+        """The lineage, each stage with what is not as in most stages like it."""
+        return tuple(self._stage(stage) for stage in stages(run) if isinstance(stage, Stage))
+
+    def _stage(self, stage: Stage) -> str:
+        parts = list(self._choices.of(stage))
+        if isinstance(stage, Finetune) and stage.training.dropout != self._dropout:
+            parts.append(f"dropout {stage.training.dropout:g}")
+        return f"{cell(stage)} ({', '.join(parts)})" if parts else cell(stage)
 
     def variant(self, model: Model) -> str:
         parts = ["half depth"] if self._half(model) else []
@@ -94,6 +106,37 @@ class LanguageNames:
             and size not in self._decoders
             and twice in self._decoders
         )
+
+
+def key_of(lineage: Cell, *, tokens: int, variant: str = "") -> CellKey:
+    """The key of a lineage of language. A model that only learned to fill in spans is scored off
+    its objective; a finetuned one stands in the line of what it was, if its architecture and
+    finetuning are the plan's usual ones.
+    """
+    *before, last = lineage
+    bare = last.partition(" ")[0]
+    finetuned = bare.endswith(":MTF")
+    usual = bool(before) and last == f"{before[-1][:2]}:MTF"
+    return CellKey(
+        lineage=lineage,
+        tokens=tokens,
+        variant=variant,
+        stage=AFTER if finetuned else BEFORE,
+        note=OFF if bare.endswith(":MLM") else "",
+        beside=tuple(before) if finetuned and usual else (),
+    )
+
+
+def _points(runs: Iterable[Run]) -> Iterable[tuple[Stage, int]]:
+    """Every stage at every budget at which the plan scores it, ends it or goes on from it."""
+    for run in runs:
+        subject = run.run if isinstance(run, Evaluation) else run
+        if not isinstance(subject, Stage):
+            continue
+        step = run.step if isinstance(run, Evaluation) else subject.training.steps
+        for stage, taken in taken_steps(subject, step):
+            if isinstance(stage, Stage):
+                yield stage, tokens_before_finetuning(stage, taken)
 
 
 def _main(trained: Iterable[Stage]) -> set[Model]:
@@ -137,11 +180,11 @@ def traits(run: Run) -> Mapping[str, str]:
     }
 
 
-def predicted(run: Stage) -> Predicted:
+def validation_target(run: Stage) -> ValidationTarget:
     """Held-out text, objective, packing and rows a batch say which tokens are predicted."""
     packing = None if isinstance(run, Finetune) else asdict(run.packing)
     objective, size = type(run.objective).__name__, run.training.batch_size
-    return Predicted(
+    return ValidationTarget(
         form=[run.corpus.id, objective, asdict(run.objective), packing, size],
         description=f"{objective} of {run.corpus.slug}",
     )

@@ -53,7 +53,7 @@ from study.runs.domain import Cost
 from study.runs.node import Run
 
 
-def parameters(model: Model) -> int:
+def parameter_count(model: Model) -> int:
     """Trainable numbers, every tensor once; embeddings and position tables included."""
     embedding = model.vocab_size * model.d_model * (1 if model.tied else 2)
     layer = mixer_parameters(model, reach(model)) + _mlp(model) + 2 * model.d_model
@@ -204,7 +204,7 @@ def flops(run: Run) -> int:
 def cost_of(run: Stage) -> Cost:
     """The numbers of one stage together."""
     return Cost(
-        parameters=parameters(model_of(run)),
+        parameters=parameter_count(model_of(run)),
         tokens=tokens(run),
         loss_tokens=loss_tokens(run),
         flops=flops(run),

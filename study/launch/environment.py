@@ -46,6 +46,22 @@ def misplaced() -> str | None:
     return None
 
 
+def missing_device(name: str) -> str | None:
+    """Why nothing can be trained on this device here, or None. Torch is asked for anything but a
+    CPU, without touching a card: whoever launches workers must not hold a context beside theirs.
+    """
+    if name == "cpu":
+        return None
+    import torch
+
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cards = ["cuda", *(f"cuda:{at}" for at in range(number))] if number else []
+    here = ["cpu", *cards, *(["mps"] if torch.backends.mps.is_available() else [])]
+    if name in here or name.partition(":")[0] not in ("cuda", "mps"):
+        return None
+    return f"device {name!r} is not here; legal: {', '.join(here)}"
+
+
 def describe(*, store: Path, device: str) -> dict[str, Any]:
     """The facts, as JSON values."""
     import torch

@@ -25,13 +25,14 @@ from typing import Any, Literal
 from study.launch.worker import ended, job, note_failure
 from study.runs.domain import cost
 from study.runs.execution import Execution
-from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, start_of
+from study.runs.node import Evaluation, ExternalCheckpoint, Run, Trained, start_checkpoint
 from study.runs.plan import Sweep, all_kept_steps, children, descendants
 from study.show.terminal import log_warning
 from study.store.directory import RunDirectory, Store
 from study.train.signals import EXIT_CODE, STOPPING
 
-WORKER = (sys.executable, "-m", "study.cli", "worker")
+# -P: a file of the folder where a sweep is started, csv.py say, is no module
+WORKER = (sys.executable, "-P", "-m", "study.cli", "worker")
 LOG_LINES = 15
 
 End = Literal["done", "failed", "held", "interrupted", "cancelled"]
@@ -92,7 +93,7 @@ def remaining(sweep: Sweep, *, store: Store) -> list[Run]:
             elif unprecise(run, RunDirectory(store.directory(run))):
                 todo.add(run.id)
     for run in reversed(sweep.runs):  # children first: an ancestor may have to go first in turn
-        parent, step = start_of(run)
+        parent, step = start_checkpoint(run)
         if run.id not in todo or parent is None or parent.id in todo:
             continue
         if step not in RunDirectory(store.directory(parent)).steps():

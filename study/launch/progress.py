@@ -25,7 +25,7 @@ LINE_SECONDS = 10.0
 
 
 @contextmanager
-def progress(runs: Sequence[Run]) -> Iterator[Callable[[Event], None]]:
+def listener(runs: Sequence[Run]) -> Iterator[Callable[[Event], None]]:
     """A listener for the launcher's events: a live view on a terminal, plain lines elsewhere."""
     if not sys.stdout.isatty():
         yield _Lines(total=len(runs))

@@ -25,7 +25,7 @@ from study.store.lease import give_up
 from study.train.ranks import GRACE_SECONDS, Alarm, Place, RankFailed, Ranks, place, single_process
 from study.train.signals import EXIT_CODE
 
-COMPANION = (sys.executable, "-m", "study.cli", "rank")
+COMPANION = (sys.executable, "-P", "-m", "study.cli", "rank")
 LOG_LINES = 15
 
 

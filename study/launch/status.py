@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.launch.cluster.reconcile import CLUSTER_STATES, ClusterState, Reconciled
-from study.launch.cluster.view import has_records, look
+from study.launch.cluster.view import current_view, has_records
 from study.runs import domain
 from study.runs.node import Run, Trained
 from study.runs.plan import Sweep
@@ -53,13 +53,13 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusTable:
-    """rows: one a run, in the order of the plan. silent: why SLURM does not answer, or None.
+    """rows: one a run, in the order of the plan. no_answer: why SLURM does not answer, or None.
 
     submitted: whether runs of this store were ever submitted, so that SLURM has a say.
     """
 
     rows: tuple[Standing, ...]
-    silent: str | None
+    no_answer: str | None
     submitted: bool
 
 
@@ -68,16 +68,16 @@ def status_table(sweep: Sweep, *, store: Store) -> StatusTable:
     if not has_records(store):
         states = store.statuses(sweep.runs)
         rows = tuple(_from_files(run, states[run.id], store=store) for run in sweep.runs)
-        return StatusTable(rows=rows, silent=None, submitted=False)
-    view = look(sweep.runs, store=store)
+        return StatusTable(rows=rows, no_answer=None, submitted=False)
+    view = current_view(sweep.runs, store=store)
     rows = tuple(_row(run, view.found[run.id], store=store) for run in sweep.runs)
-    return StatusTable(rows=rows, silent=view.silent, submitted=True)
+    return StatusTable(rows=rows, no_answer=view.no_answer, submitted=True)
 
 
 def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> None:
     found = status_table(sweep, store=store)
-    if found.silent is not None:
-        log_warning(silence(found.silent))
+    if found.no_answer is not None:
+        log_warning(no_answer_warning(found.no_answer))
     if as_json:
         terminal.values(found.rows)
         return
@@ -88,7 +88,7 @@ def show_status(sweep: Sweep, *, store: Store, every: bool, as_json: bool) -> No
         terminal.show(COLUMNS, shown)
 
 
-def silence(why: str) -> str:
+def no_answer_warning(why: str) -> str:
     """What a reader must know of a SLURM that does not answer."""
     return f"SLURM does not answer, so what is not sealed or at work is unknown: {why}"
 
@@ -235,8 +235,8 @@ def render(found: StatusTable, *, title: str) -> RenderableType:
     counts = Counter(each.state for each in found.rows)
     totals = "  ".join(f"{counts[state]} {state}" for state in CLUSTER_STATES if counts[state])
     parts: list[RenderableType] = [Text(title, style="bold"), Text(totals)]
-    if found.silent is not None:
-        parts.append(Text(silence(found.silent), style="bold red"))
+    if found.no_answer is not None:
+        parts.append(Text(no_answer_warning(found.no_answer), style="bold red"))
     grid = Table.grid(padding=(0, 2))
     moving = [each for each in found.rows if each.state not in QUIET]
     moving.sort(key=lambda each: FIRST.index(each.state) if each.state in FIRST else len(FIRST))

@@ -177,7 +177,7 @@ def _executed(work: Callable[[], None]) -> tuple[Outcome, str]:
     return "done", ""
 
 
-def assist(executors: Mapping[str, Execute]) -> int:
+def run_rank(executors: Mapping[str, Execute]) -> int:
     """A rank that a worker started: one job from standard input; returns the exit code. The end of
     input before its own is the end of rank 0, and so of this process.
     """

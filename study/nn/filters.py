@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kernels.backend import without_autocast
 from kernels.visibility import Visibility
 from study.nn.constants import FILTER_BANDS, FILTER_FEATURES
 
@@ -58,7 +59,7 @@ class ImplicitFilter(nn.Module):
         """The first `length` taps, in the parameters' type: under autocast too."""
         device, dtype = self.frequency.device, self.frequency.dtype
         frequency = self.frequency.double()
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(device):
             time = torch.arange(length, device=device, dtype=torch.float64) / self.span
             hidden = _features(time)
             for layer in (self.first, self.second, self.third):

@@ -25,7 +25,7 @@ PATTERNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serves:
+class PatternSupport:
     """What one mixer serves. In the models no cell uses causal cross; the kernel takes any
     intervals.
     """
@@ -40,7 +40,7 @@ class Serves:
 
 
 SERVED = (
-    Serves(
+    PatternSupport(
         mixer="attention",
         causal_self="yes",
         noncausal_self="yes",
@@ -49,7 +49,7 @@ SERVED = (
         causal_cross="yes",
         note="any intervals; one set of tensors for all",
     ),
-    Serves(
+    PatternSupport(
         mixer="monarch",
         causal_self="yes",
         noncausal_self="yes",
@@ -60,7 +60,7 @@ SERVED = (
         "refused; a filter more where later keys are visible, new or dropped in adaptation; unseen "
         "keys of a document pass by rounding; generates by recomputing",
     ),
-    Serves(
+    PatternSupport(
         mixer="ssd",
         causal_self="yes",
         noncausal_self="yes",

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kernels.backend import without_autocast
 from kernels.ssd import ssd
 from kernels.visibility import Visibility
 from study.nn.attention import Mixing
@@ -79,7 +80,7 @@ class StateSpace(nn.Module):
             value = value * functional.dropout(torch.ones_like(value[..., :1]), self.dropout)
         step = self.step(hidden)
         # Sums over a document lose their small terms in 16 bits, under autocast too.
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             wide = torch.promote_types(self.skip.dtype, torch.float32)
             step = functional.softplus(step.to(wide) + self.step_bias)
             decay = -self.log_decay.exp() * step

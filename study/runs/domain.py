@@ -4,6 +4,8 @@ A domain is a package `study/<name>/` whose `__init__` imports its values and en
 package's face runs before anything in it, so whoever holds a value has its domain registered;
 `study.domains` is needed only where a run is read from text. The functions of a domain import what
 they need when they are called.
+
+Owns too how runs and sources are found among the fields of a value, at any depth.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
+from study.runs.measure import Derived, Measure
 from study.runs.node import (
     Continue,
     Evaluation,
@@ -30,6 +33,7 @@ from study.runs.suite import ScoringRule, Task
 
 if TYPE_CHECKING:
     from study.runs.cells import Names
+    from study.runs.reporting import Reporting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,7 @@ class Cost:
     flops: int
 
 
-class Predicted(NamedTuple):
+class ValidationTarget(NamedTuple):
     """What a held-out loss is of. Two losses may be compared where `form`, of plain values, is
     equal; `description` says the same in words.
     """
@@ -98,7 +102,18 @@ class Domain:
     traits: Callable[[Run], Mapping[str, str]]
     """What a plan's table says of a run in the domain's own words, such as its architecture."""
 
-    predicted: Callable[[Trained], Predicted]
+    validation_target: Callable[[Trained], ValidationTarget]
+
+    measures: tuple[Measure | Derived, ...]
+    """What its scores measure; the first is that of a suite of which nothing is scored yet."""
+
+    items: Callable[[Any], Any] = lambda table: table
+    """(a score's published table of items) -> the same with the columns of `study.store.items` and
+    of its measures.
+    """
+
+    reporting: Callable[[], Reporting] | None = None
+    """What it adds to a report; None for the defaults."""
 
     in_budget: Callable[[Trained], bool] = lambda run: True
     """Whether a stage counts towards the budget by which cells are matched; finetuning does not."""
@@ -106,12 +121,16 @@ class Domain:
     auto: Callable[[], None] = lambda: None
     """Tell transformers' Auto classes of its models."""
 
+    commands: Callable[[], Any] | None = None
+    """A `typer.Typer` of commands of its own, under `study NAME`."""
+
     data_directory: str = "data"
 
     schemes: Mapping[str, Generator] = field(default_factory=dict)
     """Of sources that the domain generates."""
 
 
+_T = TypeVar("_T")
 _BASES = (Run, ModelShape, Objective, Task, ScoringRule)
 _CORE: tuple[type, ...] = (Train, Continue, Imported)
 _domains: dict[str, Domain] = {}
@@ -216,3 +235,47 @@ def types_of(owner: type) -> dict[str, Any]:
     """Field name -> declared type, resolved."""
     hints = typing.get_type_hints(owner)
     return {each.name: hints[each.name] for each in fields(owner)}
+
+
+def held(value: Any, wanted: type[_T]) -> Iterator[_T]:
+    """What of the wanted class the value's fields hold, in their order. Another run's fields are
+    its own: the walk ends there.
+    """
+    for name in _branches(type(value), wanted, tuple(registered())):
+        yield from _inside(getattr(value, name), wanted)
+
+
+def _inside(item: Any, wanted: type[_T]) -> Iterator[_T]:
+    if isinstance(item, wanted):
+        yield item
+    elif isinstance(item, tuple):
+        for each in item:
+            yield from _inside(each, wanted)
+    elif is_dataclass(item) and not isinstance(item, Run):
+        yield from held(item, wanted)
+
+
+@functools.cache
+def _branches(owner: type, wanted: type, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields that may hold it by their declared types: a plan has thousands of values whose
+    other fields need not be looked at. known: the domains, by which bases
+    are resolved.
+    """
+    del known
+    found = types_of(owner).items()
+    return tuple(name for name, hint in found if _may_hold(hint, wanted, above=(owner,)))
+
+
+def _may_hold(hint: Any, wanted: type, *, above: tuple[type, ...]) -> bool:
+    for member in members(hint):
+        if get_origin(member) is tuple:
+            if any(_may_hold(each, wanted, above=above) for each in get_args(member)):
+                return True
+        elif isinstance(member, type):
+            if issubclass(member, wanted):
+                return True
+            if is_dataclass(member) and not issubclass(member, Run) and member not in above:
+                inner = types_of(member).values()
+                if any(_may_hold(each, wanted, above=(*above, member)) for each in inner):
+                    return True
+    return False

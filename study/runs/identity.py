@@ -121,7 +121,7 @@ def _suite(suite: Suite) -> Any:
     return known[1]
 
 
-def digest(run: Run) -> str:
-    """sha256 (hex) over `identity(run)` as compact JSON with sorted keys: `run.id`."""
-    form = json.dumps(identity(run), sort_keys=True, separators=(",", ":"), allow_nan=False)
+def digest(value: Any) -> str:
+    """sha256 (hex) over `identity(value)` as compact JSON with sorted keys: a run's id."""
+    form = json.dumps(identity(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(form.encode()).hexdigest()

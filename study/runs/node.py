@@ -36,14 +36,14 @@ class Run:
     @cached_property
     def parents(self) -> tuple[Run, ...]:
         """The runs among its fields, in their order: what must be done before this one."""
-        from study.runs.walk import held
+        from study.runs.domain import held
 
         return tuple(held(self, Run))
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """What the run itself reads, in the order of its fields."""
-        from study.runs.walk import held
+        from study.runs.domain import held
 
         return tuple(held(self, Source))
 
@@ -180,7 +180,7 @@ def parent_of(run: Run) -> Trained | None:
     return getattr(run, "parent", None) if isinstance(run, Trained) else None
 
 
-def start_of(run: Run) -> tuple[Trained | None, int]:
+def start_checkpoint(run: Run) -> tuple[Trained | None, int]:
     """The checkpoint that a run starts from or scores: (trained run, its own step)."""
     if isinstance(run, Evaluation):
         return (run.run, run.step) if isinstance(run.run, Trained) else (None, 0)
@@ -208,12 +208,12 @@ def root(run: _Stage) -> _Stage:
 
 def steps_before(run: Trained) -> int:
     """Optimiser steps that the lineage took before this run: where its data goes on."""
-    parent, step = start_of(run)
+    parent, step = start_checkpoint(run)
     return steps_before(parent) + step if parent else 0
 
 
 def taken_steps(run: _Stage, step: int) -> list[tuple[_Stage, int]]:
     """Each stage of the lineage with the own steps that count for this checkpoint."""
     line = list(stages(run))
-    after = [start_of(child)[1] for child in line[1:]]
+    after = [start_checkpoint(child)[1] for child in line[1:]]
     return list(zip(line, [*after, step], strict=True))

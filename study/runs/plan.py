@@ -12,6 +12,7 @@ import gc
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -24,8 +25,36 @@ from typing import Any
 from study.runs.decode import decode_file, validate
 from study.runs.domain import kinds
 from study.runs.identity import identity
-from study.runs.moved import moved
-from study.runs.node import Evaluation, Run, Trained, start_of
+from study.runs.node import Evaluation, Run, Trained, start_checkpoint
+
+MOVED = {
+    "eval.claim_files": "eval.claims.files",
+    "eval.claims": "eval.claims.claim",
+    "eval.evidence.claims": "eval.claims.claim",
+    "eval.published": "eval.evidence.published",
+    "study.conventions": "study.language.values.conventions",
+    "study.data_sets": "study.language.suites.data_sets",
+    "study.decode": "study.runs.decode",
+    "study.eai": "study.language.suites.eai",
+    "study.execution": "study.runs.execution",
+    "study.ladder": "study.language.recipes.ladder",
+    "study.microworld": "study.language.recipes.microworld",
+    "study.parts": "study.language.values",
+    "study.pins": "study.sources.pins",
+    "study.plan": "study.runs.plan",
+    "study.presets": "study.language.recipes.presets",
+    "study.published": "study.language.suites.published",
+    "study.rates": "study.language.recipes.rates",
+    "study.replication": "study.language.recipes.tree",
+    "study.run": "study.language.values",
+    "study.store": "study.store.directory",
+    "study.suite_list": "study.language.recipes.suite_list",
+    "study.suite_parts": "study.language.values",
+    "study.t0": "study.language.suites.t0",
+    "study.tree": "study.language.recipes.tree",
+}
+"""Where the modules went that a sweep of an earlier version imports; its error names them."""
+_IMPORTED = re.compile(r"cannot import name '(\w+)'")
 
 
 class SweepError(ValueError):
@@ -135,11 +164,15 @@ def _load_sweep(path: Path) -> Sweep:
     if path.suffix != ".py":
         raise SweepError(f"{path}: legal: a sweep (.py) or a run (.yaml)")
     try:
-        module = _import(path)
-        declare = getattr(module, "runs", None)
-        if not callable(declare):
-            raise SweepError(f"{path} has no function runs(); legal: def runs() that yields runs")
-        declared = tuple(_checked(path, run, at) for at, run in enumerate(_listed(path, declare())))
+        with _neighbours(path.resolve().parent):
+            module = _import(path)
+            declare = getattr(module, "runs", None)
+            if not callable(declare):
+                raise SweepError(
+                    f"{path} has no function runs(); legal: def runs() that yields runs"
+                )
+            listed = enumerate(_listed(path, declare()))
+            declared = tuple(_checked(path, run, at) for at, run in listed)
     except (SweepError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit too: a sweep must not end the command
@@ -172,6 +205,33 @@ def _checked(path: Path, run: object, at: int) -> Run:
     return run
 
 
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """A sweep imports modules of its own folder, where nobody else has one of that name; then they
+    are forgotten, since another sweep's may be called the same.
+    """
+    before = set(sys.modules)
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+        own = {top for top in tops if _lies_in(folder, top) and not _is_found(top)}
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in own:
+                del sys.modules[name]
+
+
+def _lies_in(folder: Path, top: str) -> bool:
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return file is not None and not top.startswith("_sweep_") and Path(file).is_relative_to(folder)
+
+
+def _is_found(top: str) -> bool:
+    return any(finder.find_spec(top, None) for finder in sys.meta_path)
+
+
 def _import(path: Path) -> ModuleType:
     """The file as a module of a name of its own: `sweeps/` is no package, and two sweeps of one
     name must not meet in sys.modules.
@@ -194,13 +254,14 @@ def _import(path: Path) -> ModuleType:
 def _own_line(path: Path, error: BaseException) -> str:
     """`FILE:LINE: Error: message` with the deepest line that is the sweep's own."""
     kind = type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    own_file = path.resolve()
+    if isinstance(error, SyntaxError) and Path(error.filename or "").resolve() == own_file:
         return f"{path}:{error.lineno}: {kind}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename) == path]
+    own = [frame for frame in frames if Path(frame.filename).resolve() == own_file]
     line = own[-1].lineno if own else 1
     code = f" (in: {own[-1].line})" if own and own[-1].line else ""
-    return f"{path}:{line}: {kind}: {error}{code}{moved(error)}"
+    return f"{path}:{line}: {kind}: {error}{code}{_moved(error)}"
 
 
 def close(declared: Iterable[Run], *, known: Iterable[Run] = ()) -> tuple[Run, ...]:
@@ -303,7 +364,19 @@ def all_kept_steps(runs: Iterable[Run]) -> dict[str, tuple[int, ...]]:
     for run in runs:
         if isinstance(run, Trained):
             steps.setdefault(run.id, set()).add(run.training.steps)
-        parent, step = start_of(run)
+        parent, step = start_checkpoint(run)
         if parent is not None:
             steps.setdefault(parent.id, set()).add(step)
     return {name: tuple(sorted(found)) for name, found in steps.items()}
+
+
+def _moved(error: BaseException) -> str:
+    """`; study.run is study.language.values now`, or nothing where the error is another."""
+    if not isinstance(error, ImportError) or error.name is None:
+        return ""
+    found = _IMPORTED.match(error.msg)
+    names = [f"{error.name}.{found[1]}"] if found else []
+    for name in (*names, error.name):
+        if name in MOVED:
+            return f"; {name} is {MOVED[name]} now"
+    return ""

@@ -1,7 +1,7 @@
 """Tasks that are scored together. No torch.
 
-Owns the suite and its holes. What a task is, and by which rule it is scored, is a domain's: its own
-values derive from `Task` and `ScoringRule`, which have no fields.
+Owns the suite, its holes and its views. What a task is, and by which rule it is scored, is a
+domain's: its own values derive from `Task` and `ScoringRule`, which have no fields.
 """
 
 from __future__ import annotations
@@ -11,17 +11,49 @@ from typing import Generic, TypeVar
 
 
 class Task:
-    """Base of what a suite scores. is_headline: whether it counts in the suite's score."""
+    """Base of what a suite scores, one name each."""
 
     name: str
 
     @property
+    def measure(self) -> str:
+        """The name of the domain's measure that scores it."""
+        raise NotImplementedError
+
+    @property
+    def at_chance(self) -> float | None:
+        """What guessing scores; None where there is no such thing."""
+        return None
+
+    @property
     def is_headline(self) -> bool:
+        """Whether it counts in the suite's score. Tasks that count together have one measure."""
         return True
+
+    @property
+    def shown_as(self) -> str:
+        """What it is to the suite's score, as tables say it."""
+        return "headline" if self.is_headline else "beside"
+
+    @property
+    def scored_by(self) -> str:
+        """How its answers are scored, where the measure's name does not say it."""
+        return self.measure
 
 
 class ScoringRule:
     """Base of the options by which tasks are scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A suite's score without the tasks that weigh on it for a known reason. without: their names;
+    why: in words.
+    """
+
+    name: str
+    without: tuple[str, ...]
+    why: str
 
 
 _Task = TypeVar("_Task", bound=Task)

@@ -16,11 +16,14 @@ Row = TypeVar("Row", contravariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Column(Generic[Row]):
-    """What one column of a table shows of each row. kind: as in the head of a `Grid`."""
+    """What one column of a table shows of each row. kind: as in the head of a `Grid`.
+    optional: left out where it is empty in every row.
+    """
 
     name: str
     of: Callable[[Row], str | Cell]
     kind: Kind = ""
+    optional: bool = False
 
 
 Columns: TypeAlias = tuple[Column[Row], ...]
@@ -63,6 +66,8 @@ def grid(
     """The table of these rows. style: a class of the page for each row; block: rows whose value
     differs from that of the row above are set off from it.
     """
+    rows = list(rows)
+    columns = tuple(each for each in columns if not each.optional or any(map(each.of, rows)))
     lines: list[Line] = []
     above = None
     for row in rows:

@@ -33,6 +33,11 @@ def over_chance(value: float | None) -> str:
     return DASH if value is None or not math.isfinite(value) else signed(value, digits=3)
 
 
+def difference(value: float | None) -> str:
+    """Of two numbers that are no shares, signed."""
+    return DASH if value is None or not math.isfinite(value) else signed(value, digits=3)
+
+
 def decimal(value: float | None) -> str:
     """Three digits after the point."""
     return DASH if value is None else f"{value:.3f}".replace("-", "−")

@@ -16,8 +16,7 @@ from pathlib import Path
 from study.runs import domain
 from study.runs.source import Source
 from study.show.terminal import log_warning
-from study.sources import formats as readers
-from study.sources import hub, pypi, split
+from study.sources import formats, hub, pypi, split
 from study.sources.split import share as share
 from study.sources.typed_rows import Foreign, Row
 from study.sources.typed_rows import row_key as row_key
@@ -107,7 +106,7 @@ def text(source: Source, *, access: Access) -> str:
         raise ValueError(f"source {source.uri!r}: a hub data set has rows, not one text")
     file = path(source, access=access)
     try:
-        return readers.without_mark(file.read_text(encoding="utf-8"))
+        return formats.without_mark(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"source {source.uri!r}: not UTF-8 ({error})") from error
 
@@ -167,7 +166,7 @@ def _all_rows(source: Source, *, access: Access) -> Iterator[Row]:
         case "file" | "pypi":
             file = path(source, access=access)
             try:
-                yield from readers.read(file, quoting=source.quoting)
+                yield from formats.read(file, quoting=source.quoting)
             except ValueError as error:
                 raise ValueError(f"source {source.uri!r}: {error}") from error
         case "hf":
@@ -184,8 +183,8 @@ _checked: dict[tuple[str, int, int, int], str] = {}
 def _local(uri: str, name: str, digest: str, *, access: Access) -> Path:
     if ".." in name.split("/"):
         raise ValueError(f"source {uri!r}: legal: a name inside a data directory, without '..'")
-    looked = [folder / name for folder in access.data_dirs]
-    found = next((each for each in looked if each.is_file()), None)
+    candidates = [folder / name for folder in access.data_dirs]
+    found = next((each for each in candidates if each.is_file()), None)
     if found is None:
         places = ", ".join(map(str, access.data_dirs)) or "no data directory was given"
         raise ValueError(f"source {uri!r}: no such file (looked in: {places})")

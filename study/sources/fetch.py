@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 
 from study.runs.node import ExternalCheckpoint, Run
 from study.runs.source import Source
-from study.sources import content as sources
-from study.sources import pins
+from study.sources import content, pins
 from study.sources.content import Access
 from study.sources.hub import snapshot
 
@@ -41,7 +40,7 @@ def lacking(runs: Iterable[Run], *, access: Access) -> list[str]:
         except ValueError as error:
             found.append(f"{source.uri}: {error}")
     for source in sources_of(runs):
-        why = sources.lacking(source, access=access)
+        why = content.lacking(source, access=access)
         if why is not None:
             found.append(f"{source.uri}: {why}")
     return found
@@ -54,7 +53,7 @@ def fetch(runs: Iterable[Run], *, access: Access, say: Callable[[str], None]) ->
     runs = tuple(runs)
     wanted, checkpoints = sources_of(runs), checkpoints_of(runs)
     for source in wanted:
-        say(f"{source.uri}: {sources.fetch(source, access=access)}")
+        say(f"{source.uri}: {content.fetch(source, access=access)}")
     for source in checkpoints:
         found = snapshot(source, cache=access.cache, offline=access.offline)
         say(f"{source.uri}: {found}")

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from study.runs.domain import held
 from study.runs.node import Evaluation, Run
 from study.runs.source import Part, Source
-from study.runs.walk import held
 from study.store.publish import publish_file
 
 UNPINNED = "unpinned:"

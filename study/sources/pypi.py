@@ -208,7 +208,7 @@ def _pip_settings() -> dict[str, list[str]]:
         "trusted-host": [],
     }
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
+        [sys.executable, "-P", "-m", "pip", "config", "list"],
         capture_output=True,
         text=True,
         check=False,

@@ -356,7 +356,8 @@ def _state(directory: Path) -> State:
         holder = holder_of(directory)
         if holder is not None and not is_stale(holder):
             return "running"
-        return "interrupted"
+        # a rank that hung has noted why and left its lease behind
+        return "failed" if "failed.json" in names else "interrupted"
     if "failed.json" in names:
         return "failed"
     started = {"events.jsonl", "checkpoints", "scores", "log.txt"} & names

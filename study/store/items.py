@@ -1,66 +1,68 @@
-"""The columns of per-item scores, and their Parquet file. Imports no model.
+"""What every score publishes: its table of single items and its results. Imports no model.
 
-Owns names and meaning of the columns; `study.language.scores.items` fills them.
+Owns the columns that a score of any domain has (a domain's measures name the others,
+`study.runs.measure`), and the files of one score: `items.parquet` and `results.json`, whole or not
+there.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_FLOATS = pa.list_(pa.float64())
-_COUNTS = pa.list_(pa.int32())
-SCHEMA = pa.schema(
-    [
-        ("run", pa.string()),
-        ("task", pa.string()),
-        ("template", pa.string()),
-        ("metric", pa.string()),
-        ("index", pa.int32()),
-        ("group", pa.int32()),
-        ("twins", pa.bool_()),
-        ("key", pa.string()),
-        # one entry a choice; one for greedy and rolling
-        ("log_likelihoods", _FLOATS),
-        ("end_log_likelihoods", _FLOATS),
-        ("null_log_likelihoods", _FLOATS),
-        ("null_end_log_likelihoods", _FLOATS),
-        ("tokens", _COUNTS),
-        ("bytes", _COUNTS),
-        ("gold", pa.int32()),
-        ("prediction", pa.int32()),
-        # credit in [0, 1] under the suite's end-of-sequence option and under the other one
-        ("correct", pa.float64()),
-        ("correct_other_end", pa.float64()),
-        ("correct_without_context", pa.float64()),
-        ("gold_nats_per_byte", pa.float64()),
-        ("margin", pa.float64()),
-        ("brier", pa.float64()),
-        ("tie", pa.bool_()),
-        ("valid", pa.bool_()),
-        ("truncated", pa.int32()),
-    ]
-)
-"""log_likelihoods are of the answers alone, in nats; the end of sequence stands apart.
-null_log_likelihoods and null_end_log_likelihoods are those of the same answers after an empty
-context, and correct_without_context is the credit for choosing by them. An item with a choice
-that could not be scored is not valid: nothing wins it, its credit is 0 and what follows from its
-scores is null. prediction is -1 where nothing wins alone. gold_nats_per_byte counts the end of
-sequence if the suite scores it; margin (nats, gold over the best other choice) and brier do too.
-truncated counts tokens that the context lost. A document with letters that have no token is not
-valid, and gold_nats_per_byte is null where an answer has such letters: they have bytes and
-hardly a price. Columns that a metric does not have are null."""
+from study.store.publish import CorruptError, publish_directory, verify
+
+REQUIRED = ("task", "condition", "index", "group", "valid")
+"""condition: under which the task was scored (a prompt, a resolution, a lookahead), empty where it
+has but one. index: of the item in its task, from 0. group: items that are drawn together when they
+are resampled. valid: whether the item could be scored. A column `twins` may say that the answers
+within a group are opposite, so that what ignores the question gets exactly one half of them."""
 
 
-def write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd")
+def publish(table: pa.Table, results: Mapping[str, Any], scores: Path) -> None:
+    """Into the folder of this very score (`RunDirectory.scores`).
+
+    results: scorer_version, scoring (the rule's options), digests (of `weights`, `tasks` and
+    whatever else two scores must share to be compared), tasks: by any name, entries with `task` and
+    what was counted (`skipped`, `truncated`, `ties`, `invalid`), if anything.
+    """
+
+    def write(aside: Path) -> None:
+        pq.write_table(table, aside / "items.parquet", compression="zstd")
+        text = json.dumps(results, indent=1, sort_keys=True, allow_nan=False)
+        (aside / "results.json").write_text(text + "\n", encoding="utf-8")
+
+    publish_directory(scores, write)
 
 
-def read(path: Path) -> pa.Table:
-    """Raises ValueError where the columns are another version's."""
-    table = pq.read_table(path)
-    if table.schema.names != SCHEMA.names:
-        raise ValueError(f"{path} has the columns {table.schema.names}; legal: {SCHEMA.names}")
+def is_published(scores: Path, *, warn: Callable[[str], None]) -> bool:
+    """Whether these very scores are there, whole."""
+    if not scores.exists():
+        return False
+    try:
+        verify(scores)
+    except CorruptError as error:
+        warn(f"scores are made again: {error}")
+        return False
+    return True
+
+
+def read(scores: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Items and results as published: in a domain's own columns."""
+    results = json.loads((scores / "results.json").read_text(encoding="utf-8"))
+    return pq.read_table(scores / "items.parquet"), results
+
+
+def checked(table: pa.Table) -> pa.Table:
+    """The table, or ValueError where it lacks a column that every score has."""
+    if missing := [name for name in REQUIRED if name not in table.column_names]:
+        raise ValueError(
+            f"items without the columns {', '.join(missing)}; legal: {', '.join(REQUIRED)} and "
+            "those of the domain's measures"
+        )
     return table

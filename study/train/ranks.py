@@ -170,7 +170,7 @@ class Alarm:
         self._store = store
         self._place = place
         self._last_words = last_words
-        self._heard = threading.Event()
+        self._received = threading.Event()
         self._left = threading.Event()
         self._failure: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._listen, name="ranks", daemon=True)
@@ -186,7 +186,7 @@ class Alarm:
 
     def wait(self, seconds: float) -> dict[str, Any] | None:
         """The failure of another rank, waited for that long."""
-        self._heard.wait(seconds)
+        self._received.wait(seconds)
         return self._failure
 
     def leave(self) -> None:
@@ -204,7 +204,7 @@ class Alarm:
             if failure["rank"] == self._place.rank:
                 return
             self._failure = failure
-            self._heard.set()
+            self._received.set()
             # Who is interrupted may be long about it: rank 0 publishes the checkpoint and waits for
             # its mirror when the others are gone. A broken collective ends by itself.
             if not failure["interrupted"] and not self._left.wait(GRACE_SECONDS):

@@ -25,7 +25,7 @@ from kernels import backend
 from study.nn.stack import recompute_layers
 from study.runs import domain
 from study.runs.execution import Execution, check_runs
-from study.runs.node import Prepared, Trained, parent_of, start_of, steps_before
+from study.runs.node import Prepared, Trained, parent_of, start_checkpoint, steps_before
 from study.show.terminal import log_warning
 from study.sources.content import Access
 from study.store.directory import RunDirectory, Store
@@ -317,7 +317,7 @@ def _resume_step(run: Trained, context: RunContext) -> int | None:
 
 def _begin(run: Trained, context: RunContext, learner: Learner) -> Start:
     """The state before the first step: fresh, or the parent's, adapted and accounted for."""
-    origin, step = start_of(run)
+    origin, step = start_checkpoint(run)
     if origin is None:
         return Start(progress=Progress(), optimizer=None)
     parent = context.store.existing(origin)
@@ -352,7 +352,7 @@ def _load_optimizer(run: Trained, engine: Engine, start: Start) -> None:
 
 def schedule_before(run: Trained) -> int:
     """Updates that the schedule of this run counts before its first."""
-    parent, step = start_of(run)
+    parent, step = start_checkpoint(run)
     if parent is None or getattr(run, "schedule_start", "restarted") == "restarted":
         return 0
     return schedule_before(parent) + step

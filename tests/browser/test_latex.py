@@ -2,9 +2,8 @@
 
 import subprocess
 
+import made_reports as made
 import pytest
-import test_report as made
-from test_report_faults import HOSTILE
 
 from eval.report.report import write
 from study.store.directory import Store
@@ -15,7 +14,7 @@ def test_pdflatex_compiles_the_report(tmp_path):
     runs, store = made.study(3), Store(tmp_path / "runs")
     made.publish_all(runs, store, skip=("ed_mlm-ed_mtf-s0-micro",))
     made.validate_all(runs, store)
-    sweep = made.sweep_of(runs, tmp_path, title=HOSTILE)
+    sweep = made.sweep_of(runs, tmp_path, title=made.HOSTILE_LATEX)
     folder = write(sweep, store=store, out_dir=tmp_path / "out").parent
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report"],

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import chromium
-import test_report as made
+import made_reports as made
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 

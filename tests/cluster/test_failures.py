@@ -13,7 +13,7 @@ import pytest
 from study.launch.cluster import records
 from study.launch.cluster.records import Array, Task
 from study.launch.cluster.slurm import Slurm
-from study.launch.cluster.view import look
+from study.launch.cluster.view import current_view
 from study.store.directory import Store
 
 SCHEDULER_SECONDS = 120.0
@@ -75,7 +75,7 @@ def _recorded(store, run, submitted):
 def _until(wanted, runs, store):
     end = time.monotonic() + SCHEDULER_SECONDS
     while True:
-        view = look(runs, store=store)
+        view = current_view(runs, store=store)
         states = [view.found[run.id].state for run in runs]
         if states == wanted:
             return view
@@ -135,4 +135,4 @@ def test_the_child_of_a_requeued_parent_waits_on(submit, tmp_path):
     assert view.found[runs[2].id].job == f"{parent[1]}_0", "a requeued job keeps its id"
     assert view.found[runs[2].id].reason.startswith("requeued 1 x; ")
     time.sleep(5)
-    assert look(runs, store=store).found[runs[3].id].reason == "waits for pretrain"
+    assert current_view(runs, store=store).found[runs[3].id].reason == "waits for pretrain"

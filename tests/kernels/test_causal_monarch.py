@@ -72,12 +72,12 @@ def test_gradients():
 
 
 def test_it_is_an_operator():
-    from kernels.longconv import causal as module
+    from kernels.longconv import causal
     from kernels.longconv.segments import segments
 
     known = segments(packed(DOCUMENTS, length=20).causal_part)
     given = [each.requires_grad_() for each in (inputs(3, 20), *factors(4))]
-    torch.library.opcheck(module._forward, (*given, known.table, known.groups))
+    torch.library.opcheck(causal._forward, (*given, known.table, known.groups))
 
 
 def test_what_does_not_fit_is_refused():

@@ -1,4 +1,7 @@
-"""A domain that nothing in the project knows: points on a line, and a straight line through them.
+"""A domain that nothing in the project knows: points, and a line that is to give their sum.
+
+Its scores are no shares: errors at two distances under two amounts of noise, as a mean, a ratio of
+sums, a percentile of all items, and a number made of both distances.
 
 Whoever uses it registers it by the fixture `toy` of its own, since domains are known to a process.
 """
@@ -9,15 +12,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
+from study.costs.counted import counted
 from study.runs import domain
 from study.runs.cells import CellKey
-from study.runs.domain import Cost, Domain, Predicted
+from study.runs.domain import Cost, Domain, ValidationTarget
+from study.runs.measure import Derived, Measure
 from study.runs.node import Continue, ModelShape, Objective, Prepared, Train
 from study.runs.source import Source
 from study.runs.suite import ScoringRule, Task
+from study.store import items
+from study.store.directory import RunDirectory
+from study.store.publish import MANIFEST
+from study.store.weights import digest_of_names
 from study.train import checkpoint
 from study.train.learner import Inheritance, Losses
 
@@ -52,6 +62,24 @@ class Judged(Task):
 @dataclass(frozen=True, kw_only=True)
 class Nearest(ScoringRule):
     neighbours: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums(Task):
+    """Points at this distance, some of them several times."""
+
+    name: str
+    distance: float
+    of: str = "error"
+    counts: bool = True
+
+    @property
+    def measure(self):
+        return self.of
+
+    @property
+    def is_headline(self):
+        return self.counts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,13 +119,17 @@ def prepare(data, directory, *, store, access, progress, warn):
     return {"points": data.count}
 
 
+def build(shape):
+    return nn.Sequential(nn.Linear(4, shape.width), nn.Linear(shape.width, 1))
+
+
 class LineLearner:
     """`study.train.learner.Learner`."""
 
     def __init__(self, run, *, store):
         store.finished(run.data)
         torch.manual_seed(run.seed)
-        self.model = nn.Sequential(nn.Linear(4, run.model.width), nn.Linear(run.model.width, 1))
+        self.model = build(run.model)
         self.width = run.model.width
         self._points = np.load(store.directory(run.data) / "data" / "points.npy")
         self._run, self._checked = run, False
@@ -144,36 +176,128 @@ class Names:
         return f"width {run.model.width}"
 
     def key(self, run, step, *, tokens=None):
-        return CellKey(lineage=("line",), tokens=tokens or step)
+        scale = run.objective.scale
+        name = "line" if scale == 1 else f"line x{scale:g}"
+        return CellKey(lineage=(name,), tokens=tokens or step)
 
     def cell(self, run):
         return "line" if isinstance(run, Train | Continue) else ""
 
 
-def _numbers(run):
-    return 4 * run.model.width + run.model.width + run.model.width + 1
+def cost(run):
+    """By no formula: the domain hands over its model and a batch of one step."""
+    steps, rows = run.training.steps, run.training.batch_size
+    step = counted(
+        (run.model, rows),
+        model=lambda: build(run.model),
+        loss=lambda model, device: model(torch.zeros(rows, 4, device=device)).square().sum(),
+    )
+    return Cost(
+        parameters=step.parameters,
+        tokens=steps * rows,
+        loss_tokens=None,
+        flops=steps * step.flops,
+    )
+
+
+NOISE = (0.0, 0.5)
+POINTS_SCORED = 30
+
+
+def score(run, *, store, execution, report=lambda _: None):
+    """One row a point under each noise; the points are the same for every run."""
+    with store.claim(run, waiting=print) as (directory, _):
+        place = RunDirectory(store.directory(run.run)).checkpoint(run.step)
+        model = build(run.run.model)
+        weights = checkpoint.read_tensors(place / "model.safetensors")
+        checkpoint.load_weights(model, tensors=weights)
+        rows = [row for task in run.suite.tasks for row in _rows(model, task)]
+        files = json.loads((place / MANIFEST).read_text())["files"]
+        digest = digest_of_names({name: each["sha256"] for name, each in files.items()})
+        results = {
+            "scorer_version": 1,
+            "scoring": asdict(run.suite.scoring),
+            "digests": {"weights": digest, "tasks": "sums"},
+        }
+        items.publish(pa.Table.from_pylist(rows), results, directory.scores(digest))
+        directory.seal({"kind": "Evaluation", "scores": digest, "weights": digest})
+
+
+def _rows(model, task):
+    draw = np.random.default_rng(5)
+    points = task.distance * draw.normal(size=(POINTS_SCORED, 4))
+    for noise in NOISE:
+        seen = torch.tensor(points + noise * draw.normal(size=points.shape), dtype=torch.float32)
+        with torch.no_grad():
+            found = model(seen)[:, 0].double().numpy()
+        for index, (value, wanted) in enumerate(zip(found, points.sum(1), strict=True)):
+            yield {
+                "task": task.name,
+                "condition": f"noise {noise:g}",
+                "index": index,
+                "group": index // 2,
+                "valid": True,
+                "error": float((value - wanted) ** 2),
+                "square": float(wanted**2),
+                "pair": [float(value), float(wanted)],
+            }
+
+
+def ninetieth(columns):
+    return float(np.quantile(columns["error"], 0.9))
+
+
+def distance_of_means(columns):
+    means = np.mean(columns["pair"], axis=0)
+    return float(abs(means[0] - means[1]))
 
 
 def _unused(*_, **__):
-    raise AssertionError("nothing here is scored or forecast")
+    raise AssertionError("nothing here is forecast")
 
 
 TOY = Domain(
     name="toy",
-    values=(Points, Line, Squares, Judged, Nearest),
+    values=(Points, Line, Squares, Judged, Sums, Nearest),
     prepare=prepare,
     learner=LineLearner,
-    score=_unused,
+    score=score,
     footprint=_unused,
-    cost=lambda run: Cost(
-        parameters=_numbers(run),
-        tokens=run.training.steps * run.training.batch_size,
-        loss_tokens=None,
-        flops=6 * _numbers(run) * run.training.steps * run.training.batch_size,
-    ),
+    cost=cost,
     names=Names,
     traits=lambda run: {"mixer": "mean"},
-    predicted=lambda run: Predicted(form=[run.data.id], description="squares"),
+    validation_target=lambda run: ValidationTarget(form=[run.data.id], description="squares"),
+    measures=(
+        Measure(name="error", columns=("error",), better="lower", items="points"),
+        Measure(
+            name="relative error",
+            columns=("error", "square"),
+            aggregation="ratio",
+            better="lower",
+            note="Squared errors over squares.",
+        ),
+        Measure(
+            name="90th percentile",
+            columns=("error",),
+            aggregation="set",
+            of=ninetieth,
+            better="lower",
+        ),
+        Measure(
+            name="distance of means",
+            columns=("pair",),
+            aggregation="set",
+            of=distance_of_means,
+            better="lower",
+            resampled=False,
+        ),
+        Derived(
+            name="far less near",
+            tasks=("near", "far"),
+            of=lambda scores: scores["far"] - scores["near"],
+            better="lower",
+        ),
+    ),
 )
 
 
@@ -192,14 +316,14 @@ def registered():
         domain.forget_resolved()
 
 
-def train(slug="small", *, training, width=8):
+def train(slug="small", *, training, width=8, scale=1.0, seed=3):
     return Train(
         slug=slug,
         data=Points(slug="points", files=(POINTS,)),
         model=Line(width=width),
-        objective=Squares(scale=1.0),
+        objective=Squares(scale=scale),
         training=training,
-        seed=3,
+        seed=seed,
     )
 
 

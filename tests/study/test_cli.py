@@ -391,3 +391,51 @@ def test_a_real_run_interrupted_and_started_again_is_complete(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.generate(asked["input_ids"], max_new_tokens=3).shape[1] > 1
     assert _study("check", f"{sweep}:second").returncode == 0
+
+
+def test_a_domain_has_commands_under_its_own_name():
+    program = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import typer
+from dataclasses import replace
+import toy_domain as toy
+from study.runs import domain
+
+own = typer.Typer()
+
+@own.callback()
+def lines():
+    pass
+
+@own.command()
+def sum(numbers: list[int]):
+    print(__builtins__.sum(numbers))
+
+domain.register(replace(toy.TOY, commands=lambda: own))
+from study.cli import main
+sys.argv = ["study", "toy", "sum", "3", "4"]
+main()
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, "7\n"), answer.stderr
+
+
+def test_a_report_of_a_store_that_is_not_there_is_refused_and_an_old_one_stays(sweep, tmp_path):
+    page = tmp_path / "out" / "report.html"
+    page.parent.mkdir()
+    page.write_text("what a year of runs said")
+    answer = _study(
+        "report", str(sweep), "--store", str(tmp_path / "rusn"), "--out", str(page.parent)
+    )
+    assert answer.returncode == 2
+    assert "rusn is no directory; legal: where the runs of the sweep lie" in answer.stderr
+    assert page.read_text() == "what a year of runs said"
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_built(sweep, tmp_path):
+    store = tmp_path / "runs"
+    answer = _study("run", str(sweep), "--store", str(store), "--device", "cuda:99")
+    assert answer.returncode == 2
+    assert "device 'cuda:99' is not here; legal: cpu" in answer.stderr
+    assert not any(store.glob("*/run.yaml"))

@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tiny_runs
 
@@ -21,7 +22,6 @@ from study.language.values.stages import Adapt
 from study.runs.decode import decode_file
 from study.runs.node import Evaluation
 from study.runs.plan import load_sweep
-from study.store import items
 from study.store.directory import Store
 from study.store.events import read_curve
 from study.train.work import execute
@@ -79,15 +79,15 @@ def test_an_adaptation_goes_on_from_its_step(root, tmp_path):
 def test_scores_are_found_and_made_again_as_they_were(root):
     run = _one(root, Evaluation)
     (published,) = (Store(root).directory(run) / "scores").iterdir()
-    before = items.read(published / "items.parquet")
+    before = pq.read_table(published / "items.parquet")
     done = Store(root).directory(run) / "done.json"
     score(run, store=Store(root), execution=tiny_runs.execution())
-    assert items.read(published / "items.parquet").equals(before), "found, and not made again"
+    assert pq.read_table(published / "items.parquet").equals(before), "found, and not made again"
     assert json.loads(done.read_text())["scores"] == published.name
     shutil.rmtree(published)
     done.unlink()
     score(run, store=Store(root), execution=tiny_runs.execution())
-    after = items.read(published / "items.parquet")
+    after = pq.read_table(published / "items.parquet")
     assert after.schema.equals(before.schema)
     assert after["prediction"].equals(before["prediction"])
     for name in ("log_likelihoods", "null_log_likelihoods"):
@@ -102,7 +102,7 @@ def test_the_report_has_its_scores(root, tmp_path):
     path.write_text(SWEEP.format(root=str(root)))
     run = _one(root, Evaluation)
     (published,) = (Store(root).directory(run) / "scores").iterdir()
-    accuracy = np.mean(items.read(published / "items.parquet")["correct"].to_numpy())
+    accuracy = np.mean(pq.read_table(published / "items.parquet")["correct"].to_numpy())
     folder = write(load_sweep(path), store=Store(root), out_dir=tmp_path / "out").parent
     with (folder / "report.csv").open() as file:
         (row,) = (each for each in csv.DictReader(file) if each["task"] == "effect")

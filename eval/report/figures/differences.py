@@ -23,23 +23,27 @@ from eval.report.figures.drawing import (
     finish,
     slug,
 )
-from study.show.numbers import points
+from study.show.numbers import difference, points
 from study.show.table import Drawing
 
 FULL = 0.25
-"""The difference at which a tile is as dark as it gets: 25 points."""
+"""The difference of shares at which a tile is as dark as it gets."""
 
 
 def differences(matrix: Matrix) -> Drawing:
-    """One tile a pair of cells: the cell of the row minus that of the column, in points."""
-    where = f"{matrix.suite}, {matrix.size}, {matrix.stage}, {matrix.tokens:,} tokens"
+    """One tile a pair of cells: the cell of the row minus that of the column, in points where it is
+    a share.
+    """
+    stage = f"{matrix.stage}, " if matrix.stage else ""
+    where = f"{matrix.suite}, {matrix.size}, {stage}{matrix.tokens:,} tokens"
     with figure_style():
         return finish(
             _matrix(matrix),
             name=slug("differences", where),
             title=f"Which differences are real: {where}",
             description="Each tile is the score of its row's cell minus that of its column's, in "
-            "points. The pairs, their intervals and verdicts stand in the table below.",
+            f"{'points' if matrix.measure.is_share else matrix.measure.name}. The pairs, their "
+            "intervals and verdicts stand in the table below.",
         )
 
 
@@ -50,9 +54,15 @@ def _matrix(matrix: Matrix) -> Figure:
     side = 0.62 * number
     figure = Figure(figsize=(max(6.0, side + 0.085 * longest + 0.5), side + 0.05 * longest + 0.9))
     axis = figure.subplots()
+    share = matrix.measure.is_share
+    # a tile is as dark as it gets at 25 points, or at the largest difference there is
+    full = FULL if share else max((abs(each.value) for each in matrix.pairs), default=1.0)
+    written = points if share else difference
     for place, key in enumerate(cells[1:]):
         for column, other in enumerate(cells[: place + 1]):
-            _tile(axis, (column, place), matrix.pair(key, other), first=key)
+            pair = matrix.pair(key, other)
+            value = 0.0 if pair is None else pair.value if pair.first == key else -pair.value
+            _tile(axis, (column, place), pair, strength=value / full, text=written(value))
     axis.set_xlim(-0.5, number - 0.5)
     axis.set_ylim(number - 0.5, -0.5)
     axis.set_aspect("equal")
@@ -66,17 +76,23 @@ def _matrix(matrix: Matrix) -> Figure:
     return figure
 
 
-def _tile(axis: Axes, place: tuple[int, int], pair: Difference | None, *, first: object) -> None:
+def _tile(
+    axis: Axes,
+    place: tuple[int, int],
+    pair: Difference | None,
+    *,
+    strength: float,
+    text: str,
+) -> None:
     column, row = place
     frame = {"xy": (column - 0.46, row - 0.46), "width": 0.92, "height": 0.92}
     if pair is None:
         axis.add_patch(Rectangle(**frame, fill=False, edgecolor=OTHER, hatch="///", linewidth=0))
         return
-    value = pair.value if pair.first == first else -pair.value
-    colour = POSITIVE if value > 0 else NEGATIVE
+    colour = POSITIVE if strength > 0 else NEGATIVE
     if pair.verdict == "real":
-        strength = 0.1 + 0.38 * min(1.0, abs(value) / FULL)
-        axis.add_patch(Rectangle(**frame, facecolor=colour, alpha=strength, linewidth=0))
+        alpha = 0.1 + 0.38 * min(1.0, abs(strength))
+        axis.add_patch(Rectangle(**frame, facecolor=colour, alpha=alpha, linewidth=0))
     match pair.verdict:
         case "real":
             axis.add_patch(Rectangle(**frame, fill=False, edgecolor=INK, linewidth=1.6))
@@ -90,7 +106,7 @@ def _tile(axis: Axes, place: tuple[int, int], pair: Difference | None, *, first:
     axis.text(
         column,
         row,
-        mark + points(value),
+        mark + text,
         ha="center",
         va="center",
         fontsize=8.5,

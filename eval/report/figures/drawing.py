@@ -1,9 +1,10 @@
 """From a matplotlib figure to a `Drawing`: one picture as SVG and as PDF, in the same bytes
 whenever it is drawn.
 
-Owns the style and the colours that all figures share: one colour an architecture (Okabe and Ito's,
-told apart without red-green vision), one marker an objective. Text stays text, so a page is read
-aloud, searched and scaled. In the page, colours follow its light or dark scheme (`inline`).
+Owns the style, colours (Okabe and Ito's, told apart without red-green vision) and markers that all
+figures share; what has which, a domain says (`study.runs.reporting.Style`). Text stays text, so a
+page is read aloud, searched and scaled. In the page, colours follow its light or dark scheme
+(`inline`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import matplotlib as mpl
 from markupsafe import escape
 from matplotlib.figure import Figure
 
+from study.runs.cells import Cell
+from study.runs.reporting import Style
 from study.show.table import Drawing
 
-COLOURS = {"CD": "#0072b2", "ND": "#d55e00", "ED": "#009e73"}
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "v", "P", "X")
+NO_MARKER = "D"
 OTHER = "#555555"
 INK = "#1b1b1b"
 GRID = "#e3e3e3"
@@ -34,9 +39,7 @@ VARIABLES = {
     PAPER: "--paper",
     POSITIVE: "--positive",
     NEGATIVE: "--negative",
-    COLOURS["CD"]: "--cd",
-    COLOURS["ND"]: "--nd",
-    COLOURS["ED"]: "--ed",
+    **{colour: f"--colour-{place}" for place, colour in enumerate(COLOURS, 1)},
 }
 """The page's variable for each of the figures' colours (`eval/report/page.css`)."""
 
@@ -71,6 +74,24 @@ def figure_style() -> Iterator[None]:
     # its stubs list the legal keys one by one
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         yield
+
+
+def colours(style: Style) -> dict[str, str]:
+    """By key, in the domain's order; a key beyond the last colour has none of its own."""
+    return dict(zip(style.colours, COLOURS, strict=False))
+
+
+def markers(style: Style) -> dict[str, str]:
+    """Likewise."""
+    return dict(zip(style.markers, MARKERS, strict=False))
+
+
+def colour_of(lineage: Cell, style: Style) -> str:
+    return colours(style).get(style.of(lineage)[0], OTHER)
+
+
+def marker_of(lineage: Cell, style: Style) -> str:
+    return markers(style).get(style.of(lineage)[1], NO_MARKER)
 
 
 def finish(figure: Figure, *, name: str, title: str, description: str) -> Drawing:

@@ -1,6 +1,6 @@
 """Figures of the section on mixers: accuracy against cost, seconds against length.
 
-Owns their looks: the page's colour for an architecture, one marker a mixer.
+Owns their looks: the domain's colours, one marker a mixer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from eval.report.figures.drawing import COLOURS, INK, OTHER, PAPER, figure_style, finish
-from eval.report.figures.scores import NAMES
+from eval.report.figures.drawing import (
+    INK,
+    OTHER,
+    PAPER,
+    colour_of,
+    colours,
+    figure_style,
+    finish,
+)
 from eval.report.mixers import Growth, Point
+from study.runs.reporting import Style
 from study.show.table import Drawing
 
 MIXER_MARKERS = ("o", "s", "^", "D", "v")
@@ -23,15 +31,15 @@ APART = 0.012
 AXES = (("training FLOPs", "flops"), ("parameters", "parameters"))
 
 
-def quality(found: Sequence[Point]) -> Drawing | None:
+def quality(found: Sequence[Point], *, style: Style) -> Drawing | None:
     """One row a task, one column a cost; None where nothing is scored."""
     scored = [each for each in found if each.rows]
     tasks = list(dict.fromkeys(row.task for each in scored for row in each.rows))
     if not tasks:
         return None
     markers = _markers([each.mixer for each in scored])
-    shifts = [1 + APART * (place - (len(COLOURS) - 1) / 2) for place in range(len(COLOURS))]
-    shift = dict(zip(COLOURS, shifts, strict=True))
+    kinds = list(style.colours)
+    shift = {kind: 1 + APART * (at - (len(kinds) - 1) / 2) for at, kind in enumerate(kinds)}
     with figure_style():
         figure = Figure(figsize=(8.2, 2.1 * len(tasks) + 1.0))
         axes = figure.subplots(len(tasks), len(AXES), sharex="col", sharey="row", squeeze=False)
@@ -42,12 +50,12 @@ def quality(found: Sequence[Point]) -> Drawing | None:
                     if row is None or row.value is None or row.low is None or row.high is None:
                         continue
                     axis.errorbar(
-                        [getattr(each, attribute) * shift.get(each.architecture, 1.0)],
+                        [getattr(each, attribute) * shift.get(style.of(each.key.lineage)[0], 1.0)],
                         [row.value],
                         yerr=[[row.value - row.low], [row.high - row.value]],
                         marker=markers[each.mixer],
                         markersize=5.5,
-                        color=COLOURS.get(each.architecture, OTHER),
+                        color=colour_of(each.key.lineage, style),
                         markerfacecolor=PAPER if "parameters" not in each.matched else None,
                         elinewidth=1.0,
                         linestyle="none",
@@ -61,7 +69,7 @@ def quality(found: Sequence[Point]) -> Drawing | None:
         for axis, (name, _) in zip(axes[-1], AXES, strict=True):
             axis.set_xlabel(name)
             axis.margins(x=0.12)
-        handles = _legend(markers)
+        handles = _legend(markers, style)
         handles += [
             Line2D([], [], color=OTHER, marker="o", ls="none", label="as many parameters"),
             Line2D([], [], color=OTHER, marker="o", ls="none", mfc=PAPER, label="other"),
@@ -79,18 +87,19 @@ def quality(found: Sequence[Point]) -> Drawing | None:
         )
 
 
-def growth(found: Sequence[Growth]) -> Drawing | None:
+def growth(found: Sequence[Growth], *, style: Style) -> Drawing | None:
     """Seconds of one layer against length, both logarithmic, with the fitted lines."""
     if not found:
         return None
     markers = _markers([each.mixer for each in found])
-    kinds = [kind for kind in COLOURS if any(each.architecture == kind for each in found)]
+    own = {each.label: style.of(each.key.lineage)[0] for each in found}
+    kinds = [kind for kind in ("", *style.colours) if kind in own.values()]
     with figure_style():
         figure = Figure(figsize=(2.9 * len(kinds) + 0.6, 3.6))
         axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axis, kind in zip(axes, kinds, strict=True):
             for each in found:
-                if each.architecture != kind:
+                if own[each.label] != kind:
                     continue
                 (drawn,) = axis.plot(
                     each.lengths,
@@ -98,7 +107,7 @@ def growth(found: Sequence[Growth]) -> Drawing | None:
                     marker=markers[each.mixer],
                     markersize=4.5,
                     linestyle="none",
-                    label=f"{_told(each)}: {each.fit.value:.2f} ± {each.fit.error:.2f}",
+                    label=f"{_described(each)}: {each.fit.value:.2f} ± {each.fit.error:.2f}",
                 )
                 ends = np.array([min(each.lengths), max(each.lengths)], dtype=float)
                 axis.plot(
@@ -111,7 +120,7 @@ def growth(found: Sequence[Growth]) -> Drawing | None:
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
             axis.set_xticks(lengths, [str(length) for length in lengths])
-            axis.set_title(NAMES[kind])
+            axis.set_title(style.colours.get(kind, ""))
             axis.set_xlabel("tokens of the row")
             axis.legend(frameon=False, fontsize=7.5, loc="upper left")
         axes[0].set_ylabel("seconds of one layer, forward and backward")
@@ -119,12 +128,12 @@ def growth(found: Sequence[Growth]) -> Drawing | None:
             figure,
             name="mixers-growth",
             title="Measured seconds of one layer against length",
-            description="One panel an architecture, both axes logarithmic, with fitted lines. The "
+            description="One panel a kind of model, both axes logarithmic, with fitted lines. The "
             "numbers stand in the table below.",
         )
 
 
-def _told(growth: Growth) -> str:
+def _described(growth: Growth) -> str:
     """The label without the lineage, which the panel's title says."""
     inside = growth.label.partition("(")[2].rpartition(")")[0]
     return inside or growth.mixer
@@ -134,12 +143,12 @@ def _markers(mixers: Sequence[str]) -> dict[str, str]:
     return dict(zip(dict.fromkeys(mixers), MIXER_MARKERS, strict=False))
 
 
-def _legend(markers: dict[str, str]) -> list[Line2D]:
-    colours = [
-        Line2D([], [], color=colour, marker=".", ls="none", ms=9, label=NAMES[key])
-        for key, colour in COLOURS.items()
+def _legend(markers: dict[str, str], style: Style) -> list[Line2D]:
+    kinds = [
+        Line2D([], [], color=colour, marker=".", ls="none", ms=9, label=style.colours[key])
+        for key, colour in colours(style).items()
     ]
-    return colours + [
+    return kinds + [
         Line2D([], [], color=OTHER, marker=marker, ls="none", label=mixer)
         for mixer, marker in markers.items()
     ]

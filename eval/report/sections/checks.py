@@ -1,4 +1,4 @@
-"""Evaluation rows in the training text, leaked data sets, and what guessing scores.
+"""Evaluation rows in the training data, and scores without the tasks that weigh on them.
 
 And calibration: our scores of public checkpoints beside published ones, where numbers are declared.
 """
@@ -11,20 +11,17 @@ from eval.evidence import calibration, clean_scores, subpanels
 from eval.evidence.calibration import Difference
 from eval.evidence.clean_scores import CleanRow, TaskOverlap
 from eval.evidence.panel import Panel
-from eval.evidence.subpanels import Seen
-from eval.report.grids import CELL
+from eval.evidence.subpanels import ViewScores
+from eval.report.grids import cell_columns
 from eval.report.material import Material
-from study.language.scores.ngrams import LONGEST, SHORTEST
-from study.language.suites import baselines
-from study.language.suites.baselines import Baseline, Entry
-from study.show.columns import Columns, fields, grid, label, number
-from study.show.numbers import DASH, between, count, over_chance, percent
+from study.show.columns import Columns, grid, label, number
+from study.show.numbers import between, count, over_chance, percent
 from study.show.table import (
     Block,
     Cell,
     Details,
     Grid,
-    Heading,
+    Head,
     Hole,
     Line,
     Lines,
@@ -35,43 +32,27 @@ from study.show.table import (
     line,
 )
 
-CAPTION = (
-    f"A row is a hit when {LONGEST} words of its own text in a row (its fields in order, without "
-    "any template's words; lower case, letters and digits alone) stand in a training document of "
-    f"the lineage, pretraining or finetuning. Rows of {SHORTEST} to {LONGEST - 1} words must stand "
-    "there whole; shorter ones say nothing. Without the hits: the same score over the other items, "
-    "twins leaving together. A difference between the two is also one between kinds of items."
-)
-MICROWORLD = (
-    "The microworld's texts are made from a few dozen sentence patterns, so that long rows share "
-    "n-grams with the training text by construction. Overlap there is no leak; that the withheld "
-    "pairs never occur in training is tested by itself."
-)
-
 
 def leakage_section(material: Material) -> Section | None:
     parts = material.by_panel(lambda panel: (*_overlap(material, panel), *_views(material, panel)))
     if not parts:
         return None
-    names = {panel.suite for panel in material.panels}
-    table = _baselines(names)
+    search = material.reporting.overlap
+    caption = (Text(text=search.caption, style="caption"),) if search else ()
     return Section(
         anchor="leakage",
-        title="Contamination, leaked tasks and chance",
+        title="Contamination and leaked tasks",
         name="Leakage",
-        blocks=(
-            Text(text=CAPTION, style="caption"),
-            *parts,
-            *((Heading(text="What guessing scores"), *table) if table else ()),
-        ),
+        blocks=(*caption, *parts),
     )
 
 
 def _overlap(material: Material, panel: Panel) -> Iterator[Block]:
     found = clean_scores.contamination(panel, store=material.store)
     where = material.name(panel)
-    if any(each.task.rows.uri.startswith("world://") for each in panel.headline):
-        yield Text(text=MICROWORLD, style="note")
+    search = panel.reporting.overlap
+    if search and (note := search.note([each.task for each in panel.headline])):
+        yield Text(text=note, style="note")
     yield from (Hole(text=each) for each in found.holes)
     corpora = grid(CORPORA, found.overlaps, caption=f"Rows found in training text: {where}")
     yield from blocks(corpora)
@@ -88,12 +69,12 @@ def _overlap(material: Material, panel: Panel) -> Iterator[Block]:
             style="note",
         )
     if suite:
-        yield grid(CLEAN, suite, caption=f"The suite with and without the hits: {where}")
+        yield grid(_clean(panel), suite, caption=f"The suite with and without the hits: {where}")
     yield Details(
         summary=f"Every task of {where} with and without the hits",
         blocks=blocks(
             grid(
-                CLEAN,
+                _clean(panel),
                 [row for row in found.rows if row.task != clean_scores.SUITE],
                 caption=f"With and without the hits, task by task: {where}",
             )
@@ -114,74 +95,50 @@ CORPORA: Columns[TaskOverlap] = (
     number("too short to say", lambda each: count(each.short)),
     number("n-grams found, %", lambda each: _share(each.found, each.grams)),
 )
-CLEAN: Columns[CleanRow] = (
-    *CELL,
-    label("task", lambda row: row.task),
-    number("items", lambda row: count(row.items)),
-    number("hits", lambda row: count(row.hits)),
-    number("all, %", lambda row: percent(row.whole)),
-    number("without the hits, %", lambda row: percent(row.clean)),
-    number("95% interval", lambda row: between(row.low, row.high)),
-    number("the hits alone, %", lambda row: percent(row.hit)),
-)
+
+
+def _clean(panel: Panel) -> Columns[CleanRow]:
+    return (
+        *cell_columns(panel.reporting.words),
+        label("task", lambda row: row.task),
+        number("items", lambda row: count(row.items)),
+        number("hits", lambda row: count(row.hits)),
+        number("all, %", lambda row: percent(row.whole)),
+        number("without the hits, %", lambda row: percent(row.clean)),
+        number("95% interval", lambda row: between(row.low, row.high)),
+        number("the hits alone, %", lambda row: percent(row.hit)),
+    )
 
 
 def _views(material: Material, panel: Panel) -> Iterator[Block]:
-    found = subpanels.seen(panel)
+    found = subpanels.view_scores(panel)
     if not found:
         return
     yield Lines(items=tuple(f"{each.view.name}: {each.view.why}" for each in found))
+    staged = any(row.stage for row in found[0].rows)
+    stage: Head = ((panel.reporting.words.stage, "w"),) if staged else ()
     yield Grid(
         caption=f"Scores over part of the tasks: {material.name(panel)}",
         head=(
             ("lineage", "w"),
-            ("finetuning", "w"),
-            ("tokens before finetuning", "n"),
+            *stage,
+            (panel.reporting.words.budget, "n"),
             *((f"{each.view.name}, %", "n") for each in found),
             *((f"{each.view.name}, over chance", "n") for each in found),
         ),
-        rows=tuple(_seen_line(found, place) for place in range(len(found[0].rows))),
+        rows=tuple(_view_line(found, place) for place in range(len(found[0].rows))),
     )
 
 
-def _seen_line(found: tuple[Seen, ...], place: int) -> Line:
+def _view_line(found: tuple[ViewScores, ...], place: int) -> Line:
     rows = [each.rows[place] for each in found]
     return line(
         rows[0].cell,
-        rows[0].stage,
+        *((rows[0].stage,) if rows[0].stage else ()),
         f"{rows[0].tokens:,}",
         *(f"{percent(row.value)} ({between(row.low, row.high)})" for row in rows),
         *(over_chance(row.normalised) for row in rows),
     )
-
-
-def _baselines(suites: set[str]) -> tuple[Block, ...]:
-    """The paper's figures and the right ones, for the paper's own suites."""
-    found = [each for each in baselines.baselines() if each.suite in suites]
-    if not found:
-        return ()
-    means = grid(MEANS, found, caption="Random baselines")
-    if "eai" not in suites:
-        return (means,)
-    disputed = baselines.disputed()
-    return means, grid(DISPUTED, disputed, caption="Entries on which the baselines differ")
-
-
-MEANS: Columns[Baseline] = (
-    label("suite", lambda each: each.suite),
-    label("baseline", lambda each: each.name),
-    number("printed", lambda each: each.printed or DASH),
-    number("mean of the entries, %", lambda each: f"{100 * each.value:.2f}"),
-    number("entries", lambda each: str(each.entries)),
-    *fields("why"),
-)
-DISPUTED: Columns[Entry] = (
-    label("task", lambda each: each.task),
-    number("plotting script", lambda each: percent(each.script)),
-    number("the paper's Table 5", lambda each: percent(each.table_5)),
-    number("corrected", lambda each: percent(each.corrected)),
-    *fields("why"),
-)
 
 
 def calibration_section(material: Material) -> Section | None:

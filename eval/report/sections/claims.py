@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eval.claims.claim import digest
-from eval.claims.comparison import amount, compare, interval, paper_number, size
+from eval.claims.comparison import Comparison, amount, compare, interval, paper_number, size
 from eval.claims.decided import Block as Decided
 from eval.claims.decided import Resolved
 from eval.claims.verdicts import ClaimVerdict, ComponentVerdict
 from eval.report import prose
 from eval.report.material import Material
 from study.show.columns import Columns, grid, label, number, sentence, words
-from study.show.numbers import DASH, between, counted, p_value, points
+from study.show.numbers import DASH, between, counted, difference, p_value, points
 from study.show.table import Block, Cell, Details, Grid, Heading, Section, Text, hole
 
 
@@ -90,20 +90,22 @@ def _contrasts(found: ClaimVerdict, block: Decided) -> Details | None:
 
 def _contrast_grid(found: ClaimVerdict) -> Grid:
     """Losses stand in nats, tokens to a loss as factors."""
-    told = {each: compare(each, alpha=found.alpha) for each in found.components}
+    compared = {each: compare(each, alpha=found.alpha) for each in found.components}
+    numbers = any(each.measure == "number" for each in compared.values())
+    unit = "" if numbers else ", points"
     columns: Columns[ComponentVerdict] = (
         sentence("contrast", _name),
         words("suite", lambda each: each.contrast.suite),
-        number("the paper's", lambda each: paper_number(told[each]) or DASH),
-        number("difference, points", _difference),
-        number("interval at the claim's level", lambda each: interval(told[each])),
-        number("margin", lambda each: size(each.contrast.margin, each.contrast.measure)),
+        number("the paper's", lambda each: paper_number(compared[each]) or DASH),
+        number(f"difference{unit}", lambda each: _difference(each, compared[each])),
+        number("interval at the claim's level", lambda each: interval(compared[each])),
+        number("margin", lambda each: size(each.contrast.margin, compared[each].measure)),
         words("verdict", lambda each: each.verdict),
         number(
             "detectable (80%)",
-            lambda each: size(told[each].minimum_effect, each.contrast.measure),
+            lambda each: size(compared[each].minimum_effect, compared[each].measure),
         ),
-        words("what would decide it", lambda each: told[each].more or DASH),
+        words("what would decide it", lambda each: compared[each].more or DASH),
         number("over tasks, 95%", _over_tasks),
         words("rests on", _basis),
     )
@@ -116,15 +118,17 @@ def _name(found: ComponentVerdict) -> str:
     return f"{contrast.name} ({contrast.kind.replace('_', ' ')}){shown}"
 
 
-def _difference(found: ComponentVerdict) -> Cell | str:
+def _difference(found: ComponentVerdict, comparison: Comparison) -> Cell | str:
     if found.estimate is None:
         return hole(found.missing)
-    return amount(found.estimate.value, found.contrast.measure)
+    return amount(found.estimate.value, comparison.measure)
 
 
 def _over_tasks(found: ComponentVerdict) -> str:
     over = found.estimate.over_tasks if found.estimate else None
-    return DASH if over is None else between(*over, points)
+    if found.estimate is None or over is None:
+        return DASH
+    return between(*over, points if found.estimate.is_share else difference)
 
 
 def _basis(found: ComponentVerdict) -> str:

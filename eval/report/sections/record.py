@@ -19,16 +19,18 @@ from study.show.table import Cell, Code, Details, Grid, Heading, Lines, Section,
 CAPTION = (
     "Cost of each scored lineage from its first step. Lineages are compared at equal tokens seen, "
     "which are rows times their length; the other columns show what that leaves unequal. Not "
-    "padding: what the rows held, as counted in training; with document masking span corruption "
-    "gives every document its own sentinels, so its rows hold more than the plain length. FLOPs "
-    "are training FLOPs by formula, forward and backward; an encoder-decoder of equal depth has "
-    "more parameters than a decoder and spends other FLOPs on the same tokens, and span corruption "
-    "has loss on fewer of them."
+    "padding: what the rows held, as counted in training. FLOPs are training FLOPs by formula, "
+    "forward and backward."
 )
 UNMATCHED = (
     " This plan has no cells matched by parameters, by FLOPs or by loss tokens unless two rows "
     "happen to agree."
 )
+
+
+def _caption(material: Material, *, mixed: bool) -> str:
+    note = material.reporting.cost_note
+    return CAPTION + (f" {note}" if note else "") + ("" if mixed else UNMATCHED)
 
 
 def ledger_section(material: Material) -> Section:
@@ -39,7 +41,7 @@ def ledger_section(material: Material) -> Section:
         anchor="ledger",
         title="Ledger",
         blocks=blocks(
-            Text(text=CAPTION + ("" if mixed else UNMATCHED), style="caption"),
+            Text(text=_caption(material, mixed=mixed), style="caption"),
             accounts.cost_grid(accounts.costs(material.runs, store=material.store)),
             Details(
                 summary="By stage and cell, and what sharing saved",
@@ -76,22 +78,11 @@ AUTHOR = "The archstudy contributors"
 VERSION = "0.1.0"
 LICENSE = "Apache-2.0"
 
-BIBTEX = f"""@software{{archstudy,
+SOFTWARE = f"""@software{{archstudy,
   title   = {{{TITLE}}},
   author  = {{{{{AUTHOR}}}}},
   version = {{{VERSION}}},
   license = {{{LICENSE}}},
-}}
-
-@inproceedings{{wang2022language,
-  title     = {{What Language Model Architecture and Pretraining Objective Work Best for
-               Zero-Shot Generalization?}},
-  author    = {{Wang, Thomas and Roberts, Adam and Hesslow, Daniel and Le Scao, Teven and
-               Chung, Hyung Won and Beltagy, Iz and Launay, Julien and Raffel, Colin}},
-  booktitle = {{Proceedings of the 39th International Conference on Machine Learning}},
-  year      = {{2022}},
-  eprint    = {{2204.05832}},
-  archiveprefix = {{arXiv}},
 }}"""
 
 
@@ -108,7 +99,7 @@ def downloads_section(material: Material) -> Section:
     rows += [
         line(
             Cell(text=name, href=name),
-            "every answer: log-likelihoods of each choice, gold, credit (Parquet)",
+            "every item of every score (Parquet)",
             f"{len(data) / 1e6:.2f}",
         )
         for name, data in material.items.items()
@@ -125,7 +116,7 @@ def downloads_section(material: Material) -> Section:
                 rows=tuple(rows),
             ),
             Heading(text="Citation"),
-            Code(text=BIBTEX),
+            Code(text="\n\n".join(filter(None, (SOFTWARE, material.reporting.citation)))),
         ),
     )
 
@@ -147,7 +138,7 @@ def provenance_section(material: Material) -> Section:
             Lines(items=tuple(prose.provenance(runs, versions))),
             Details(
                 summary=f"The {len(found)} published scores behind the numbers",
-                blocks=(source_grid(found), Text(text=note, style="caption")),
+                blocks=(source_grid(found, named=material.words), Text(text=note, style="caption")),
             )
             if found
             else None,

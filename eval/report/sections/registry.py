@@ -35,7 +35,12 @@ SECTIONS: tuple[Make, ...] = (
 )
 
 
-def made(material: Material) -> tuple[Section, ...]:
-    """Those that this report has."""
-    found = (make(material) for make in SECTIONS)
-    return tuple(each for each in found if each is not None)
+def sections_of(material: Material) -> tuple[Section, ...]:
+    """Those that this report has; a domain's own stand after the scores' checks."""
+    found: list[Section] = []
+    for make in SECTIONS:
+        if (section := make(material)) is not None:
+            found.append(section)
+        if make is checks.leakage_section:
+            found += material.reporting.sections(material.runs, store=material.store)
+    return tuple(found)

@@ -1,4 +1,4 @@
-"""The headline: each lineage before and after finetuning, one suite and model size at a time.
+"""The headline: each lineage at its stages, one suite and model size at a time.
 
 Owns the refusal to put unequal token budgets into one table: each budget has its own, unless the
 report was asked to label them instead.
@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eval.evidence import held_out
+from eval.evidence.lines import by_budget
 from eval.evidence.panel import Panel
-from eval.evidence.table import SUITE, Row, by_budget
+from eval.evidence.table import SUITE, Row
 from eval.report import accounts, grids, prose
 from eval.report.figures import scores as plots
 from eval.report.material import Material
+from study.runs.measure import Measure
 from study.show.columns import Columns, grid, label, number, words
 from study.show.numbers import between, budget, decimal, percent
 from study.show.table import Block, Details, Hole, Section, Text, blocks, hole
@@ -25,7 +27,7 @@ from study.show.table import Block, Details, Hole, Section, Text, blocks, hole
 def scores_section(material: Material) -> Section:
     return Section(
         anchor="scores",
-        title="Scores before and after finetuning",
+        title=material.words.scores,
         name="Scores",
         blocks=material.by_panel(lambda panel: _part(material, panel)),
     )
@@ -39,32 +41,27 @@ def _part(material: Material, panel: Panel) -> Iterator[Block]:
         planned = f": {len(own)} scores are planned" if own else ""
         yield Hole(text=f"Nothing is scored on {where} yet{planned}.")
         return
-    chance = panel.chance if panel.headline else None
     groups = budget_groups(material, own)
     if len(groups) == 1 and len(by_budget(own)) > 1:
         yield Text(text=_unequal(own), style="note")
     elif len(groups) > 1:
-        told = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in groups)
+        listed = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in groups)
         yield Text(
-            text=f"Scored at {len(groups)} token budgets before finetuning ({told}). Cells of "
+            text=f"Scored at {len(groups)} token budgets ({listed}). Cells of "
             "unequal budgets are no comparison, so each budget has a table of its own; "
             "study report --unequal-budgets puts them into one, labelled.",
             style="caption",
         )
     for tokens, group in groups:
         named = where if len(groups) == 1 else f"{where}, {budget_name(tokens)}"
-        drawn = plots.headline(group, where=named)
+        drawn = plots.headline(group, style=panel.reporting.style, where=named)
         if drawn is not None:
             yield drawn
             yield Text(text=_caption(panel, rows, group), style="caption")
-        yield grids.headline_grid(
-            group, chance=chance, caption=f"Scores before and after finetuning: {named}"
-        )
+        yield grids.headline_grid(panel, group, caption=f"{panel.reporting.words.scores}: {named}")
     yield Details(
-        summary=f"Every column of {where}: stages below each other, plain intervals, nats",
-        blocks=blocks(
-            grids.suite_grid(rows, chance=chance, caption=f"Scores stage by stage: {where}")
-        ),
+        summary=f"Every column of {where}: stages below each other, plain intervals",
+        blocks=blocks(grids.suite_grid(panel, rows, caption=f"Scores stage by stage: {where}")),
     )
 
 
@@ -80,31 +77,30 @@ def budget_name(tokens: int) -> str:
 
 
 def _unequal(rows: list[Row]) -> str:
-    told = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in by_budget(rows))
+    listed = ", ".join(f"{tokens:,}" if tokens else "not known" for tokens, _ in by_budget(rows))
     return (
-        f"Unequal token budgets stand in one table here, as asked: {told} tokens before "
-        "finetuning. A difference between two of them is one of budget as well."
+        f"Unequal token budgets stand in one table here, as asked: {listed} tokens. "
+        "A difference between two of them is one of budget as well."
     )
 
 
 def _caption(panel: Panel, rows: list[Row], own: list[Row]) -> str:
-    off = any(row.stage == plots.OFF for row in own)
-    return " ".join(
-        part
-        for part in (
-            "Each line is a pretraining lineage at the token budget named beside it. Score: per "
-            "task the median over prompt templates, then the mean over the "
-            f"{prose.headline_tasks(panel)}, averaged over seeds and rescaled so that 0 is "
-            f"guessing and 1 is all right. Bars: {prose.bars(rows)}.",
-            "Span-corruption models before finetuning have never continued a text; their block is "
-            "not an estimate of what they know."
-            if off
-            else "",
-            "A model can be below 0: it then prefers wrong answers more often than guessing would.",
-            "Each score links to the runs behind it.",
-        )
-        if part
+    named = panel.reporting
+    notes = dict.fromkeys(row.key.note for row in own if row.key is not None and row.key.note)
+    score = (
+        f"Each line is a lineage at the token budget named beside it. Score: per task the median "
+        f"over {named.words.conditions}, then the mean over the {prose.headline_tasks(panel)}, "
+        "averaged over seeds"
     )
+    if panel.measure.is_share:
+        score += " and rescaled so that 0 is guessing and 1 is all right"
+    parts = [f"{score}. Bars: {prose.bars(rows)}."]
+    parts += [named.notes[each] for each in notes if each in named.notes]
+    if panel.measure.is_share:
+        parts.append(
+            "A model can be below 0: it then prefers wrong answers more often than guessing would."
+        )
+    return " ".join((*parts, "Each score links to the runs behind it."))
 
 
 CAPTION = (
@@ -117,7 +113,8 @@ CAPTION = (
 
 
 def curves_section(material: Material) -> Section:
-    drawn = plots.curves(accounts.learning_curves(material.runs, store=material.store))
+    found_curves = accounts.learning_curves(material.runs, store=material.store)
+    drawn = plots.curves(found_curves, style=material.reporting.style)
     found: tuple[Block, ...] = (
         (Hole(text="No run has validated yet."),)
         if drawn is None
@@ -133,7 +130,7 @@ UNREAD: Columns[tuple[str, str]] = (
 
 
 def holes_section(material: Material) -> Section:
-    missing = grids.hole_grid(material.scores)
+    missing = grids.hole_grid(material.scores, named=material.words)
     none = Text(text="None: every planned score is in the tables above.")
     note = Text(
         text="Planned scores that are not in the tables above. Means are over the seeds that are "
@@ -146,57 +143,71 @@ def holes_section(material: Material) -> Section:
     return Section(anchor="holes", title="Holes", blocks=(*scores, *blocks(unread)))
 
 
-MEASURES_CAPTION = (
-    "Accuracy says little of a model that sits at chance; these move before it does. Gold answer: "
-    "its log-likelihood per byte, in nats (nearer 0 is better). Margin: log-likelihood of the gold "
-    "answer less that of the best other one, in nats (above 0 is right). Brier: squared distance "
-    "of the choices' probabilities from the gold one (0 is best). All by the estimator of "
-    "accuracy: median over prompts of the mean over items, then the mean over tasks and seeds. "
-    "Intervals are 95%: over seeds and items with three seeds or more, else over items. Wilson's "
-    "is over items alone and is there at 0 and at 1 too."
-)
-
-
 def measures_section(material: Material) -> Section | None:
     parts = material.by_panel(lambda panel: _measure_part(material, panel))
     if not parts:
         return None
+    measures = dict.fromkeys(each for panel in material.panels for each in _beside(panel))
     return Section(
         anchor="measures",
         title="Beside accuracy",
         name="Measures",
-        blocks=(Text(text=MEASURES_CAPTION, style="caption"), *parts),
+        blocks=(
+            Text(
+                text="Accuracy says little of a model that sits at chance; these move before it "
+                f"does. {' '.join(each.note for each in measures if each.note)} All by the "
+                f"estimator of accuracy: median over {material.words.conditions} of the mean over "
+                "items, then the mean over tasks and seeds. Intervals are 95%: over seeds and "
+                "items with three seeds or more, else over items. Wilson's is over items alone and "
+                "is there at 0 and at 1 too.",
+                style="caption",
+            ),
+            *parts,
+        ),
     )
+
+
+def _beside(panel: Panel) -> list[Measure]:
+    """What stands beside the shares of a panel."""
+    known = {each.name: each for each in panel.domain.measures if isinstance(each, Measure)}
+    shares = [each.measure for each in panel.tasks if each.measure.is_share]
+    return list(dict.fromkeys(known[name] for each in shares for name in each.beside))
 
 
 def _measure_part(material: Material, panel: Panel) -> Iterator[Block]:
     where = material.name(panel)
-    rows = [row for row in material.rows(panel) if row.unit == "accuracy" and not row.hole]
+    columns = _measures(panel)
+    rows = [row for row in material.rows(panel) if row.is_share and not row.hole]
     suite = [row for row in rows if row.task == SUITE]
     named = f"Measures of the suite: {where}"
-    yield from blocks(grid(MEASURES, suite, caption=named, style=grids.off))
+    yield from blocks(grid(columns, suite, caption=named, style=grids.off))
     tasks = [row for row in rows if row.task != SUITE]
     named = f"Measures task by task: {where}"
     if tasks:
         yield Details(
             summary=f"Every measure on every task of {where}",
-            blocks=blocks(grid(MEASURES, tasks, caption=named, style=grids.off)),
+            blocks=blocks(grid(columns, tasks, caption=named, style=grids.off)),
         )
 
 
-MEASURES: Columns[Row] = (
-    *grids.CELL,
-    label("task", lambda row: row.task),
-    number("accuracy, %", lambda row: percent(row.value)),
-    number("95% interval", lambda row: between(row.low, row.high)),
-    number("Wilson's, items alone", lambda row: between(row.wilson_low, row.wilson_high)),
-    number("gold answer, nats a byte", lambda row: decimal(row.gold_nats_per_byte)),
-    number(
-        "interval",
-        lambda row: between(row.gold_nats_per_byte_low, row.gold_nats_per_byte_high, decimal),
-    ),
-    number("margin, nats", lambda row: decimal(row.margin)),
-    number("interval", lambda row: between(row.margin_low, row.margin_high, decimal)),
-    number("Brier", lambda row: decimal(row.brier)),
-    number("interval", lambda row: between(row.brier_low, row.brier_high, decimal)),
-)
+def _measures(panel: Panel) -> Columns[Row]:
+    return (
+        *grids.cell_columns(panel.reporting.words),
+        label("task", lambda row: row.task),
+        number("accuracy, %", lambda row: percent(row.value)),
+        number("95% interval", lambda row: between(row.low, row.high)),
+        number("Wilson's, items alone", lambda row: between(row.wilson_low, row.wilson_high)),
+        *(column for each in _beside(panel) for column in _pair(each)),
+    )
+
+
+def _pair(measure: Measure) -> Columns[Row]:
+    def interval(row: Row) -> str:
+        found = row.of(measure.name)
+        return between(found.low, found.high, decimal)
+
+    title = measure.title or measure.name
+    return (
+        number(title, lambda row: decimal(row.of(measure.name).value)),
+        number("interval", interval),
+    )

@@ -32,7 +32,7 @@ from study.language.data.mixture import Progress
 from study.language.data.shards import Item, TokenShards, grouped, write_shards
 from study.language.data.tokenizer import Tokenizer, count_lost
 from study.language.values.corpus import Corpus, Mixture, PretrainedTokenizer, Text, TrainedBPE
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 from study.store.directory import Store
 
@@ -207,10 +207,10 @@ def _split(text: Text, *, access: Access, aside: TextIO | None) -> Iterator[_Doc
     """The training documents; the others are written to `aside`, where it is given."""
     for place, source in enumerate(text.sources):
         read = 0
-        for found in sources.documents(source, access=access):
+        for found in content.documents(source, access=access):
             read += 1
             document = _Document(found, place, held_out_key(found))
-            if sources.share(document.key, salt="held_out") >= text.held_out:
+            if content.share(document.key, salt="held_out") >= text.held_out:
                 yield document
             elif aside is not None:
                 aside.write(json.dumps(document) + "\n")
@@ -357,17 +357,17 @@ def _tokenizer(
 ) -> Tokenizer:
     match corpus.tokenizer:
         case TrainedBPE(vocab_size=vocab_size, sentinels=sentinels):
-            told = _told(texts, progress=progress)
-            return tokenizers.train(told, vocab_size=vocab_size, sentinels=sentinels)
+            reported = _reporting(texts, progress=progress)
+            return tokenizers.train(reported, vocab_size=vocab_size, sentinels=sentinels)
         case PretrainedTokenizer(source=source, sentinels=sentinels):
-            text = sources.text(source, access=access)
+            text = content.text(source, access=access)
             return tokenizers.extend(text, sentinels=sentinels, name=source.uri)
         case Corpus():
             assert directory is not None, "checked by build_corpus"
             return Tokenizer.load(directory / "tokenizer.json")
 
 
-def _told(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
+def _reporting(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
     """The texts, with word of them now and then: progress is also where a build can be stopped."""
     for number, text in enumerate(texts):
         if number % BATCH == 0:
@@ -376,9 +376,9 @@ def _told(texts: Iterator[str], *, progress: Progress) -> Iterator[str]:
 
 
 def _describe(tokenizer: Tokenizer) -> dict:
-    told = {
+    described = {
         "digest": tokenizer.digest,
         "vocab_size": tokenizer.vocab_size,
         "sentinels": tokenizer.num_sentinels,
     }
-    return told | ({"cures": list(cures)} if (cures := tokenizer.trial.cures) else {})
+    return described | ({"cures": list(cures)} if (cures := tokenizer.trial.cures) else {})

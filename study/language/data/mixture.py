@@ -28,8 +28,7 @@ from study.language.data.examples import ExampleTask, write_examples
 from study.language.data.tokenizer import Tokenizer, count_lost
 from study.language.prompts import templates as prompts
 from study.language.values.corpus import Mixture, PromptedTask
-from study.sources import content as sources
-from study.sources import split, typed_rows
+from study.sources import content, split, typed_rows
 from study.sources.formats import Row
 
 Progress = Callable[[dict], None]
@@ -76,7 +75,7 @@ def spool(
     mixture: Mixture,
     directory: Path,
     *,
-    access: sources.Access,
+    access: content.Access,
     progress: Progress = lambda _: None,
 ) -> list[Spooled]:
     """Read every task's rows and templates once."""
@@ -91,11 +90,11 @@ def spool(
         parts: dict[Part, list[str]] = {"train": [], "held_out": []}
         with path.open("w", encoding="utf-8") as file:
             spread = split.Spread()
-            for number, row in sources.numbered(task.rows, access=access):
+            for number, row in content.numbered(task.rows, access=access):
                 if spread.rows % BATCH == 0:
                     progress({"stage": "rows", "task": task.name, "rows": spread.rows})
                 try:
-                    key, said = sources.row_key(row), split.split_key(row, task.rows)
+                    key, said = content.row_key(row), split.split_key(row, task.rows)
                     line = typed_rows.dumps(row)
                 except ValueError as error:
                     place = f"source {task.rows.uri!r}, row {number}"

@@ -163,7 +163,7 @@ def _through(cache: Cache, layer: int, key: Tensor, value: Tensor) -> tuple[Tens
     return cache.update(key, value, layer)
 
 
-def real_tokens(
+def token_mask(
     tokens: Int64[Tensor, "B T"], attention_mask: Tensor | None, *, columns: int
 ) -> Bool[Tensor, "B C"]:
     """True on tokens, over the cached and the new columns; refuses padding that is not on the

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from kernels.visibility import Visibility
-from study.language.huggingface.base import IGNORED, StudyDecoderConfig, StudyModel, real_tokens
+from study.language.huggingface.base import IGNORED, StudyDecoderConfig, StudyModel, token_mask
 from study.language.layout import PAD
 from study.language.model.decoder import Decoder
 
@@ -56,7 +56,7 @@ class DecoderForCausalLM(Decoder, StudyModel):
             past_key_values = DynamicCache()
         # The cache holds one column more than the caller's tokens: the start token.
         columns = input_ids.shape[1] + max(seen - 1, 0)
-        real = real_tokens(input_ids, attention_mask, columns=columns)
+        real = token_mask(input_ids, attention_mask, columns=columns)
         prefix = self._prefix(input_ids, labels, prefix_length, seen)
         tokens = input_ids.masked_fill(~real[:, -input_ids.shape[1] :], PAD)
         if seen == 0:

@@ -20,7 +20,7 @@ from study.language.huggingface.base import (
     IGNORED,
     StudyEncoderDecoderConfig,
     StudyModel,
-    real_tokens,
+    token_mask,
 )
 from study.language.layout import PAD
 from study.language.model.encoder_decoder import EncoderDecoder
@@ -148,7 +148,7 @@ class EncoderDecoderForSeq2SeqLM(EncoderDecoder, StudyModel):
     ) -> Float[Tensor, "B T M"]:
         past = 0 if cache is None else cache.self_attention_cache.get_seq_length()
         keys = past + tokens.shape[1]
-        real = real_tokens(tokens, attention_mask, columns=keys)
+        real = token_mask(tokens, attention_mask, columns=keys)
         first = (~real).sum(-1, dtype=torch.int32)[:, None]
         index = torch.arange(past, keys, dtype=torch.int32, device=tokens.device)[None]
         end = torch.where(index < first, first, index + 1)

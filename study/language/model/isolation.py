@@ -175,7 +175,7 @@ def _probes(rows: list[Row], base: Batch, *, form: _Layout) -> Iterator[_Probe]:
                 later = own & (base.positions > prefix + place)
                 yield _Probe(
                     name=f"changing target {place} {where}",
-                    batch=form.lay_changed(rows, (row, number, "targets", place)),
+                    batch=form.with_token_changed(rows, (row, number, "targets", place)),
                     protected=content & ~later,
                     seen=later,
                     own=own,
@@ -191,7 +191,7 @@ def _probes(rows: list[Row], base: Batch, *, form: _Layout) -> Iterator[_Probe]:
                         may = must = own
                 yield _Probe(
                     name=f"changing input {place} {where}",
-                    batch=form.lay_changed(rows, (row, number, "inputs", place)),
+                    batch=form.with_token_changed(rows, (row, number, "inputs", place)),
                     protected=content & ~may,
                     seen=must,
                     own=own,
@@ -254,7 +254,7 @@ class _Layout:
         longest = max(a + b for a, b in zip(inputs, targets, strict=True))
         return layout(rows, architecture=self.architecture, length=longest + self.padding)
 
-    def lay_changed(
+    def with_token_changed(
         self, rows: list[Row], token: tuple[int, int, Literal["inputs", "targets"], int]
     ) -> Batch:
         """The rows with one token, (row, document, half, place), replaced by another."""

@@ -18,8 +18,8 @@ from study.language.prompts.missing import (
     Absent,
     EmptyError,
     MissingError,
-    Unlabelled,
     UnlabelledError,
+    UnlabelledValue,
     is_blank,
     is_no_label,
     unlabelled,
@@ -35,7 +35,7 @@ def bound(value: Any) -> Any:
     match value:
         case Absent():
             bool(value)
-        case Unlabelled():
+        case UnlabelledValue():
             value.refuse()
         case bool():
             raise UndefinedError(f"{value} is no place in a list")
@@ -69,7 +69,7 @@ def compared(value: Any, others: tuple[Any, ...], answer: bool) -> Any:
     texts = any(isinstance(each, str) and not is_blank(each) for each in others)
     asks = any(each is None or (isinstance(each, str) and is_blank(each)) for each in others)
     match value:
-        case Unlabelled():
+        case UnlabelledValue():
             pass
         case str() if numbers and not texts and not is_blank(value):
             raise UndefinedError(f"{value!r:.60} is text, compared with numbers: {others}")
@@ -82,7 +82,7 @@ def compared(value: Any, others: tuple[Any, ...], answer: bool) -> Any:
 
 def answer(value: Any) -> Any:
     match value:
-        case Unlabelled() if not isinstance(value, str) or value.column == "label":
+        case UnlabelledValue() if not isinstance(value, str) or value.column == "label":
             value.refuse()
         case str() if is_blank(value):
             raise EmptyError("a text without a letter in the answer")
@@ -94,7 +94,7 @@ def number(convert: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(convert)
     def converted(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, Unlabelled) and not isinstance(value, str):
+        if isinstance(value, UnlabelledValue) and not isinstance(value, str):
             return value
         if args or kwargs:
             return convert(value, *args, **kwargs)
@@ -103,7 +103,7 @@ def number(convert: Callable[..., Any]) -> Callable[..., Any]:
             raise (MissingError if is_blank(str(value)) else UndefinedError)(
                 f"{value!r:.60} is no number"
             )
-        column = value.column if isinstance(value, Unlabelled) else str(value)
+        column = value.column if isinstance(value, UnlabelledValue) else str(value)
         return unlabelled(found, column=column) if is_no_label(found) else found
 
     return converted
@@ -119,7 +119,7 @@ def labelled(filter_function: Callable[..., Any]) -> Callable[..., Any]:
         for value in args[:2]:  # the first may be jinja's own
             if isinstance(value, Absent):
                 bool(value)
-            if isinstance(value, Unlabelled):
+            if isinstance(value, UnlabelledValue):
                 if not isinstance(value, str):
                     value.refuse()
                 if filter_function.__name__.removeprefix("do_") in (*LEAVES, "soft_str"):
@@ -134,7 +134,7 @@ def read(test: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(test)
     def tested(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, Absent | Unlabelled):
+        if isinstance(value, Absent | UnlabelledValue):
             bool(value)
         return test(value, *args, **kwargs)
 

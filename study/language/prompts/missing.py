@@ -80,7 +80,7 @@ class Absent(StrictUndefined):
     __hash__ = StrictUndefined._fail_with_undefined_error
 
 
-class Unlabelled:
+class UnlabelledValue:
     """A -1 of a row, in a template that does not say what -1 means: it may be printed in a prompt
     and compared with -1, and whatever decides by it fails.
     """
@@ -102,16 +102,16 @@ class Unlabelled:
 
 
 def _refused(*names: str) -> dict[str, Callable[..., NoReturn]]:
-    return {f"__{name}__": Unlabelled.refuse for name in names}
+    return {f"__{name}__": UnlabelledValue.refuse for name in names}
 
 
 _ORDER = ("lt", "le", "gt", "ge")
 _SUMS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "mod", "rmod", "pow")
 _MORE = ("rpow", "floordiv", "rfloordiv", "divmod", "rdivmod", "neg", "pos", "abs", "round")
 _NUMBERS = _refused(*_ORDER, *_SUMS, *_MORE)
-_Whole = type("_Whole", (Unlabelled, int), {**_NUMBERS, "__hash__": int.__hash__})
-_Fraction = type("_Fraction", (Unlabelled, float), {**_NUMBERS, "__hash__": float.__hash__})
-_Text = type("_Text", (Unlabelled, str), {**_refused(*_ORDER), "__hash__": str.__hash__})
+_Whole = type("_Whole", (UnlabelledValue, int), {**_NUMBERS, "__hash__": int.__hash__})
+_Fraction = type("_Fraction", (UnlabelledValue, float), {**_NUMBERS, "__hash__": float.__hash__})
+_Text = type("_Text", (UnlabelledValue, str), {**_refused(*_ORDER), "__hash__": str.__hash__})
 
 
 def unlabelled(value: Any, *, column: str) -> Any:

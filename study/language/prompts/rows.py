@@ -74,9 +74,9 @@ def value_at(row: Row, path: str) -> Any:
 
 def _unlabelled(row: Row, column: str) -> Skipped | None:
     if column not in row:
-        told = ", ".join(map(str, row))
+        listed = ", ".join(map(str, row))
         return Skipped(
-            reason="missing", detail=f"no column {column!r} for the answer; columns: {told}"
+            reason="missing", detail=f"no column {column!r} for the answer; columns: {listed}"
         )
     value = row[column]
     if why := why_missing(value):

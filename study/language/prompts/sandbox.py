@@ -20,7 +20,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from study.language.prompts import filters, guard
 from study.language.prompts.missing import (
     Absent,
-    Unlabelled,
+    UnlabelledValue,
     absent,
     is_no_label,
     unlabelled,
@@ -72,14 +72,14 @@ class _Sandbox(SandboxedEnvironment):
             # methods of text only: elsewhere a large number multiplies nothing
             if isinstance(owner, str):
                 _small(value)
-            if isinstance(value, Absent | Unlabelled) and isinstance(owner, str | list | dict):
+            if isinstance(value, Absent | UnlabelledValue) and isinstance(owner, str | list | dict):
                 _ = name in _TAKES or bool(value)
             if name == "join" and isinstance(value, list):
                 _ = [bool(each) for each in value if isinstance(each, Absent)]
         found = super().call(context, function, *args, **kwargs)
         if found is None and isinstance(owner, dict) and name in ("get", "pop", "setdefault"):
             return Absent(obj=owner, name=args[0])
-        return owner if isinstance(owner, Unlabelled) and name in filters.LEAVES else found
+        return owner if isinstance(owner, UnlabelledValue) and name in filters.LEAVES else found
 
 
 def _bounded(filter_function: Callable[..., Any]) -> Callable[..., Any]:

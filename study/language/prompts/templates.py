@@ -30,7 +30,7 @@ from study.language.prompts.missing import (
     is_no_label,
 )
 from study.runs.source import Source
-from study.sources import content as sources
+from study.sources import content
 from study.sources.formats import Row
 
 Reason = Literal[
@@ -190,10 +190,10 @@ for _tag in ("!Template", "!TemplateMetadata"):
 
 
 def load_templates(
-    source: Source, *, access: sources.Access, names: Sequence[str] = ()
+    source: Source, *, access: content.Access, names: Sequence[str] = ()
 ) -> list[Template]:
     """The templates of a templates.yaml, sorted by name; only `names`, in their order, if given."""
-    templates = parse_templates(sources.text(source, access=access), origin=source.uri)
+    templates = parse_templates(content.text(source, access=access), origin=source.uri)
     if not names:
         return templates
     known = {template.name: template for template in templates}
@@ -282,5 +282,5 @@ def _skipped(error: BaseException) -> Skipped:
         case _:
             reason = "error"
     ours = isinstance(error, MissingError | UnlabelledError)
-    told = f"{error}" if ours else f"{type(error).__name__}: {error}"
-    return Skipped(reason=reason, detail=told)
+    message = f"{error}" if ours else f"{type(error).__name__}: {error}"
+    return Skipped(reason=reason, detail=message)

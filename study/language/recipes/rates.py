@@ -99,11 +99,11 @@ def choose(found: Iterable[Trial]) -> dict[str, float]:
     groups: dict[str, dict[float, dict[int, float]]] = {}
     for trial in found:
         seeds = groups.setdefault(trial.path, {}).setdefault(trial.learning_rate, {})
-        told = f"{trial.path}: rate {trial.learning_rate:g} on seed {trial.seed}"
+        named = f"{trial.path}: rate {trial.learning_rate:g} on seed {trial.seed}"
         if not math.isfinite(trial.loss):
-            raise RateError(f"{told} has the loss {trial.loss}; legal: a number")
+            raise RateError(f"{named} has the loss {trial.loss}; legal: a number")
         if trial.seed in seeds:
-            raise RateError(f"{told} was tried twice: {seeds[trial.seed]:g} and {trial.loss:g}")
+            raise RateError(f"{named} was tried twice: {seeds[trial.seed]:g} and {trial.loss:g}")
         seeds[trial.seed] = trial.loss
     for path, grid in groups.items():
         if len({frozenset(seeds) for seeds in grid.values()}) > 1:

@@ -15,10 +15,10 @@ from pathlib import Path
 from study.language.recipes import microworld
 from study.language.suites import eai, t0
 from study.language.suites.data_sets import DATA_SETS
-from study.language.suites.published import Asked, Found, hub
+from study.language.suites.published import Found, PublishedTask, from_hub
 from study.language.values.suite import SuiteTask
 from study.runs.suite import Suite
-from study.show import terminal as display
+from study.show import terminal
 from study.sources import pins
 from study.sources.pins import UNPINNED, Pins
 from study.store.publish import sha256
@@ -67,8 +67,8 @@ def lines(*, mirror: Path | None, known: Pins | None) -> list[Line]:
             "study/language/suites/data_sets.py says"
         )
     found: list[Line] = []
-    for name, asked in (("t0", t0.ASKED), ("eai", eai.ASKED)):
-        for each in asked:
+    for name, tasks in (("t0", t0.TASKS), ("eai", eai.TASKS)):
+        for each in tasks:
             place = _hub(each, known) if mirror is None else _file(each, mirror, known)
             found.append(_line(name, each, *place))
     return [*found, *_built_in(microworld.SUITE)]
@@ -101,16 +101,16 @@ def show(*, mirror: Path | None, pin_file: Path | None, as_json: bool) -> None:
         print(json.dumps(form, indent=1))
         return
     columns = ("suite", "task", "metric", "baseline", "prompts", "rows", "pin")
-    display.table(columns, [_cells(each) for each in found])
+    terminal.table(columns, [_cells(each) for each in found])
     print()
     for name in dict.fromkeys(each.suite for each in found):
         own = [each for each in found if each.suite == name]
         here = sum(not each.hole for each in own)
-        told = f"{sum(len(each.prompts) for each in own)} prompts"
-        print(f"{name}: {len(own)} tasks, {told}; rows of {here}, {len(own) - here} holes")
+        prompts = f"{sum(len(each.prompts) for each in own)} prompts"
+        print(f"{name}: {len(own)} tasks, {prompts}; rows of {here}, {len(own) - here} holes")
     print()
     moved = [each for each in places() if each.state != "same"]
-    display.table(
+    terminal.table(
         ("data set", "in 2022", "today", "state", "reason"),
         [(e.data_set, e.paper, e.today or "-", e.state, e.reason) for e in moved],
     )
@@ -122,28 +122,28 @@ def _cells(line: Line) -> tuple[str, ...]:
     return line.suite, line.task, line.metric, f"{line.baseline:.3f}", count, rows, line.pin
 
 
-def _line(suite: str, asked: Asked, rows: str, pin: str, hole: str) -> Line:
+def _line(suite: str, task: PublishedTask, rows: str, pin: str, hole: str) -> Line:
     return Line(
         suite=suite,
-        task=asked.name,
+        task=task.name,
         role="headline",
-        metric=asked.metric,
-        baseline=asked.chance,
-        prompts=asked.template_names,
+        metric=task.metric,
+        baseline=task.chance,
+        prompts=task.template_names,
         rows=rows,
         pin=pin,
         hole=hole,
     )
 
 
-def _hub(asked: Asked, known: Pins | None) -> tuple[str, str, str]:
-    data = asked.data
+def _hub(task: PublishedTask, known: Pins | None) -> tuple[str, str, str]:
+    data = task.data
     blank = Pins(path=HUB_PINS, hub={data.hub: {}}, files={}) if data.hub else None
     if not data.hub:
         return "-", "none", data.reason
     table = known if known is not None and data.hub in known.hub else blank
     assert table is not None
-    found = hub(table)(asked)
+    found = from_hub(table)(task)
     assert isinstance(found, Found)
     digest = found.rows.digest
     if UNPINNED not in digest:
@@ -151,11 +151,11 @@ def _hub(asked: Asked, known: Pins | None) -> tuple[str, str, str]:
     return found.rows.uri, "none", data.reason if data.state == "script" else ""
 
 
-def _file(asked: Asked, mirror: Path, known: Pins | None) -> tuple[str, str, str]:
-    name = asked.data.file(asked.split)
+def _file(task: PublishedTask, mirror: Path, known: Pins | None) -> tuple[str, str, str]:
+    name = task.data.file(task.split)
     path = mirror / name
     if not path.is_file():
-        return "-", "none", _missing(asked, path)
+        return "-", "none", _missing(task, path)
     digest = sha256(path)
     pinned = (known.files.get(name, {}) if known else {}).get("sha256")
     if not pinned:
@@ -168,8 +168,8 @@ def _file(asked: Asked, mirror: Path, known: Pins | None) -> tuple[str, str, str
     return str(path), digest[:12], ""
 
 
-def _missing(asked: Asked, path: Path) -> str:
-    legal = [each for each in asked.data.splits if each not in asked.data.hidden]
+def _missing(task: PublishedTask, path: Path) -> str:
+    legal = [each for each in task.data.splits if each not in task.data.hidden]
     others = sorted(each.name for each in path.parent.glob("*")) if path.parent.is_dir() else []
     if not others:
         return f"no {path}"

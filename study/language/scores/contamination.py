@@ -91,7 +91,7 @@ def ensure(
     tasks: digest of the suite's questions (`study.language.scores.tasks.digest`). limit: None for
     any size. watch: told how many documents were read, may raise to stop.
     """
-    told = []
+    problems = []
     texts: list[tuple[str, int, str]] | None = None
     for corpus in trained_on(run):
         try:
@@ -101,7 +101,7 @@ def ensure(
                 continue
             tokens = opened.summary["train"]["tokens"]
             if limit is not None and tokens > limit:
-                told.append(
+                problems.append(
                     f"overlap with {corpus.slug!r} ({tokens:,} tokens) was not counted; "
                     "study overlap SWEEP does"
                 )
@@ -110,8 +110,8 @@ def ensure(
             _publish(final, _count(corpus.slug, opened, texts, watch=watch))
         except (ValueError, OSError) as error:
             # scores are worth having without it, and the report shows the hole
-            told.append(f"overlap with {corpus.slug!r} was not counted: {error}")
-    return told
+            problems.append(f"overlap with {corpus.slug!r} was not counted: {error}")
+    return problems
 
 
 def read(corpus: Corpus, *, tasks: str, store: Store) -> Overlap | str:

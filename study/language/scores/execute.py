@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
@@ -40,8 +39,8 @@ from study.runs.node import Evaluation
 from study.show.terminal import log_warning
 from study.sources.content import Access
 from study.sources.weight_files import PRECISION
-from study.store import items as columns
-from study.store.directory import CorruptError, RunDirectory, Store, publish_directory, verify
+from study.store.directory import CorruptError, RunDirectory, Store
+from study.store.items import is_published, publish
 from study.train import signals
 
 Report = Callable[[dict[str, Any]], None]
@@ -137,7 +136,7 @@ def _evaluate(
     opened = replace(opened, subject=replace(opened.subject, watch=watch))
     digest = score_digest(opened, prompts=prompts, run=run)
     final = directory.scores(digest)
-    if not _is_published(final, warn=warn):
+    if not is_published(final, warn=warn):
         begun = time.monotonic()
         results, table, found = evaluate(opened, prompts=prompts, run=run)
         account = _account(run, opened, prompts=prompts, results=results, table=table)
@@ -149,21 +148,15 @@ def _evaluate(
                     "the tokenizer has no token for"
                 )
         account["seconds"] = time.monotonic() - begun
+        publish(table, account, final)
 
-        def write(aside: Path) -> None:
-            columns.write(table, aside / "items.parquet")
-            text = json.dumps(account, indent=1, sort_keys=True, allow_nan=False)
-            (aside / "results.json").write_text(text + "\n", encoding="utf-8")
-
-        publish_directory(final, write)
-
-    def looked(documents: int) -> None:
+    def progress(documents: int) -> None:
         watch(documents, 0)
 
-    for told in contamination.ensure(
-        run, tasks=suites.digest(prompts), store=store, access=access, watch=looked
+    for problem in contamination.ensure(
+        run, tasks=suites.digest(prompts), store=store, access=access, watch=progress
     ):
-        log_warning(told)
+        log_warning(problem)
     seal = {"kind": "Evaluation", "scores": digest, "weights": opened.weights}
     return seal | ({"precision": PRECISION} if isinstance(run.run, External) else {})
 
@@ -175,18 +168,6 @@ def _sealed(directory: RunDirectory, *, warn: Callable[[str], None]) -> dict[str
     except CorruptError as error:
         warn(f"the seal is written again: {error}")
         return None
-
-
-def _is_published(scores: Path, *, warn: Callable[[str], None]) -> bool:
-    """Whether these very scores are there, whole."""
-    if not scores.exists():
-        return False
-    try:
-        verify(scores)
-    except CorruptError as error:
-        warn(f"scores are made again: {error}")
-        return False
-    return True
 
 
 def _check(run: External, *, execution: Execution) -> dict[str, Any]:

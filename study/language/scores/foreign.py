@@ -60,7 +60,7 @@ class ForeignTokenizer(Tokenizer):
 class CausalPasses:
     """Passes of a causal model from elsewhere; its context is never empty."""
 
-    alike = True
+    equal_lengths = True
     grows = False
 
     def __init__(self, model: Any) -> None:
@@ -121,7 +121,7 @@ class CausalPasses:
 class Seq2SeqPasses:
     """Passes of a sequence-to-sequence model from elsewhere; its source is never empty."""
 
-    alike = False
+    equal_lengths = False
     carries = True
     grows = False
 

@@ -1,7 +1,8 @@
 """Per-item scores: one row a question, in Parquet, always kept.
 
-Owns how the columns of `study.store.items` follow from the scorer's answers. What a reader wants to
-know of an item beyond these follows from the log-likelihoods kept here, without a model.
+Owns how the columns of `study.language.scores.columns` follow from the scorer's answers. What a
+reader wants to know of an item beyond these follows from the log-likelihoods kept here, without a
+model.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import pyarrow as pa
 from lm_eval.api.instance import Instance
 from lm_eval.utils import softmax
 
+from study.language.scores.columns import SCHEMA
 from study.language.scores.lm import StudyLM
 from study.language.scores.score import Scored
 from study.language.scores.tasks import Item, Prompts
 from study.language.values.suite import Scoring
-from study.store.items import SCHEMA
 
 
 def collect(prompts: Sequence[Prompts], *, lm: StudyLM, run: str) -> pa.Table:
@@ -111,10 +112,10 @@ def _ranked(item: Item, lm: StudyLM) -> dict[str, Any]:
     golds = [values[gold] for values, gold in item.decisions(own)]
     sizes = [size[gold] for size, gold in item.decisions(columns["bytes"])]
     # letters without a token have bytes and cost next to nothing
-    told = not any(lm.encoded(*pair).lost_of_target.unknown for pair in item.pairs)
+    known = not any(lm.encoded(*pair).lost_of_target.unknown for pair in item.pairs)
     return columns | {
         "prediction": None if item.golds else parts[0]["prediction"],
-        "gold_nats_per_byte": sum(golds) / sum(sizes) if told else None,
+        "gold_nats_per_byte": sum(golds) / sum(sizes) if known else None,
         "margin": min(each["margin"] for each in parts),
         "brier": float(np.mean([each["brier"] for each in parts])),
         "tie": any(each["tie"] for each in parts),
@@ -139,13 +140,13 @@ def _greedy(item: Item, lm: StudyLM) -> dict[str, Any]:
     found, columns = _scores(item, lm)
     values = [_value(each, lm.scoring) for each in found]
     gold = int(np.argmax(values))
-    told = not lm.encoded(*item.pairs[gold]).lost_of_target.unknown
+    known = not lm.encoded(*item.pairs[gold]).lost_of_target.unknown
     return columns | {
         "gold": gold,
         "correct": float(any(each.greedy(lm.scoring) for each in found)),
         "correct_other_end": float(any(each.greedy(other_end(lm.scoring)) for each in found)),
         "gold_nats_per_byte": (
-            values[gold] / columns["bytes"][gold] if math.isfinite(values[gold]) and told else None
+            values[gold] / columns["bytes"][gold] if math.isfinite(values[gold]) and known else None
         ),
     }
 

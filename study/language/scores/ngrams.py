@@ -34,7 +34,7 @@ import numpy as np
 from study.language.data.shards import grouped
 from study.language.scores.words import unspaced, words
 from study.runs.source import Source
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 
 LONGEST, SHORTEST = 13, 8
@@ -192,7 +192,7 @@ def excluded_texts(rows: Iterable[Source], *, access: Access) -> frozenset[bytes
     """
     keys = set()
     for source in rows:
-        for row in sources.rows(source, access=access):
+        for row in content.rows(source, access=access):
             named = [row.get(source.text_field)] if source.text_field else row.values()
             keys |= {_key(value) for value in named if isinstance(value, str) and words(value)}
     return frozenset(keys)

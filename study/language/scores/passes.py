@@ -89,14 +89,14 @@ class Work:
 class Passes(Protocol):
     """Forward passes of one model, as the scorer asks for them.
 
-    carries: whether `read` and `own` can be used; grows: whether `read_on` can. alike: contexts of
-    one `read` have equal lengths. limit: padded positions that one pass may have, from the model's
-    side.
+    carries: whether `read` and `own` can be used; grows: whether `read_on` can. equal_lengths:
+    contexts of one `read` have them. limit: padded positions that one pass may have, from the
+    model's side.
     """
 
     carries: bool
     grows: bool
-    alike: bool
+    equal_lengths: bool
     limit: int
 
     def whole(self, pieces: Sequence[Piece]) -> Float[Tensor, "N M"]:
@@ -137,7 +137,7 @@ class Scorable(Protocol):
 class StudyPasses:
     """Passes of a model that eats the study's batches."""
 
-    alike = False
+    equal_lengths = False
     limit = 1 << 62
 
     def __init__(self, model: Scorable, architecture: Architecture) -> None:

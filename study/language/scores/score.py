@@ -142,7 +142,7 @@ class Subject:
             batch_tokens=self.batch_tokens,
             share=self.contexts == "shared",
             work=self.work,
-            tell=lambda done: self.watch(done, asked),
+            progress=lambda done: self.watch(done, asked),
         )
 
 

@@ -40,14 +40,14 @@ time, where a position has a layer's queries, keys, values and both products of 
 class Scorer:
     """How pieces are computed: by which passes, how large, and what is told of it.
 
-    tell: called before each pass with the pieces that are done; may raise to stop.
+    progress: called before each pass with the pieces that are done; may raise to stop.
     """
 
     passes: Passes
     batch_tokens: int
     share: bool
     work: Work
-    tell: Callable[[int], None]
+    progress: Callable[[int], None]
 
     @property
     def most(self) -> int:
@@ -62,11 +62,11 @@ class Scorer:
         alone = [piece for own in groups.values() if not (share and len(own) > 1) for piece in own]
         done = 0
 
-        def tell() -> None:
-            self.tell(done)
+        def advance() -> None:
+            self.progress(done)
 
         for batch in self.wholes(alone):
-            tell()
+            advance()
             # Answers are complete before they are given: a generator that waits inside of inference
             # mode would leave its caller in it.
             with torch.inference_mode():
@@ -75,10 +75,10 @@ class Scorer:
             yield from answers
             done += len(batch)
         several = {context: own for context, own in groups.items() if share and len(own) > 1}
-        for contexts, read in self._read(several, tell):
+        for contexts, read in self._read(several, advance):
             targets = [(row, piece) for row, each in enumerate(contexts) for piece in several[each]]
             for chosen in self._chosen(targets, contexts):
-                tell()
+                advance()
                 batch = [piece for _, piece in chosen]
                 with torch.inference_mode():
                     states = self.passes.own(read, [row for row, _ in chosen], batch)
@@ -88,19 +88,19 @@ class Scorer:
                 done += len(batch)
 
     def _read(
-        self, contexts: Collection[Tokens], tell: Callable[[], None]
+        self, contexts: Collection[Tokens], advance: Callable[[], None]
     ) -> Iterator[tuple[Sequence[Tokens], Any]]:
         """Every context once, in batches, as `Passes.own` wants them."""
         begun = beginnings(contexts) if self.passes.grows else {}
         going_on = {context for own in begun.values() for context in own}
         for batch in self._contexts(context for context in contexts if context not in going_on):
-            tell()
+            advance()
             yield batch, self._read_batch(batch)
         for batch in self._contexts(begun):
-            tell()
+            advance()
             read = self._read_batch(batch)
             for chosen in self._continued(batch, begun):
-                tell()
+                advance()
                 rows, continued = zip(*chosen, strict=True)
                 with torch.inference_mode():
                     grown = self.passes.read_on(read, rows, continued)
@@ -142,7 +142,7 @@ class Scorer:
     def _contexts(self, contexts: Iterable[Tokens]) -> Iterator[list[Tokens]]:
         ordered = sorted(contexts, key=lambda context: (len(context), context))
         for batch in _batches(ordered, self._width, self.most):
-            if not self.passes.alike:
+            if not self.passes.equal_lengths:
                 yield batch
                 continue
             for length in sorted({len(context) for context in batch}):

@@ -27,7 +27,7 @@ from study.language.scores.questions import Item, ask, credit, together
 from study.language.values.suite import SuiteTask
 from study.runs.identity import identity
 from study.runs.suite import Suite
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 from study.sources.formats import Row
 
@@ -64,8 +64,8 @@ def build(suite: Suite, *, access: Access) -> tuple[Prompts, ...]:
     Raises ValueError where a task keeps no row, as one of a hidden test split does.
     """
     if not suite.tasks:
-        told = "; ".join(f"{hole.name}: {hole.reason}" for hole in suite.holes)
-        raise ValueError(f"suite {suite.name!r} has nothing to score ({told or 'no tasks'})")
+        listed = "; ".join(f"{hole.name}: {hole.reason}" for hole in suite.holes)
+        raise ValueError(f"suite {suite.name!r} has nothing to score ({listed or 'no tasks'})")
     built: list[Prompts] = []
     for task in suite.tasks:
         if task.metric == "rolling":
@@ -104,7 +104,7 @@ class AskedRow:
 def asked_rows(suite: Suite, task: SuiteTask, *, access: Access) -> list[AskedRow]:
     """Every row of a task that is no document. Raises ValueError where one has a foreign form."""
     origin = _origin(suite, task)
-    found = list(labelled(sources.rows(task.rows, access=access), task.labels, origin=origin))
+    found = list(labelled(content.rows(task.rows, access=access), task.labels, origin=origin))
     groups = _groups(task, [row for row, _ in found], origin=origin)
     # rows of a question share its number; twins stand apart
     index = groups if task.question else range(len(found))
@@ -112,7 +112,7 @@ def asked_rows(suite: Suite, task: SuiteTask, *, access: Access) -> list[AskedRo
     for place, (row, unlabelled) in enumerate(found):
         # by the row before it is prepared, after its label has one form: a mirror that says
         # "entailment" draws the same prompts as one that says 0
-        key = sources.row_key(row)
+        key = content.row_key(row)
         try:
             ready = row if unlabelled else prepared(row, task.preparation)
         except ValueError as error:
@@ -246,7 +246,7 @@ def _prompts(
         try:
             found = _asked(task, template, each)
             if isinstance(found, str) and found not in first:
-                first[found] = f"row {each.number}: {_told(template, each)}"
+                first[found] = f"row {each.number}: {_described(template, each)}"
         except ValueError as error:
             raise ValueError(f"{_origin(suite, task)}, row {each.number}: {error}") from error
         questions.setdefault(each.index, []).append(found)
@@ -279,7 +279,7 @@ def _asked(task: SuiteTask, template: Template, asked: AskedRow) -> Item | str:
     return found
 
 
-def _told(template: Template, asked: AskedRow) -> str:
+def _described(template: Template, asked: AskedRow) -> str:
     """Why a row has no question, in words."""
     outcome = asked.unlabelled or template.outcome(asked.row, key=asked.key)
     if isinstance(outcome, Skipped):
@@ -323,7 +323,7 @@ def _documents(task: SuiteTask, access: Access) -> Prompts:
 def _texts(task: SuiteTask, access: Access) -> Iterator[str]:
     if not task.rows.text_field:
         raise ValueError(f"suite task {task.name!r}: `rolling` rows need a text_field")
-    return sources.documents(task.rows, access=access)
+    return content.documents(task.rows, access=access)
 
 
 def chance_of(prompts: Prompts) -> float:

@@ -21,8 +21,8 @@ from study.language.suites import eai, t0
 
 LAMBADA = ("lambada",)
 
-CORRECTED: Mapping[str, float] = {each.name: each.chance for each in eai.ASKED}
-T0: Mapping[str, float] = {each.name: each.chance for each in t0.ASKED}
+CORRECTED: Mapping[str, float] = {each.name: each.chance for each in eai.TASKS}
+T0: Mapping[str, float] = {each.name: each.chance for each in t0.TASKS}
 
 TABLE_5: Mapping[str, float] = {
     **CORRECTED,

@@ -51,11 +51,11 @@ class DataSet:
     def check_split(self, split: str) -> None:
         """Raises ValueError naming the legal splits."""
         legal = [each for each in self.splits if each not in self.hidden]
-        told = f"{self.key}: split {split!r}; legal: {', '.join(legal)}"
+        message = f"{self.key}: split {split!r}; legal: {', '.join(legal)}"
         if split in self.hidden:
-            raise ValueError(f"{told} (the labels of {split!r} are hidden)")
+            raise ValueError(f"{message} (the labels of {split!r} are hidden)")
         if split not in self.splits:
-            raise ValueError(told)
+            raise ValueError(message)
 
     def file(self, split: str) -> str:
         """The split's file below a mirror's directory."""

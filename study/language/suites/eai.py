@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from study.language.suites import published
 from study.language.suites.data_sets import data_set
-from study.language.suites.published import Asked, Origin, hub
+from study.language.suites.published import Origin, PublishedTask, from_hub
 from study.language.values.suite import Metric, Preparation, Scoring
 from study.runs.source import Source
 from study.runs.suite import Suite
@@ -40,7 +40,7 @@ IN_T0_TRAIN = ("mrpc", "qqp", "sciq")
 """Tasks whose data sets T0's training mixture holds: a finetuned model has seen them."""
 
 
-def _asked(
+def _task(
     name: str,
     key: str,
     split: str,
@@ -49,8 +49,8 @@ def _asked(
     prompt: str = "",
     metric: Metric = "rank",
     preparation: Preparation = "",
-) -> Asked:
-    return Asked(
+) -> PublishedTask:
+    return PublishedTask(
         name=name,
         data=data_set(key),
         split=split,
@@ -66,43 +66,43 @@ def _asked(
 # task, data set, split, chance (the paper's Table 5, with CB at one third). ANLI, CB and PubMedQA
 # have three answers; of MathQA's 4,475 validation questions 4,360 have five answers and the others
 # four; MultiRC asks for every answer of a question. LAMBADA, TriviaQA and WebQs are open answers.
-ASKED: tuple[Asked, ...] = (
-    *(_asked(f"anli_r{n}", "anli", f"dev_r{n}", 1 / 3, prompt="anli") for n in (1, 2, 3)),
-    _asked("arc_challenge", "ai2_arc/ARC-Challenge", "test", 0.25, prompt="arc"),
-    _asked("arc_easy", "ai2_arc/ARC-Easy", "test", 0.25, prompt="arc"),
-    _asked("boolq", "super_glue/boolq", "validation", 0.5),
-    _asked("cb", "super_glue/cb", "validation", 1 / 3),
-    _asked("copa", "super_glue/copa", "validation", 0.5),
-    _asked("headqa_en", "headqa/en", "test", 0.25, prompt="headqa"),
-    _asked("hellaswag", "hellaswag", "validation", 0.25),
-    _asked("lambada", "lambada_openai", "test", 0.0, metric="greedy"),
-    _asked("logiqa", "logiqa", "test", 0.25),
-    _asked("mathqa", "math_qa", "test", 0.201, preparation="mathqa"),
-    _asked("mrpc", "glue/mrpc", "validation", 0.5),
-    _asked("multirc", "super_glue/multirc", "validation", 0.058, metric="rank_all"),
-    _asked("openbookqa", "openbookqa/main", "test", 0.25),
-    _asked("piqa", "piqa", "validation", 0.5),
-    _asked("prost", "prost", "test", 0.25),
-    _asked("pubmedqa", "pubmed_qa/pqa_labeled", "test", 1 / 3),
-    _asked("qnli", "glue/qnli", "validation", 0.5),
-    _asked("qqp", "glue/qqp", "validation", 0.5),
-    _asked("race", "race/high", "test", 0.25, preparation="race"),
-    _asked("rte", "super_glue/rte", "validation", 0.5),
-    _asked("sciq", "sciq", "test", 0.25),
-    _asked("sst", "glue/sst2", "validation", 0.5),
-    _asked("triviaqa", "trivia_qa/unfiltered.nocontext", "validation", 0.0, metric="greedy_any"),
-    _asked("webqs", "web_questions", "test", 0.0, metric="greedy_any"),
-    _asked("wic", "super_glue/wic", "validation", 0.5),
-    _asked("winogrande", "winogrande/winogrande_xl", "validation", 0.5, metric="rank_contexts"),
-    _asked("wnli", "glue/wnli", "validation", 0.5),
-    _asked("wsc", "super_glue/wsc.fixed", "validation", 0.5),
+TASKS: tuple[PublishedTask, ...] = (
+    *(_task(f"anli_r{n}", "anli", f"dev_r{n}", 1 / 3, prompt="anli") for n in (1, 2, 3)),
+    _task("arc_challenge", "ai2_arc/ARC-Challenge", "test", 0.25, prompt="arc"),
+    _task("arc_easy", "ai2_arc/ARC-Easy", "test", 0.25, prompt="arc"),
+    _task("boolq", "super_glue/boolq", "validation", 0.5),
+    _task("cb", "super_glue/cb", "validation", 1 / 3),
+    _task("copa", "super_glue/copa", "validation", 0.5),
+    _task("headqa_en", "headqa/en", "test", 0.25, prompt="headqa"),
+    _task("hellaswag", "hellaswag", "validation", 0.25),
+    _task("lambada", "lambada_openai", "test", 0.0, metric="greedy"),
+    _task("logiqa", "logiqa", "test", 0.25),
+    _task("mathqa", "math_qa", "test", 0.201, preparation="mathqa"),
+    _task("mrpc", "glue/mrpc", "validation", 0.5),
+    _task("multirc", "super_glue/multirc", "validation", 0.058, metric="rank_all"),
+    _task("openbookqa", "openbookqa/main", "test", 0.25),
+    _task("piqa", "piqa", "validation", 0.5),
+    _task("prost", "prost", "test", 0.25),
+    _task("pubmedqa", "pubmed_qa/pqa_labeled", "test", 1 / 3),
+    _task("qnli", "glue/qnli", "validation", 0.5),
+    _task("qqp", "glue/qqp", "validation", 0.5),
+    _task("race", "race/high", "test", 0.25, preparation="race"),
+    _task("rte", "super_glue/rte", "validation", 0.5),
+    _task("sciq", "sciq", "test", 0.25),
+    _task("sst", "glue/sst2", "validation", 0.5),
+    _task("triviaqa", "trivia_qa/unfiltered.nocontext", "validation", 0.0, metric="greedy_any"),
+    _task("webqs", "web_questions", "test", 0.0, metric="greedy_any"),
+    _task("wic", "super_glue/wic", "validation", 0.5),
+    _task("winogrande", "winogrande/winogrande_xl", "validation", 0.5, metric="rank_contexts"),
+    _task("wnli", "glue/wnli", "validation", 0.5),
+    _task("wsc", "super_glue/wsc.fixed", "validation", 0.5),
 )
 SCORING = Scoring(end_of_sequence=False, truncation="right")
 
 
 def suite(pins: Pins) -> Suite:
     """EAI-Eval on the hub's rows."""
-    return suite_of(hub(pins))
+    return suite_of(from_hub(pins))
 
 
 def suite_of(rows: Origin) -> Suite:
@@ -111,4 +111,4 @@ def suite_of(rows: Origin) -> Suite:
     Contexts that are too long lose their end, as the paper's harness cut them (there at 512 tokens,
     here at the model's own longest row).
     """
-    return published.suite("eai", ASKED, scoring=SCORING, rows=rows)
+    return published.suite("eai", TASKS, scoring=SCORING, rows=rows)

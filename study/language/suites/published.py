@@ -22,7 +22,7 @@ from study.sources.pins import Pins
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PublishedTask:
     """One headline task of a published suite, but for its rows."""
 
     name: str
@@ -47,19 +47,19 @@ class Found:
     labels: Labels | None
 
 
-Origin = Callable[[Asked], Found | Hole]
+Origin = Callable[[PublishedTask], Found | Hole]
 
 
-def suite(name: str, asked: Iterable[Asked], *, scoring: Scoring, rows: Origin) -> Suite:
+def suite(name: str, tasks: Iterable[PublishedTask], *, scoring: Scoring, rows: Origin) -> Suite:
     """The suite on the rows of one origin; what has none there is a hole."""
-    tasks: list[SuiteTask] = []
+    built: list[SuiteTask] = []
     holes: list[Hole] = []
-    for each in asked:
+    for each in tasks:
         found = rows(each)
         if isinstance(found, Hole):
             holes.append(found)
             continue
-        tasks.append(
+        built.append(
             SuiteTask(
                 name=each.name,
                 rows=found.rows,
@@ -73,17 +73,17 @@ def suite(name: str, asked: Iterable[Asked], *, scoring: Scoring, rows: Origin) 
                 preparation=each.preparation,
             )
         )
-    return Suite(name=name, tasks=tuple(tasks), scoring=scoring, holes=tuple(holes))
+    return Suite(name=name, tasks=tuple(built), scoring=scoring, holes=tuple(holes))
 
 
-def hub(pins: Pins) -> Origin:
+def from_hub(pins: Pins) -> Origin:
     """Every data set on the hub, pinned or not: what is not is refused when it would be run."""
 
-    def rows(asked: Asked) -> Found:
-        data = asked.data
+    def rows(task: PublishedTask) -> Found:
+        data = task.data
         if not data.hub:
-            return Found(rows=pins.file(local_file(asked)), labels=None)
-        source = pins.rows(data.hub, asked.split, config=data.config)
+            return Found(rows=pins.file(local_file(task)), labels=None)
+        source = pins.rows(data.hub, task.split, config=data.config)
         return Found(rows=source, labels=None)
 
     return rows
@@ -92,15 +92,15 @@ def hub(pins: Pins) -> Origin:
 def mirror(pins: Pins) -> Origin:
     """The files of a local mirror whose digests the pin file holds."""
 
-    def rows(asked: Asked) -> Found | Hole:
-        name = asked.data.file(asked.split)
+    def rows(task: PublishedTask) -> Found | Hole:
+        name = task.data.file(task.split)
         if not pins.files.get(name, {}).get("sha256"):
-            return Hole(name=asked.name, wanted=name, reason=f"no digest in {pins.path.name}")
-        return Found(rows=pins.file(name), labels=asked.data.labels)
+            return Hole(name=task.name, wanted=name, reason=f"no digest in {pins.path.name}")
+        return Found(rows=pins.file(name), labels=task.data.labels)
 
     return rows
 
 
-def local_file(asked: Asked) -> str:
+def local_file(task: PublishedTask) -> str:
     """The name that a data set without a hub has below a data directory."""
-    return f"{asked.data.key.replace('/', '_')}_{asked.split}.jsonl"
+    return f"{task.data.key.replace('/', '_')}_{task.split}.jsonl"

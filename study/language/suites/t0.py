@@ -15,7 +15,7 @@ from pathlib import Path
 from study.language.recipes.presets import PROMPTSOURCE, released
 from study.language.suites import published
 from study.language.suites.data_sets import data_set
-from study.language.suites.published import Asked, Origin, hub
+from study.language.suites.published import Origin, PublishedTask, from_hub
 from study.language.values.corpus import Mixture, PromptedTask
 from study.language.values.suite import Scoring
 from study.runs.source import Source
@@ -76,9 +76,9 @@ def _released() -> dict[str, Released]:
 _RELEASED = _released()
 
 
-def _asked(name: str, key: str, *, of: int, split: str = "validation") -> Asked:
+def _task(name: str, key: str, *, of: int, split: str = "validation") -> PublishedTask:
     """One of the 11: its data set (also promptsource's directory), and how many answers it has."""
-    return Asked(
+    return PublishedTask(
         name=name,
         data=data_set(key),
         split=split,
@@ -93,16 +93,16 @@ def _templates(directory: str, sha256: str) -> Source:
     return released(f"{PROMPTSOURCE}/{directory}/templates.yaml", sha256=sha256)
 
 
-ASKED: tuple[Asked, ...] = (
-    _asked("copa", "super_glue/copa", of=2),
-    *(_asked(f"anli_{r}", "anli", of=3, split=f"dev_{r}") for r in ("r1", "r2", "r3")),
-    _asked("cb", "super_glue/cb", of=3),
-    _asked("rte", "super_glue/rte", of=2),
-    _asked("wsc", "super_glue/wsc.fixed", of=2),
-    _asked("winogrande", "winogrande/winogrande_xl", of=2),
-    _asked("wic", "super_glue/wic", of=2),
-    _asked("hellaswag", "hellaswag", of=4),
-    _asked("story_cloze", "story_cloze/2016", of=2),
+TASKS: tuple[PublishedTask, ...] = (
+    _task("copa", "super_glue/copa", of=2),
+    *(_task(f"anli_{r}", "anli", of=3, split=f"dev_{r}") for r in ("r1", "r2", "r3")),
+    _task("cb", "super_glue/cb", of=3),
+    _task("rte", "super_glue/rte", of=2),
+    _task("wsc", "super_glue/wsc.fixed", of=2),
+    _task("winogrande", "winogrande/winogrande_xl", of=2),
+    _task("wic", "super_glue/wic", of=2),
+    _task("hellaswag", "hellaswag", of=4),
+    _task("story_cloze", "story_cloze/2016", of=2),
 )
 SCORING = Scoring(end_of_sequence=True, truncation="right")
 
@@ -126,7 +126,7 @@ def mixture(pins: Pins, *, table: Path, held_out: float) -> Mixture:
 
 def suite(pins: Pins) -> Suite:
     """T0-Eval on the hub's rows; StoryCloze is a file, since its owners give it on request."""
-    return suite_of(hub(pins))
+    return suite_of(from_hub(pins))
 
 
 def suite_of(rows: Origin) -> Suite:
@@ -134,4 +134,4 @@ def suite_of(rows: Origin) -> Suite:
 
     Contexts that are too long lose their end, as seqio cuts them.
     """
-    return published.suite("t0", ASKED, scoring=SCORING, rows=rows)
+    return published.suite("t0", TASKS, scoring=SCORING, rows=rows)

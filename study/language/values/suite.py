@@ -137,5 +137,21 @@ class SuiteTask(Task):
             )
 
     @property
+    def measure(self) -> str:
+        return "bits per byte" if self.metric == "rolling" else "accuracy"
+
+    @property
+    def at_chance(self) -> float:
+        return self.chance
+
+    @property
     def is_headline(self) -> bool:
         return self.role == "headline" and self.metric != "rolling"
+
+    @property
+    def shown_as(self) -> str:
+        return self.role
+
+    @property
+    def scored_by(self) -> str:
+        return self.metric

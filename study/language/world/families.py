@@ -128,11 +128,11 @@ def order(rng: random.Random) -> Twins:
     people = scenes.some_people(rng, 3)
     deeds = scenes.deeds(rng, people=people)
     early, late, other = rng.sample(deeds, 3)
-    told = rng.randrange(3)
+    place = rng.randrange(3)
     contexts = []
     for pair in ([early, late], [late, early]):
         listed = list(pair)
-        listed.insert(told, other)
+        listed.insert(place, other)
         contexts.append(" ".join(f"{each}." for each in listed))
     return _twins(
         rng,
@@ -221,12 +221,12 @@ def referent(rng: random.Random) -> Twins:
     action, person = rng.choice(ACTIONS), rng.choice(PEOPLE)
     kinds = rng.sample(MATERIALS, 2)
     things = [rng.choice(withheld_for(kind, action)) for kind in kinds]
-    told = f"{person} {action} the {things[0]} and the {things[1]}. it"
+    beginning = f"{person} {action} the {things[0]} and the {things[1]}. it"
     return _twins(
         rng,
         choices=things,
-        first={"context": f"{told} {effect(kinds[0], action)}."},
-        second={"context": f"{told} {effect(kinds[1], action)}."},
+        first={"context": f"{beginning} {effect(kinds[0], action)}."},
+        second={"context": f"{beginning} {effect(kinds[1], action)}."},
     )
 
 

@@ -61,7 +61,7 @@ def event(rng: random.Random, *, person: str, thing: str, action: str) -> str:
     )
 
 
-def place_told(rng: random.Random, *, person: str, place: str) -> str:
+def place_sentence(rng: random.Random, *, person: str, place: str) -> str:
     """In one of three orders, the last of them the rarer."""
     return rng.choice(
         (
@@ -74,7 +74,7 @@ def place_told(rng: random.Random, *, person: str, place: str) -> str:
     )
 
 
-def holder_told(rng: random.Random, *, person: str, thing: str) -> str:
+def holder_sentence(rng: random.Random, *, person: str, thing: str) -> str:
     return rng.choice(
         (
             f"{person} has the {thing}.",
@@ -110,10 +110,10 @@ def example_document(rng: random.Random) -> str:
     """A fact, its law and an event that shows both."""
     thing, action, _ = scenes.meeting(rng)
     material = MATERIAL_OF[thing]
-    told = [f"the {thing} is made of {material}.", law(rng, material=material, action=action)]
-    rng.shuffle(told)
-    told.append(event(rng, person=rng.choice(PEOPLE), thing=thing, action=action))
-    return " ".join(told)
+    sentences = [f"the {thing} is made of {material}.", law(rng, material=material, action=action)]
+    rng.shuffle(sentences)
+    sentences.append(event(rng, person=rng.choice(PEOPLE), thing=thing, action=action))
+    return " ".join(sentences)
 
 
 def events_document(rng: random.Random) -> str:
@@ -126,20 +126,21 @@ def moves_document(rng: random.Random) -> str:
     """Moves, then three restatements of where people are."""
     scene = scenes.moves(rng, people=scenes.some_people(rng, 3), again=rng.randrange(2))
     people = rng.sample(list(scene.place_of), 3)
-    told = [place_told(rng, person=each, place=scene.place_of[each]) for each in people]
-    return " ".join([*scene.sentences, *told])
+    sentences = [place_sentence(rng, person=each, place=scene.place_of[each]) for each in people]
+    return " ".join([*scene.sentences, *sentences])
 
 
 def gift_document(rng: random.Random) -> str:
     """Taking and giving, thanks, then two restatements of who has what."""
     people, things = scenes.some_people(rng, 3), scenes.some_things(rng, 2)
     scene = scenes.gift(rng, people=people, things=things)
-    told = [
-        holder_told(rng, person=scene.holder_of[each], thing=each) for each in rng.sample(things, 2)
+    sentences = [
+        holder_sentence(rng, person=scene.holder_of[each], thing=each)
+        for each in rng.sample(things, 2)
     ]
     if rng.random() < 0.5:
-        told.insert(0, f"{scene.receiver} thanks {scene.giver}.")
-    return " ".join([*scene.sentences, *told])
+        sentences.insert(0, f"{scene.receiver} thanks {scene.giver}.")
+    return " ".join([*scene.sentences, *sentences])
 
 
 def story_document(rng: random.Random) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from study.launch.cluster.reconcile import Reconciled, from_outside
+from study.launch.cluster.reconcile import Reconciled, stopped_from_outside
 from study.launch.cluster.slurm import Job, Slurm, Unanswered
-from study.launch.cluster.view import View, look
+from study.launch.cluster.view import View, current_view
 from study.runs.node import Run
 from study.runs.plan import children, descendants
 from study.store.directory import Store
@@ -89,7 +89,7 @@ def choose(
 
 
 def _stopped(job: Job | None) -> bool:
-    return job is not None and from_outside(job)
+    return job is not None and stopped_from_outside(job)
 
 
 def waits_for(run: Run, *, unfinished: Set[str]) -> tuple[str, ...]:
@@ -133,9 +133,9 @@ def cancel(
 
     Raises Unanswered where SLURM is silent: then nothing is known to be cancelled.
     """
-    view = look(every, store=store, slurm=slurm, sealed="ask")
-    if view.silent is not None:
-        raise Unanswered(f"nothing was cancelled: {view.silent}")
+    view = current_view(every, store=store, slurm=slurm, sealed="ask")
+    if view.no_answer is not None:
+        raise Unanswered(f"nothing was cancelled: {view.no_answer}")
     found = alive(runs, view=view)
     slurm.cancel([each.job for each in found])
     return found

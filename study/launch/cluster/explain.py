@@ -14,7 +14,7 @@ from typing import Any
 
 from study.launch.cluster.records import output_path
 from study.launch.cluster.slurm import Slurm
-from study.launch.cluster.view import LOOKING, View, look
+from study.launch.cluster.view import SHORT_WAIT, View, current_view
 from study.runs.node import Run
 from study.runs.plan import Sweep
 from study.show import terminal
@@ -53,14 +53,14 @@ class Explanation:
     output: tuple[str, ...]
 
 
-def explain(sweep: Sweep, *, store: Store, slurm: Slurm = LOOKING) -> Explanation:
+def explain(sweep: Sweep, *, store: Store, slurm: Slurm = SHORT_WAIT) -> Explanation:
     """The one run that the sweep declares, as `study explain SWEEP:RUN` loads it."""
     if len(sweep.declared) != 1:
         slugs = ", ".join(run.slug for run in sweep.runs[:10])
         raise ValueError(f"{sweep.path} has {len(sweep.runs)} runs; name one, PATH:SLUG: {slugs}")
     run = sweep.declared[0]
     name = run.id
-    view = look(sweep.runs, store=store, slurm=slurm)
+    view = current_view(sweep.runs, store=store, slurm=slurm)
     directory = RunDirectory(store.directory(run))
     place = view.placed.get(name)
     output = output_path(store.root, place) if place else None
@@ -136,8 +136,8 @@ def _slurm(name: str, view: View) -> str:
     found = view.found[name]
     if name not in view.placed:
         return "never submitted"
-    if view.silent is not None:
-        return f"silent ({view.silent})"
+    if view.no_answer is not None:
+        return f"silent ({view.no_answer})"
     if job is None and found.state == "done":
         return f"not asked: sealed (job {found.job})" if found.job else "not asked: sealed"
     if found.job is None:
@@ -151,8 +151,8 @@ def _slurm(name: str, view: View) -> str:
         "restarts": str(job.restarts or ""),
         "exit code": "" if job.exit_code in (None, "0:0") else job.exit_code,
     }
-    told = "".join(f", {key} {value}" for key, value in facts.items() if value)
-    return f"job {job.id} {job.state}{told}"
+    rest = "".join(f", {key} {value}" for key, value in facts.items() if value)
+    return f"job {job.id} {job.state}{rest}"
 
 
 def _parent(parent: Run, view: View) -> str:

@@ -20,7 +20,7 @@ from study.launch.cluster.profile import Profile
 from study.launch.cluster.records import Array
 from study.launch.cluster.slurm import Slurm, Unanswered
 from study.launch.cluster.submit import Group, divide
-from study.launch.cluster.view import View, look
+from study.launch.cluster.view import View, current_view
 from study.launch.local import remaining
 from study.runs.domain import kinds
 from study.runs.execution import check_runs
@@ -48,7 +48,7 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launched:
+class LaunchResult:
     """groups and arrays belong together; a dry run has scripts and no arrays. completed: arrays
     that an earlier launch had left held.
     """
@@ -62,7 +62,7 @@ class Launched:
 
 def launch(
     request: LaunchRequest, *, slurm: Slurm, warn: Callable[[str], None] = log_warning
-) -> Launched:
+) -> LaunchResult:
     """Submit what is not done, queued or failed.
 
     Raises Unanswered where SLURM is silent, Refused where it says no, LeaseHeld where another
@@ -74,9 +74,9 @@ def launch(
         code = snapshot.take(request.store.root, changes=request.changes)
         completed = submit.recover(store=request.store, slurm=slurm, warn=warn)
         todo = remaining(request.sweep, store=request.store)
-        view = look(request.sweep.runs, store=request.store, slurm=slurm)
-        if view.silent is not None:
-            raise Unanswered(view.silent)
+        view = current_view(request.sweep.runs, store=request.store, slurm=slurm)
+        if view.no_answer is not None:
+            raise Unanswered(view.no_answer)
         alive = _alive(todo, view=view, slurm=slurm)
         choice = choose(todo, found=view.found, ended=view.jobs, alive=alive, failed=request.failed)
         keep = all_kept_steps(request.sweep.runs)
@@ -90,10 +90,12 @@ def launch(
         unfinished = {run.id for run in choice.submit} | alive.keys()
         arrays = submit.submit(groups, site=site, slurm=slurm, unfinished=unfinished)
     paths = tuple(folder / array.token / records.SCRIPT for array in arrays)
-    return Launched(choice=choice, groups=groups, scripts=paths, arrays=arrays, completed=completed)
+    return LaunchResult(
+        choice=choice, groups=groups, scripts=paths, arrays=arrays, completed=completed
+    )
 
 
-def dry_run(request: LaunchRequest, *, warn: Callable[[str], None] = log_warning) -> Launched:
+def dry_run(request: LaunchRequest, *, warn: Callable[[str], None] = log_warning) -> LaunchResult:
     """Write every script as a launch would, and ask SLURM nothing. Runs that were submitted before
     are left out: whether they still are queued is SLURM's knowledge, and their scripts stay. What
     would stop a launch (open pins, sources that are not here) is a warning.
@@ -125,7 +127,7 @@ def dry_run(request: LaunchRequest, *, warn: Callable[[str], None] = log_warning
             submit.write_array(group, site=site, token=token, unfinished=unfinished)
     paths = tuple(folder / f"{number:06d}-{DRY}" / records.SCRIPT for number in range(len(groups)))
     choice = Choice(submit=chosen, waiting=before)
-    return Launched(choice=choice, groups=groups, scripts=paths)
+    return LaunchResult(choice=choice, groups=groups, scripts=paths)
 
 
 def check(request: LaunchRequest) -> None:

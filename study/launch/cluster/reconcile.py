@@ -79,7 +79,7 @@ PENDING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Silent:
+class NoAnswer:
     """SLURM does not answer. why: what its command said."""
 
     why: str
@@ -129,7 +129,7 @@ def reconcile(
     files: Files,
     *,
     placed: Placed | None,
-    seen: Job | Silent | None,
+    seen: Job | NoAnswer | None,
     parents: tuple[Parent, ...] = (),
 ) -> Reconciled:
     """seen: the job that `placed` names; None where SLURM answers and does not know it."""
@@ -142,7 +142,7 @@ def reconcile(
         return Reconciled(state="running", reason=_heartbeat(files, seen), job=name)
     if placed is None:
         return Reconciled(state=files.state, reason=_own(files), free=True)
-    if isinstance(seen, Silent):
+    if isinstance(seen, NoAnswer):
         return Reconciled(state="unknown", reason=f"SLURM is silent; {_say(files)}", job=name)
     if name is None:
         reason = f"its submission did not reach SLURM, launch again; {_say(files)}"
@@ -188,12 +188,12 @@ def _ended(files: Files, seen: Job | None, parents: tuple[Parent, ...]) -> Recon
     where = f" on {seen.node_list}" if seen.node_list else ""
     code = f", exit code {seen.exit_code}" if seen.exit_code not in (None, "0:0") else ""
     reason = f"its job ended {seen.state}{where}{code}"
-    if from_outside(seen):
+    if stopped_from_outside(seen):
         return free("failed", reason)
     return Reconciled(state="failed", reason=f"{reason}; {_RETRY}", free=True)
 
 
-def from_outside(job: Job) -> bool:
+def stopped_from_outside(job: Job) -> bool:
     """Whether a job that failed was stopped and did not fail by itself: launching again goes on."""
     return job.state in OUTSIDE or job.exit_code == f"{EXIT_CODE}:0"
 
@@ -230,10 +230,10 @@ def _active(files: Files, seen: Job) -> str:
     return f"{where}; no heartbeat for {files.holder.age:.0f} s"
 
 
-def _heartbeat(files: Files, seen: Job | Silent | None) -> str:
+def _heartbeat(files: Files, seen: Job | NoAnswer | None) -> str:
     holder = str(files.holder) if files.holder else "a process"
     match seen:
-        case Silent():
+        case NoAnswer():
             return f"{holder}; SLURM is silent"
         case Job() if not seen.active:
             return f"{holder}; SLURM says {seen.state}"

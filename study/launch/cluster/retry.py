@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.launch.cluster.choose import named
-from study.launch.cluster.launch import Launched, LaunchRequest, launch
+from study.launch.cluster.launch import LaunchRequest, LaunchResult, launch
 from study.launch.cluster.slurm import Slurm, Unanswered
-from study.launch.cluster.view import View, look
+from study.launch.cluster.view import View, current_view
 from study.runs.node import Run
 from study.runs.plan import Sweep
 from study.show import terminal
@@ -38,9 +38,9 @@ def choose(sweep: Sweep, *, slug: str, store: Store, slurm: Slurm) -> list[Retry
 
     Raises Unanswered where SLURM is silent: nothing is known to have failed then.
     """
-    view = look(sweep.runs, store=store, slurm=slurm)
-    if view.silent is not None:
-        raise Unanswered(f"nothing was submitted: {view.silent}")
+    view = current_view(sweep.runs, store=store, slurm=slurm)
+    if view.no_answer is not None:
+        raise Unanswered(f"nothing was submitted: {view.no_answer}")
     mine = {run.id for run in named(sweep.runs, run=sweep.run(slug) if slug else None)}
     return [again for again in failed(sweep.runs, view=view) if again.run.id in mine]
 
@@ -77,7 +77,7 @@ def profile_name(again: Sequence[Retry]) -> str:
     return names[0]
 
 
-def submit(request: LaunchRequest, *, again: Sequence[Retry], slurm: Slurm) -> Launched:
+def submit(request: LaunchRequest, *, again: Sequence[Retry], slurm: Slurm) -> LaunchResult:
     """Submit the request, which holds what is retried, and remove the notes of its failures."""
     notes = [request.store.directory(each.run) / "failed.json" for each in again]
     before = {path: _stamp(path) for path in notes}

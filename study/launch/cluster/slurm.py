@@ -31,7 +31,7 @@ UNREACHED = (
 )
 """The request did not arrive, so that it can be sent again."""
 
-SILENT = (
+NO_ANSWER = (
     *UNREACHED,
     "Socket timed out",
     "Unexpected message received",  # `scontrol release` says so when the controller is down
@@ -315,7 +315,7 @@ class Slurm:
         said = said or f"exit code {answer.returncode}"
         if any(each in said for each in UNREACHED):
             raise _Unreached(f"{command}: {said}")
-        if any(each in said for each in SILENT):
+        if any(each in said for each in NO_ANSWER):
             raise Unanswered(f"{command}: {said}")
         raise Refused(f"{command}: {said}")
 

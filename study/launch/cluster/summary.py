@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from study.launch.cluster.choose import Left
-from study.launch.cluster.launch import Launched
+from study.launch.cluster.launch import LaunchResult
 from study.show import terminal
 from study.show.columns import Columns, number, words
 
@@ -23,7 +23,7 @@ ARRAYS: Columns[dict[str, Any]] = (
 )
 
 
-def show(launched: Launched, *, as_json: bool) -> None:
+def show(launched: LaunchResult, *, as_json: bool) -> None:
     """Print what was submitted, or by a dry run would be."""
     if as_json:
         terminal.values(as_values(launched))
@@ -42,7 +42,7 @@ def show(launched: Launched, *, as_json: bool) -> None:
     _tell("failed or below a failure; `study retry` submits them again", choice.failed)
 
 
-def as_values(launched: Launched) -> dict[str, Any]:
+def as_values(launched: LaunchResult) -> dict[str, Any]:
     """The launch as JSON values."""
     jobs = [array.job_id for array in launched.arrays] or [None] * len(launched.groups)
     arrays = [

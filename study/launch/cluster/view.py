@@ -10,32 +10,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from study.launch.cluster.reconcile import Files, Parent, Reconciled, Silent, reconcile
+from study.launch.cluster.reconcile import Files, NoAnswer, Parent, Reconciled, reconcile
 from study.launch.cluster.records import Array, Placed, load_all, newest
 from study.launch.cluster.slurm import Job, Slurm, Unanswered
 from study.runs.node import Run
 from study.store.directory import RunDirectory, State, Store
 from study.store.lease import holder_of
 
-LOOKING = Slurm(seconds=20.0, attempts=2, pause=1.0)
+SHORT_WAIT = Slurm(seconds=20.0, attempts=2, pause=1.0)
 """For commands that only look: silence is an answer, so that patience would only cost time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """By run id. silent: why SLURM does not answer, or None. placed: only runs with a job."""
+    """By run id. no_answer: why SLURM does not answer, or None. placed: only runs with a job."""
 
     found: dict[str, Reconciled]
     placed: dict[str, Placed]
     jobs: dict[str, Job]
-    silent: str | None
+    no_answer: str | None
 
 
-def look(
+def current_view(
     runs: Sequence[Run],
     *,
     store: Store,
-    slurm: Slurm = LOOKING,
+    slurm: Slurm = SHORT_WAIT,
     sealed: Literal["skip", "ask"] = "skip",
 ) -> View:
     """Every run's state. runs: parents first, as a plan has them.
@@ -47,7 +47,7 @@ def look(
     placed = {name: place for name, place in newest(load_all(store.root)).items() if name in mine}
     before = store.statuses(runs) if sealed == "skip" else {}
     asked = {name: place for name, place in placed.items() if before.get(name) != "done"}
-    jobs, silent = _jobs(asked, slurm=slurm)
+    jobs, no_answer = _jobs(asked, slurm=slurm)
     # Files are read after SLURM has answered: a job that ended before has sealed its run by now.
     states = store.statuses(runs)
     files = {run.id: read_files(run, state=states[run.id], store=store) for run in runs}
@@ -55,10 +55,10 @@ def look(
     for run in runs:
         name = run.id
         parents = tuple(_parent(each, found[each.id]) for each in run.parents)
-        seen = Silent(why=silent) if silent is not None else jobs.get(name)
+        seen = NoAnswer(why=no_answer) if no_answer is not None else jobs.get(name)
         place = placed.get(name)
         found[name] = reconcile(files[name], placed=place, seen=seen, parents=parents)
-    return View(found=found, placed=placed, jobs=jobs, silent=silent)
+    return View(found=found, placed=placed, jobs=jobs, no_answer=no_answer)
 
 
 def _parent(run: Run, found: Reconciled) -> Parent:

@@ -5,8 +5,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import made_reports as made
 import pytest
-import test_report as made
 from made_claims import paper_claims
 from typer.testing import CliRunner
 
@@ -14,7 +14,7 @@ from eval.claims import checklist
 from eval.claims.decided import by_size
 from eval.evidence.panel import panels
 from study.cli import app
-from study.language.cells import LanguageNames
+from study.language.cells import AFTER, LanguageNames
 from study.language.values.stages import Finetune
 from study.runs.node import Evaluation
 from study.runs.plan import close
@@ -70,7 +70,7 @@ def test_finetuning_without_dropout_is_a_cell_of_its_own_and_decides_c16(tmp_pat
     (panel,) = panels(runs, store=store)
     names = {key.name for key in panel.cells}
     assert ("ED:MLM", "ED:MTF (dropout 0)") in names
-    assert all(key.finetuned for key in panel.cells if "MTF" in key.name[-1])
+    assert all(key.stage == AFTER for key in panel.cells if "MTF" in key.name[-1])
     found = {row.claim: row for row in checklist.rows(CLAIMS, runs, store=store)}
     assert found["C16"].missing == ()
     (block,) = by_size([panel], CLAIMS)

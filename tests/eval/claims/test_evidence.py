@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from made_panels import panel_of_tasks, task_scores, with_column
 
 from eval.claims.claim import Claim
 from eval.claims.decided import Block, Evidence, sign_differs
@@ -13,15 +14,14 @@ from eval.claims.verdicts import decide, decision
 from eval.evidence import equal_flops
 from eval.evidence.contrast import ALPHA, Contrast, Estimate
 from eval.evidence.equal_flops import AtEqualFlops, Spent
-from eval.evidence.panel import Panel, TaskScores
+from study.language.cells import key_of
 from study.language.recipes.presets import world_suite_task
-from study.runs.cells import CellKey
 
 FAMILIES = ("effect", "cause", "similar", "ending", "referent", "last_word")
 
 
 def key(name, tokens=100):
-    return CellKey(lineage=(name,), tokens=tokens)
+    return key_of((name,), tokens=tokens)
 
 
 def panel_of(shares, keys, *, suite="s", prompts=1, items=400, tasks=FAMILIES[:2], seed=0):
@@ -34,29 +34,17 @@ def panel_of(shares, keys, *, suite="s", prompts=1, items=400, tasks=FAMILIES[:2
         # one difficulty an item for every cell, as real items have
         correct = (rng.random((1, 1, 1, items)) < true).astype(float)
         made.append(
-            TaskScores(
-                task=replace(
+            task_scores(
+                replace(
                     world_suite_task("effect", rows=2, seed=1, chance=0.5, role="headline"),
                     name=name,
                 ),
-                templates=tuple(f"t{at}" for at in range(prompts)),
-                correct=correct,
-                other=correct,
-                nats=correct,
-                groups=np.arange(items),
-                twins=False,
-                rolled=None,
+                correct,
+                correct_other_end=correct,
+                gold_nats_per_byte=correct,
             )
         )
-    return Panel(
-        suite=suite,
-        size="m",
-        cells=tuple(keys),
-        seeds=(0, 1, 2),
-        tasks=tuple(made),
-        runs=(),
-        holes=(),
-    )
+    return panel_of_tasks(made, keys, suite=suite)
 
 
 def contrast(high="a", low="b", **changes):
@@ -139,7 +127,7 @@ def test_what_the_view_does_not_match_is_labelled():
     assert evidence(contrast()).note == "FLOPs x0.50, parameters x0.50, loss tokens x1.00"
     unknown = {each: replace(taken, loss_tokens=None) for each, taken in spent(panel).items()}
     found = equal_flops.ratios(contrast(), panel, unknown)
-    assert found.told.endswith("loss tokens unknown")
+    assert found.description.endswith("loss tokens unknown")
 
 
 def verdicts(evidence, *contrasts):
@@ -151,7 +139,7 @@ def block(evidence, *contrasts):
     return Block(
         name="m",
         verdicts=verdicts(evidence, *contrasts),
-        other_end=verdicts(replace(evidence, end="other"), *contrasts),
+        other_option=verdicts(replace(evidence, option="other"), *contrasts),
         equal_flops=verdicts(replace(evidence, view="flops"), *contrasts),
         spread="",
     )
@@ -186,7 +174,8 @@ def test_without_a_second_budget_the_view_says_so():
 def test_a_verdict_that_the_end_of_sequence_turns_reads_scorer_dependent():
     panel = panel_of([0.9, 0.5, 0.6, 0.7], [key(name) for name in "abcd"], items=800)
     turned = replace(
-        panel, tasks=tuple(replace(each, other=1 - each.correct) for each in panel.tasks)
+        panel,
+        tasks=tuple(with_column(each, correct_other_end=1 - each.answers) for each in panel.tasks),
     )
     made = block(Evidence(panels={"s": turned}, spent={"s": spent(turned)}))
     final = made.resolved(made.verdicts[0])
@@ -231,7 +220,7 @@ def test_one_prompt_against_the_mean_of_another_suite_s():
     by_hand = np.mean(
         [
             panels["eai"].tasks[at].scores()[0].mean()
-            - panels["t0"].tasks[at].by_template()[0].mean()
+            - panels["t0"].tasks[at].by_condition()[0].mean()
             for at in range(2)
         ]
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.claims import files as claim_files
+from eval.claims import files
 from eval.claims.claim import Benchmark, digest
 from eval.claims.files import find, load, read
 from eval.evidence.contrast import Contrast
@@ -64,7 +64,7 @@ def test_a_sweep_binds_roles_to_its_own_suites(tmp_path):
         load(file(tmp_path, MADE), {"eai": Benchmark(suite="microworld", margin=0.05)})
 
 
-@pytest.mark.parametrize("name", claim_files.published())
+@pytest.mark.parametrize("name", files.published())
 def test_published_files(name):
     claims = load(name)
     assert len({each.id for each in claims}) == len(claims)
@@ -193,7 +193,7 @@ def test_a_wheel_carries_the_published_files(tmp_path):
     subprocess.run([*command, "-w", tmp_path, source], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for name in claim_files.published():
+    for name in files.published():
         assert f"eval/claims/papers/{name}.yaml" in names
     assert "study/language/suites/t0.toml" in names
 

@@ -153,8 +153,8 @@ def test_what_most_runs_are_needs_no_name():
         size = f"{rung.model.layers} layers, width {rung.model.d_model}"
         assert (size, "half depth", "encoder_decoder") in names
         assert (size, "", "causal_decoder") in names
-        whole = cost.parameters(rung.model)
-        assert cost.parameters(rung.half) == pytest.approx(whole, rel=0.005)
+        whole = cost.parameter_count(rung.model)
+        assert cost.parameter_count(rung.half) == pytest.approx(whole, rel=0.005)
     assert {variant for size, variant, _ in names if size == SMALL} == {
         "",
         "half depth",

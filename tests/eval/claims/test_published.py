@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from eval.claims import files as claim_files
-from eval.claims import verdicts
+from eval.claims import files, verdicts
 from eval.claims.claim import Benchmark
 from eval.claims.published import AsPublished
 from eval.claims.verdicts import decide
@@ -102,7 +101,7 @@ def table(contrast: Contrast, errors=ERROR) -> Estimate | str:
 
 def claims(*, eai=1.0, t0=2.0):
     """On the table's own scale, percentage points."""
-    return claim_files.load(
+    return files.load(
         "wang2022",
         {"eai": Benchmark(suite=EAI, margin=eai), "t0": Benchmark(suite=T0, margin=t0)},
     )
@@ -226,12 +225,12 @@ def test_the_file_s_own_numbers_are_the_table_s():
             elif each.measure == "score":
                 assert not each.published
     assert compared == 80
-    file = claim_files.read("wang2022")
+    file = files.read("wang2022")
     assert exactly_as_stated(decide(file.claims, AsPublished(file=file)))
 
 
 def test_an_edited_number_is_seen():
-    file = claim_files.read("wang2022")
+    file = files.read("wang2022")
     (c4,) = (each for each in file.claims if each.id == "C4")
     numbers = [tuple((name, 0.5) for name, _ in x.published) for x in c4.components]
     lower = replace(

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import made_reports as made
 import pytest
-import test_report as made
 from made_claims import paper_claims
 from typer.testing import CliRunner
 

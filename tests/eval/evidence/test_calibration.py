@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
@@ -27,9 +28,8 @@ from study.runs.node import Evaluation
 from study.runs.plan import Sweep, close, load_sweep
 from study.runs.source import Source
 from study.runs.suite import Suite
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
-from study.store import items as columns
 from study.store.directory import Store
 
 SWEEP = Path(__file__).parents[3] / "sweeps" / "calibration.py"
@@ -64,7 +64,7 @@ def scored(tmp_path_factory):
     """A tiny T5 scored on a suite of two tasks under three templates."""
     root = tmp_path_factory.mktemp("calibration")
     access = Access(data_dirs=(), cache=root / "cache", offline=True)
-    texts = list(sources.documents(world("text", documents=60, seed=1), access=access))
+    texts = list(content.documents(world("text", documents=60, seed=1), access=access))
     t5_directory(root / "tiny-t5", texts)
     checkpoint = External(
         slug="tiny_t5",
@@ -99,7 +99,7 @@ def scored(tmp_path_factory):
 def by_template(run, store, task):
     """Accuracy under each template, counted from the published items with no code of `eval`."""
     directory = store.existing(run)
-    table = columns.read(directory.scores(directory.done()["scores"]) / "items.parquet")
+    table = pq.read_table(directory.scores(directory.done()["scores"]) / "items.parquet")
     own = table.filter(pc.field("task") == task).to_pylist()
     hits = {}
     for row in own:

@@ -14,11 +14,11 @@ PLANTED = dict(zip(NAMES, (0.3, 0.4, 0.5, 0.2, 0.25, 0.35, 0.6), strict=True))  
 def drawn(rng, seeds, templates, items, planted=PLANTED):
     shapes = {
         "seed": (seeds, 1, 1),
-        "template": (1, templates, 1),
+        "condition": (1, templates, 1),
         "item": (1, 1, items),
-        "seed_template": (seeds, templates, 1),
+        "seed_condition": (seeds, templates, 1),
         "seed_item": (seeds, 1, items),
-        "template_item": (1, templates, items),
+        "condition_item": (1, templates, items),
         "rest": (seeds, templates, items),
     }
     return 5 + sum(planted[name] * rng.normal(size=shape) for name, shape in shapes.items())
@@ -68,7 +68,7 @@ def test_complete_data_give_the_analysis_of_variance():
     )
     ms_e = (rest**2).sum() / (2 * 3 * 9)
     assert found.rest == pytest.approx(ms_e)
-    assert found.seed_template == pytest.approx((ms_sk - ms_e) / 10)
+    assert found.seed_condition == pytest.approx((ms_sk - ms_e) / 10)
     assert found.seed_item == pytest.approx((ms_si - ms_e) / 4)
     assert found.seed == pytest.approx((ms_s - ms_sk - ms_si + ms_e) / 40)
 
@@ -76,12 +76,12 @@ def test_complete_data_give_the_analysis_of_variance():
 def test_a_factor_of_one_level_is_not_told_apart():
     rng = np.random.default_rng(2)
     one_template = components(drawn(rng, 3, 1, 50))
-    assert one_template.template is one_template.seed_template is one_template.rest is None
+    assert one_template.condition is one_template.seed_condition is one_template.rest is None
     assert one_template.seed is not None
     assert one_template.seed_item is not None  # with what is left of single answers
     one_seed = components(drawn(rng, 1, 3, 50))
     assert one_seed.seed is None
-    assert one_seed.template is not None
+    assert one_seed.condition is not None
     assert set(astuple(components(drawn(rng, 1, 1, 1)))) == {None}
     assert set(astuple(components(np.full((2, 2, 2), np.nan)))) == {None}
 
@@ -92,13 +92,13 @@ def test_seed_prompt_and_item_spread_stand_apart(panel_of, key_of):
     by_seed = ones * (np.arange(4) % 2)[None, :, None, None]
     by_template = ones * (np.arange(4) % 2)[None, None, :, None]
     by_item = ones * (np.arange(40) % 2)
-    for answers, name in ((by_seed, "seed"), (by_template, "template"), (by_item, "item")):
+    for answers, name in ((by_seed, "seed"), (by_template, "condition"), (by_item, "item")):
         (found,) = spreads(panel_of([answers], [key_of("a"), key_of("b")]))
         for other in NAMES:
             expected = pytest.approx(1 / 3 if name != "item" else 40 / 39 / 4, rel=1e-6)
             value = getattr(found.variances, other)
             assert value == (expected if other == name else pytest.approx(0, abs=1e-9)), other
-        assert (found.seeds, found.templates, found.items) == (4, 4, 40)
+        assert (found.seeds, found.conditions, found.items) == (4, 4, 40)
 
 
 def test_stages_stand_apart_and_the_suite_is_the_mean_of_its_tasks(panel_of, key_of):

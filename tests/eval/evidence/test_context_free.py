@@ -18,9 +18,9 @@ def test_each_prompt_has_its_context_free_accuracy_beside_it(panel_of, key_of):
     answers[:, :, 0, :45] = 1.0
     answers[:, :, 1, :30] = 1.0
     alone = lambda values: np.where(np.arange(60) < 42, 1.0, 0.0) + 0 * values  # noqa: E731
-    panel = panel_of([answers], [key_of("a"), key_of("b")], context_free=alone)
+    panel = panel_of([answers], [key_of("a"), key_of("b")], correct_without_context=alone)
     found = rows(panel)
-    assert [(each.cell, each.template) for each in found] == [
+    assert [(each.cell, each.condition) for each in found] == [
         ("a", "t0"), ("a", "t1"), ("b", "t0"), ("b", "t1"),
     ]  # fmt: skip
     first = found[0]
@@ -29,7 +29,7 @@ def test_each_prompt_has_its_context_free_accuracy_beside_it(panel_of, key_of):
     assert first.low < 0.7 < first.high
     assert (first.items, first.seeds) == (60, 3)
     (one, two) = summaries(found)
-    assert (one.template, one.score, one.cells) == ("t0", 0.75, 2)
+    assert (one.condition, one.score, one.cells) == ("t0", 0.75, 2)
     assert (two.lowest, two.highest) == pytest.approx((0.7, 0.7))
 
 
@@ -43,7 +43,8 @@ def test_views_leave_tasks_out_and_keep_the_estimator(panel_of, key_of):
     names = ("lambada", "sciq", "rte", "mrpc")
     answers = [made(rng, np.full((2, 3), share)) for share in (0.1, 0.9, 0.6, 0.7)]
     keys = [key_of("a"), key_of("b")]
-    found = {each.view.name: each for each in subpanels.seen(panel_of(answers, keys, names=names))}
+    panel = panel_of(answers, keys, names=names)
+    found = {each.view.name: each for each in subpanels.view_scores(panel)}
     assert {name: each.left for name, each in found.items()} == {
         "all tasks": names,
         "without LAMBADA": ("sciq", "rte", "mrpc"),
@@ -59,6 +60,7 @@ def test_views_leave_tasks_out_and_keep_the_estimator(panel_of, key_of):
 
 def test_a_suite_without_those_tasks_has_no_views(panel_of, key_of):
     panel = panel_of([np.ones((1, 1, 1, 5))], [key_of("a")])
-    assert subpanels.seen(panel) == ()
+    assert subpanels.view_scores(panel) == ()
     two = panel_of([np.ones((1, 1, 1, 5))] * 2, [key_of("a")], names=("lambada", "rte"))
-    assert [each.view.name for each in subpanels.seen(two)] == ["all tasks", "without LAMBADA"]
+    found = [each.view.name for each in subpanels.view_scores(two)]
+    assert found == ["all tasks", "without LAMBADA"]

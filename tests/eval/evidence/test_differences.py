@@ -128,7 +128,7 @@ def test_a_missing_seed_is_left_out_of_its_pairs_only(panel_of, key_of):
     assert found.seeds == 3
     broken = replace(panel, tasks=tuple(replace(each) for each in panel.tasks))
     for each in broken.tasks:
-        each.correct[2] = np.nan
+        each.answers[2] = np.nan
     (found,) = matrices(broken, margin=0.05)
     assert [why for _, _, why in found.holes] == ["no seed has all of its cells"] * 2
 

@@ -4,47 +4,34 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_panels import panel_of_tasks, task_scores, with_column
 from scipy import stats
 
 from eval.evidence.contrast import ALPHA, CHANCE, Contrast, Estimate
 from eval.evidence.estimates import OwnRuns
-from eval.evidence.panel import Panel, TaskScores
 from eval.evidence.statistics import minimum_effect
+from study.language.cells import AFTER, BEFORE, key_of
 from study.language.recipes.presets import world_suite_task
-from study.runs.cells import CellKey
 
 
 def panel_of(correct, keys, *, chance=0.5):
     """correct: (tasks, C, S, K, I)."""
-    tasks = tuple(
-        TaskScores(
-            task=world_suite_task(
+    tasks = [
+        task_scores(
+            world_suite_task(
                 ("effect", "cause")[place], rows=2, seed=1, chance=chance, role="headline"
             ),
-            templates=tuple(f"t{k}" for k in range(values.shape[2])),
-            correct=values,
-            other=1 - values,
-            nats=values,
-            groups=np.arange(values.shape[3]),
-            twins=False,
-            rolled=None,
+            values,
+            correct_other_end=1 - values,
+            gold_nats_per_byte=values,
         )
         for place, values in enumerate(correct)
-    )
-    seeds = correct[0].shape[1]
-    return Panel(
-        suite="s",
-        size="m",
-        cells=tuple(keys),
-        seeds=tuple(range(seeds)),
-        tasks=tasks,
-        runs=(),
-        holes=(),
-    )
+    ]
+    return panel_of_tasks(tasks, keys)
 
 
 def key(name, tokens=100):
-    return CellKey(lineage=(name,), tokens=tokens)
+    return key_of((name,), tokens=tokens)
 
 
 def contrast(high="a", low="b", **changes):
@@ -162,7 +149,7 @@ def test_cells_at_chance_are_a_floor():
 def test_the_other_end_of_sequence_is_another_score():
     rng = np.random.default_rng(4)
     panel = panel_of(made(rng), [key(name) for name in "abcdef"])
-    own, other = estimated(panel), estimated(panel, end="other")
+    own, other = estimated(panel), estimated(panel, option="other")
     assert isinstance(own, Estimate)
     assert isinstance(other, Estimate)
     assert other.value == pytest.approx(-own.value)
@@ -188,9 +175,9 @@ def test_each_stage_has_its_own_variance_and_the_fewer_degrees_count():
     calm, wild = made(rng, cells=4, seed_spread=0.01), made(rng, cells=3, seed_spread=0.1)
     correct = [np.concatenate([calm[0], wild[0]])]
     keys = [key(name) for name in "abcd"]
-    keys += [CellKey(lineage=(name, f"{name}:MTF"), tokens=100) for name in "abc"]
+    keys += [key_of((name, f"{name}:MTF"), tokens=100) for name in "abc"]
     panel = panel_of(correct, keys)
-    assert [one.finetuned for one in panel.cells] == [False] * 4 + [True] * 3
+    assert [one.stage for one in panel.cells] == [BEFORE] * 4 + [AFTER] * 3
     scores, source = panel.scores(), OwnRuns({"s": panel}, decided=1)
     weights = np.array([-1.0, 0, 0, 0, 2.0, 0, 0])
     found = source.weighed(panel, weights)
@@ -239,9 +226,11 @@ def test_the_other_end_of_sequence_has_its_own_errors():
     panel = panel_of(made(rng, seed_spread=0.05), [key(name) for name in "abcdef"])
     others = made(rng, seed_spread=0.2)
     tasks = zip(panel.tasks, others, strict=True)
-    turned = replace(panel, tasks=tuple(replace(task, other=values) for task, values in tasks))
+    turned = replace(
+        panel, tasks=tuple(with_column(task, correct_other_end=values) for task, values in tasks)
+    )
     alone = estimated(panel_of(others, panel.cells))
-    found = estimated(turned, end="other")
+    found = estimated(turned, option="other")
     assert isinstance(found, Estimate)
     assert isinstance(alone, Estimate)
     assert (found.value, found.standard_error) == (alone.value, alone.standard_error)
@@ -326,9 +315,12 @@ def test_a_floor_is_one_of_the_end_of_sequence_that_is_asked_for():
     rng = np.random.default_rng(13)
     flat, learned = (made(rng, base=base) for base in (0.5, 0.9))
     panel = panel_of(flat, [key(name) for name in "abcdef"])
-    tasks = [replace(task, other=other) for task, other in zip(panel.tasks, learned, strict=True)]
+    tasks = [
+        with_column(task, correct_other_end=other)
+        for task, other in zip(panel.tasks, learned, strict=True)
+    ]
     panel = replace(panel, tasks=tuple(tasks))
-    found = [estimated(panel, end=end) for end in ("own", "other")]
+    found = [estimated(panel, option=option) for option in ("own", "other")]
     assert [isinstance(each, Estimate) and each.floor for each in found] == [True, False]
 
 

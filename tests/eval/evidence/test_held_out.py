@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
+import made_reports as made
 import numpy as np
 import pytest
-import test_report as made
 from made_claims import paper_claims
 
 from eval.claims.decided import by_size

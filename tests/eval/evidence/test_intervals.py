@@ -1,7 +1,6 @@
 """Every interval of the table is defined or a hole: one item, 0, 1, chance 1, broken scores."""
 
 import math
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ from eval.evidence.table import Row
 def row_of(panel_of, key_of, answers, task="effect", **options) -> Row:
     keys = [key_of(f"c{index}") for index in range(len(answers))]
     built = table.build([panel_of([answers], keys, **options)])
-    for row in built.rows:
-        for name, value in asdict(row).items():
+    for values in built.values():
+        for name, value in values.items():
             assert not (isinstance(value, float) and not math.isfinite(value)), name
     return next(row for row in built.rows if row.task == task)
 
@@ -135,13 +134,14 @@ def test_continuous_scores_have_intervals_and_one_item_has_none(panel_of, key_of
     noise = lambda values: rng.normal(1.0, 1.0, values.shape)  # noqa: E731
     answers = np.ones((3, 3, 2, 50))
     row = row_of(panel_of, key_of, answers, margin=noise, brier=noise)
-    assert row.margin_low < row.margin < row.margin_high
-    assert row.margin == pytest.approx(1.0, abs=0.3)
-    assert row.brier_low < row.brier < row.brier_high
-    assert row.gold_nats_per_byte == pytest.approx(-1.0)
+    margin, brier = row.of("margin"), row.of("brier")
+    assert margin.low < margin.value < margin.high
+    assert margin.value == pytest.approx(1.0, abs=0.3)
+    assert brier.low < brier.value < brier.high
+    assert row.of("gold_nats_per_byte").value == pytest.approx(-1.0)
     single = row_of(panel_of, key_of, answers[:, :1, :, :1], margin=noise, brier=noise)
-    assert single.margin is not None
-    assert single.margin_low is None
+    assert single.of("margin").value is not None
+    assert single.of("margin").low is None
 
 
 def test_continuous_intervals_cover_the_truth(panel_of, key_of):
@@ -159,7 +159,7 @@ def test_continuous_intervals_cover_the_truth(panel_of, key_of):
 
         panel = panel_of([np.ones((3, 3, 1, 60))], [key_of(c) for c in "abc"], margin=noise)
         (row, *_) = (each for each in table.build([panel]).rows if each.task == "effect")
-        inside += row.margin_low <= 0 <= row.margin_high
+        inside += row.of("margin").low <= 0 <= row.of("margin").high
     assert inside / rounds > 0.88
 
 

@@ -4,13 +4,14 @@ import json
 import math
 from dataclasses import replace
 
+import made_reports as made
 import numpy as np
 import pytest
-import test_report as made
+from made_panels import OF_LANGUAGE
 
 from eval.evidence import panel as panels
-from eval.evidence.panel import BOOTSTRAP_SEED
 from eval.evidence.statistics import REPLICATES, resampling_counts
+from eval.evidence.task_scores import BOOTSTRAP_SEED
 from study.language.values.stages import External
 from study.runs.node import Evaluation
 from study.runs.source import Source
@@ -77,8 +78,10 @@ def test_bits_a_byte_are_over_all_bytes_and_their_error_over_documents(panel_of,
     size = rng.integers(50, 2000, 30).astype(float)
     nats = -size * rng.uniform(0.4, 1.2, (2, 2, 30))
     (task,) = panel_of([np.ones((2, 2, 1, 30))], [key_of("a"), key_of("b")]).tasks
-    rolled = np.stack([nats, np.broadcast_to(size, nats.shape)])
-    value, error = replace(task, rolled=rolled).bits_per_byte()
+    columns = {"bits": -nats[:, :, None] / math.log(2)}
+    columns["size"] = np.broadcast_to(size, columns["bits"].shape)
+    task = replace(task, measure=OF_LANGUAGE["bits per byte"], columns=columns)
+    value, error = task.scores(), task.bootstrap().std(axis=0)
     assert value == pytest.approx(-nats.sum(2) / size.sum() / math.log(2))
     # of a ratio of sums, by its linearisation
     left = -nats - (value * math.log(2))[:, :, None] * size
@@ -118,8 +121,9 @@ def test_a_model_without_a_valid_item_is_a_hole_and_no_score_below_chance(tmp_pa
     place = [each.key for each in panel.runs].index(panel.cells[0])
     assert panel.runs[place].run == broken
     for task in panel.tasks:
-        for found in (task.scores(), task.scores(end="other"), task.without_context()[:, :, 0]):
+        for found in (task.scores(), task.scores(option="other")):
             assert np.isnan(found[0, 0])
+        assert np.isnan(task.columns["correct_without_context"][0, 0]).all()
         assert np.isfinite(task.scores()[1, 0])
         assert np.isnan(task.bootstrap()[:, 0]).all()
     assert np.isnan(panel.scores()[0, 0])
@@ -201,7 +205,7 @@ def test_two_runs_of_one_cell_and_seed_are_holes_without_scores(tmp_path, two):
     twin = replace(
         one,
         slug="twin",
-        run=replace(one.run, slug="other", training=replace(one.run.training, clip_norm=0.5)),
+        run=replace(one.run, slug="other", training=replace(one.run.training, steps=2 * one.step)),
     )
     for run in (one, twin):
         made.publish(run, store, 0.6, draw=draw, items=2)
@@ -229,7 +233,8 @@ def test_a_rolled_task_has_nats_and_bytes_by_document(tmp_path, two):
         made.publish(run, store, 0.6, draw=draw, items=3, of_item=of_item)
     (panel,) = panels.panels(made.close(asked), store=store)
     task = panel.tasks[0]
-    nats, size = task.rolled
-    assert (nats / size)[1, 0].tolist() == pytest.approx([-6 / 4, -7 / 5, -8 / 6])
-    value, _ = task.bits_per_byte()
-    assert value == pytest.approx(np.full((2, 1), 21 / 15 / math.log(2)))
+    nats = -task.columns["bits"][1, 0, 0] * math.log(2)
+    assert (nats / task.columns["size"][1, 0, 0]).tolist() == pytest.approx(
+        [-6 / 4, -7 / 5, -8 / 6]
+    )
+    assert task.scores() == pytest.approx(np.full((2, 1), 21 / 15 / math.log(2)))

@@ -77,22 +77,22 @@ def test_a_wide_margin_needs_no_more():
     one = estimate(seed=0.02**2, item=0.01**2)
     found = more(contrast(margin=0.5), one, alpha=ALPHA)
     assert found == More(seeds=3, items=1.0)
-    assert found.told(one).startswith("no more for the margin")
+    assert found.describe(one).startswith("no more for the margin")
 
 
 def test_neither_alone():
     one = estimate(seed=0.2**2, item=0.2**2)
     found = more(contrast(margin=0.01), one, alpha=ALPHA)
     assert found == More(seeds=None, items=None)
-    assert found.told(one) == "more seeds and more items: neither alone"
+    assert found.describe(one) == "more seeds and more items: neither alone"
 
 
 def test_in_words():
     one = estimate(seed=0.04**2, item=0.0001)
     found = more(contrast(), one, alpha=ALPHA)
-    assert found.told(one).startswith(f"{found.seeds} seeds (there are 3)")
+    assert found.describe(one).startswith(f"{found.seeds} seeds (there are 3)")
     few = estimate(seed=0.04**2, item=0.0001, seeds=2)
-    assert found.told(few) == "3 seeds, to know their variance (there are 2)"
+    assert found.describe(few) == "3 seeds, to know their variance (there are 2)"
     unknown = Estimate(
         value=0.0,
         standard_error=math.inf,
@@ -116,4 +116,4 @@ def test_a_published_table_can_only_have_more_items():
     needed = (stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(0.8)) ** 2 * 0.0062**2 / 0.01**2
     assert found.seeds is None
     assert found.items == pytest.approx(needed, rel=0.01)
-    assert found.told(one) == f"{found.items:.3g} times the items"
+    assert found.describe(one) == f"{found.items:.3g} times the items"

@@ -16,7 +16,7 @@ from scipy import stats
 
 from eval.claims.claim import Claim
 from eval.claims.verdicts import decide
-from eval.evidence import panel as panels
+from eval.evidence import task_scores
 from eval.evidence.contrast import ALPHA, Contrast
 from eval.evidence.differences import matrices
 from eval.evidence.estimates import OwnRuns
@@ -38,7 +38,7 @@ def _counts(size, replicates, seed):
 def drawn_once(monkeypatch):
     """The bootstrap's draws depend on nothing that a round changes; most of the time goes there."""
     monkeypatch.setattr(
-        panels,
+        task_scores,
         "resampling_counts",
         lambda groups, *, replicates, seed: _counts(len(groups), replicates, seed),
     )

@@ -128,7 +128,7 @@ def test_a_bound_above_the_margin_decides_nothing():
     one = found(curves(rate=0.6, adapted=100e9))
     assert one.value > math.log(1.1)
     assert decision(contrast(), one, ALPHA) == "underpowered"
-    told = more(contrast(), one, alpha=ALPHA).told(one)
+    told = more(contrast(), one, alpha=ALPHA).describe(one)
     assert told == "training ND:MLM → CD:FLM until it reaches the loss"
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+import made_reports as made
 import numpy as np
-import test_report as made
 
 from eval.evidence import panel, table
 from eval.report import mixers
@@ -68,7 +68,7 @@ def test_two_mixers_of_one_width_are_two_cells_and_never_averaged(tmp_path):
     assert scores["CD:FLM"] == 1.0
     assert scores["CD:FLM (ssd)"] == 0.0
     costs = {point.key.label: point for point in mixers.points([one], table.build([one]))}
-    assert costs["CD:FLM (ssd)"].parameters == cost.parameters(
+    assert costs["CD:FLM (ssd)"].parameters == cost.parameter_count(
         next(
             run.model
             for run in runs
@@ -128,8 +128,7 @@ def test_matched_means_within_three_per_cent_of_attention():
     def point(parameters, flops):
         return mixers.Point(
             key=cells.CellKey(lineage=("CD:FLM",), tokens=1),
-            architecture="CD",
-            model=made.study(1)[2].model,
+            mixer="ssd",
             parameters=1,
             flops=1,
             rows=(),

@@ -6,16 +6,17 @@ import math
 import re
 from dataclasses import replace
 
+import made_reports as made
 import numpy as np
 import pytest
-import test_report as made
 
 from eval.evidence import panel, table
-from eval.evidence.table import pairs
+from eval.evidence.lines import lines
 from eval.report import accounts
 from eval.report.latex import escape
 from eval.report.material import gather
 from eval.report.report import build, files, write
+from study.language.cells import AFTER, BEFORE, key_of
 from study.language.values.stages import Finetune, Pretrain
 from study.runs.node import Evaluation
 from study.show.table import Details, Grid
@@ -143,7 +144,8 @@ def test_scores_of_another_scorer_version_are_holes_and_never_averaged(tmp_path)
 def test_two_pretrainings_under_one_name_are_not_averaged(tmp_path):
     runs, store = few(1), Store(tmp_path / "runs")
     first = next(run for run in scored(runs) if isinstance(run.run, Pretrain))
-    training = replace(first.run.training, z_loss=first.run.training.z_loss + 0.1)
+    # a longer run's checkpoint is no end of a run, and their names are equal
+    training = replace(first.run.training, steps=2 * first.run.training.steps)
     second = replace(
         first, slug="twin", run=replace(first.run, slug="twin-training", training=training)
     )
@@ -214,18 +216,17 @@ def test_a_metric_that_is_no_number_is_a_gap_and_no_mean(tmp_path):
     assert all(row["value"] == "" for row in own)
 
 
-HOSTILE = r"<img src=x onerror=alert(1)> \input{/etc/passwd} $x^2$ 100% #1 & _a_ {b} ~c~ | `d` 中"
-
-
 def test_names_are_text_in_every_form(tmp_path):
     runs, store = few(1), Store(tmp_path / "runs")
     renamed = [
-        replace(run, suite=replace(run.suite, name=HOSTILE[:40] + "%&_{}$")) for run in scored(runs)
+        replace(run, suite=replace(run.suite, name=made.HOSTILE_LATEX[:40] + "%&_{}$"))
+        for run in scored(runs)
     ]
     runs = made.close(renamed)
     made.publish_all(runs, store)
-    path = write(sweep(runs, tmp_path, title=HOSTILE), store=store, out_dir=tmp_path / "out")
-    assert HOSTILE in made.checked(path)
+    hostile = sweep(runs, tmp_path, title=made.HOSTILE_LATEX)
+    path = write(hostile, store=store, out_dir=tmp_path / "out")
+    assert made.HOSTILE_LATEX in made.checked(path)
     page = path.read_text()
     assert "<img" not in page
     assert "<img" not in (path.parent / "report.md").read_text()
@@ -260,15 +261,16 @@ def test_the_same_scores_give_the_same_bytes(tmp_path):
 
 
 def test_rows_of_one_lineage_pair_and_a_hole_hides_no_score():
-    def row(cell, stage, **rest):
-        base = {"suite": "s", "size": "z", "task": table.SUITE, "role": "headline"}
+    def row(*lineage, **rest):
+        key = key_of(lineage, tokens=5)
+        base = {"suite": "s", "size": "z", "task": table.SUITE, "role": "headline", "key": key}
         base |= {"metric": "mean", "unit": "accuracy", "seeds": 1, "items": 1, "tokens": 5}
-        return table.Row(cell=cell, stage=stage, **(base | rest))
+        return table.Row(cell=key.label, stage=key.stage_label, **(base | rest))
 
-    before = row("CD:FLM", "before finetuning", value=0.1)
-    after = row("CD:FLM → CD:MTF", "after finetuning", value=0.2)
-    gap = row("CD:FLM → CD:MTF", "after finetuning", hole="seed 1: failed")
-    other = row("CD:FLM → ND:MTF", "after finetuning", value=0.3)
-    one, two = pairs([before, after, other, gap])
-    assert (one.label, one.before, one.after, one.holes) == ("CD:FLM", before, after, (gap,))
-    assert (two.label, two.before, two.after) == ("CD:FLM → ND:MTF", None, other)
+    before = row("CD:FLM", value=0.1)
+    after = row("CD:FLM", "CD:MTF", value=0.2)
+    gap = row("CD:FLM", "CD:MTF", hole="seed 1: failed")
+    other = row("CD:FLM", "ND:MTF", value=0.3)
+    one, two = lines([before, after, other, gap])
+    assert (one.label, one.scores, one.holes) == ("CD:FLM", {BEFORE: before, AFTER: after}, (gap,))
+    assert (two.label, two.scores) == ("CD:FLM → ND:MTF", {AFTER: other})

@@ -12,11 +12,11 @@ from study.language.recipes import presets
 from study.runs.plan import Sweep, close
 
 
-def shown(capsys, *runs, every=False, as_json=False, **setting):
+def shown(capsys, *runs, as_json=False, **setting):
     values = {"ranks": 1, "micro_batch": None, "activation_checkpointing": "off"} | setting
     sweep = Sweep(path=Path("made.py"), title="Made", declared=runs, runs=close(runs))
     chosen = memory_table.Setting(**values)
-    memory_table.show(sweep, setting=chosen, every=every, as_json=as_json)
+    memory_table.show(sweep, setting=chosen, as_json=as_json)
     return capsys.readouterr().out
 
 
@@ -58,5 +58,5 @@ def test_what_an_optimizer_cannot_do_is_a_hole_with_its_reason(capsys):
 def test_a_mixer_without_a_forecast_is_a_hole_with_its_reason(capsys):
     run = made.pretrain()
     run = replace(run, model=replace(run.model, mixer="ssd", positions="none", d_state=4))
-    text = shown(capsys, run, every=True)
+    text = shown(capsys, run)
     assert "'ssd'" in text.splitlines()[-1]

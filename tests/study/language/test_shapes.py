@@ -46,4 +46,4 @@ def test_every_tensor_of_the_built_model_is_listed_with_its_role(name, architect
         for called, tensor in empty(model, dropout=0.0).named_parameters()
     )
     assert listed == built
-    assert sum(each.numel for each in shapes(model)) == cost.parameters(model)
+    assert sum(each.numel for each in shapes(model)) == cost.parameter_count(model)

@@ -2,6 +2,8 @@
 
 import sys
 
+import torch
+
 from study.launch import environment
 
 
@@ -50,3 +52,15 @@ def test_faults_name_what_would_stop_a_run():
         assert words in text
     good = {"device": "cpu", "device_name": "cpu", "store_writable": True}
     assert environment.faults(good | {"disk_free_bytes": 10**12}) == []
+
+
+def test_a_device_is_here_or_the_legal_ones_are_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1", "xpu"):
+        assert environment.missing_device(name) is None
+    assert environment.missing_device("cuda:2") == (
+        "device 'cuda:2' is not here; legal: cpu, cuda, cuda:0, cuda:1"
+    )
+    assert "device 'mps' is not here" in str(environment.missing_device("mps"))

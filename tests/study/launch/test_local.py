@@ -10,7 +10,7 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.launch import local as launch
+from study.launch import local, rank_processes
 from study.launch.local import LaunchError, default_workers, priorities, run_plan, with_threads
 from study.runs.execution import Execution
 from study.runs.plan import Sweep, children, close
@@ -205,7 +205,7 @@ def test_a_finished_parent_without_the_step_that_is_asked_for_goes_first(store):
     assert store.existing(parent).steps() == [10]
     child = made.adapt(parent, "child", step=5)
     store.existing(parent).path.joinpath("done.json").read_text()
-    todo = launch.remaining(_sweep(child), store=store)
+    todo = local.remaining(_sweep(child), store=store)
     assert [run.slug for run in todo] == ["pretrain", "child"]
     outcome, _ = _run(_sweep(child), store)
     assert outcome.exit_code == 0
@@ -260,7 +260,7 @@ def test_the_longest_remaining_path_goes_first(store):
 def test_default_workers_fit_what_is_ready_and_the_machine(monkeypatch):
     wide = close([made.pretrain(f"p{seed}", seed=seed) for seed in range(9)])
     chain = close([made.adapt(made.pretrain())])
-    monkeypatch.setattr(launch, "available_cores", lambda: 4)
+    monkeypatch.setattr(local, "available_cores", lambda: 4)
     assert default_workers(wide, execution=Execution()) == 4
     assert default_workers(chain, execution=Execution()) == 1
     assert default_workers(wide, execution=Execution(device="cuda")) == 1
@@ -368,3 +368,16 @@ def test_two_launchers_on_one_plan_do_each_run_once(tmp_path, store):
     assert set(codes) <= {0, 3}
     started = _started(store)
     assert len(started) == len(set(started))
+
+
+@pytest.mark.parametrize(
+    "command", [local.WORKER, rank_processes.COMPANION], ids=["worker", "rank"]
+)
+def test_a_file_of_the_user_s_folder_is_no_module(tmp_path, command):
+    """Whoever keeps a `csv.py` or a `typer.py` beside a sweep can still run it."""
+    (tmp_path / "typer.py").write_text("raise SystemExit('the user has a file of this name')")
+    answer = subprocess.run(
+        command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert "the user has a file" not in answer.stderr
+    assert answer.returncode in (0, 1), answer.stderr

@@ -3,13 +3,13 @@
 import made_runs as made
 
 from study.launch.local import Event, Outcome
-from study.launch.progress import describe, progress, summary
+from study.launch.progress import describe, listener, summary
 
 
 def test_plain_lines_say_what_begins_ends_and_warns(capsys):
     runs = made.tree()
     pretrain = next(run for run in runs if run.slug == "pretrain")
-    with progress(runs) as listen:
+    with listener(runs) as listen:
         listen(Event(run=pretrain, what="start"))
         listen(Event(run=pretrain, what="report", report={"event": "step", "step": 1}))
         listen(Event(run=pretrain, what="report", report={"event": "warning", "message": "odd"}))

@@ -12,7 +12,7 @@ from kernels.longconv import longconv
 from kernels.ssd import ssd
 from kernels.visibility import Visibility, causal, full, packed
 from study.language.values.model import Mixer
-from study.nn.patterns import PATTERNS, SERVED, Serves
+from study.nn.patterns import PATTERNS, SERVED, PatternSupport
 
 T, S = 6, 9
 
@@ -48,7 +48,7 @@ def mix(mixer: str, given: Visibility) -> torch.Tensor:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("row", SERVED, ids=lambda row: row.mixer)
-def test_the_table_is_true(row: Serves, pattern: str):
+def test_the_table_is_true(row: PatternSupport, pattern: str):
     if getattr(row, pattern) == "yes":
         assert torch.isfinite(mix(row.mixer, visibility(pattern))).all()
     else:

@@ -16,7 +16,7 @@ from study.runs.node import (
     Prepared,
     Run,
     root,
-    start_of,
+    start_checkpoint,
     steps_before,
     taken_steps,
 )
@@ -72,8 +72,8 @@ def test_the_lineage_is_walked_without_knowing_the_domain():
     assert root(further) == first
     assert steps_before(further) == 2
     assert taken_steps(further, 4) == [(first, 2), (further, 4)]
-    assert start_of(further) == (first, 2)
-    assert start_of(first) == start_of(first.data) == (None, 0)
+    assert start_checkpoint(further) == (first, 2)
+    assert start_checkpoint(first) == start_checkpoint(first.data) == (None, 0)
     assert plan.all_kept_steps([further, first]) == {first.id: (2, 5), further.id: (5,)}
 
 

@@ -1,6 +1,7 @@
 """From a sweep file to a plan: closed, ordered, costed, and refused where it is wrong."""
 
 import json
+import sys
 import time
 from dataclasses import replace
 from importlib import util
@@ -11,10 +12,10 @@ import pytest
 
 from study.costs import ledger
 from study.language import cost
-from study.runs import moved
 from study.runs.decode import encode
 from study.runs.node import Evaluation
 from study.runs.plan import (
+    MOVED,
     SweepError,
     children,
     close,
@@ -106,6 +107,35 @@ def test_a_sweep_that_raises_is_named_by_its_own_line(sweep):
 
 
 @pytest.mark.parametrize(
+    "body", ["def runs():\n    1 / 0\n", "def runs(:\n"], ids=["call", "syntax"]
+)
+def test_its_line_is_named_under_a_relative_path_too(sweep, monkeypatch, body):
+    path = sweep(body)
+    monkeypatch.chdir(path.parent)
+    line = len((HEAD + body).splitlines())
+    with pytest.raises(SweepError, match=rf"^sweep\.py:{line}: (ZeroDivision|Syntax)Error"):
+        load_sweep("sweep.py")
+
+
+def test_a_sweep_imports_its_neighbour_and_not_another_folder_s(tmp_path, sweep):
+    (tmp_path / "other").mkdir()
+    for place, steps in ((tmp_path, 7), (tmp_path / "other", 9)):
+        (place / "near.py").write_text(f"STEPS = {steps}")
+        (place / "csv.py").write_text("raise RuntimeError('in place of the library')")
+    body = (
+        "import csv\n"
+        "def runs():\n"
+        "    from near import STEPS\n"
+        "    return [made.pretrain(steps=STEPS)]\n"
+    )
+    for name, steps in (("sweep.py", 7), ("other/sweep.py", 9), ("sweep.py", 7)):
+        (run,) = load_sweep(sweep(body, name=name)).declared
+        assert run.training.steps == steps
+    assert str(tmp_path) not in sys.path
+    assert "near" not in sys.modules
+
+
+@pytest.mark.parametrize(
     ("line", "told"),
     [
         ("from study.presets import world", "study.language.recipes.presets"),
@@ -122,7 +152,7 @@ def test_an_import_of_an_earlier_version_names_where_it_went(sweep, line, told):
 
 
 def test_every_module_that_moved_is_there():
-    assert all(util.find_spec(new) for new in moved.MOVED.values())
+    assert all(util.find_spec(new) for new in MOVED.values())
 
 
 def test_a_sweep_that_raises_while_it_yields(sweep):
@@ -265,7 +295,7 @@ def test_the_ledger_has_its_columns_and_numbers(tmp_path):
         "state",
     ]
     assert rows["pretrain"]["tokens"] == 10 * 4 * 32
-    assert rows["pretrain"]["parameters"] == cost.parameters(made.MODEL)
+    assert rows["pretrain"]["parameters"] == cost.parameter_count(made.MODEL)
     assert rows["adapt"]["parent"] == "pretrain"
     assert rows["adapt"]["architecture"] == "prefix_decoder"
     assert rows["finetune"]["objective"] == "MTF"

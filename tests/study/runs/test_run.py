@@ -13,7 +13,7 @@ from pathlib import Path
 import made_runs as made
 import pytest
 
-from study.language import values as vocabulary
+from study.language import values
 from study.language.values.stages import lineage
 from study.runs.identity import canonical, identity
 from study.runs.node import steps_before
@@ -101,7 +101,7 @@ def test_a_later_field_at_its_default_leaves_old_ids_alone():
 def test_raising_semantics_changes_the_id(monkeypatch):
     run = made.pretrain(seed=77)
     before = identity(run)
-    monkeypatch.setattr(vocabulary.Pretrain, "SEMANTICS", vocabulary.Pretrain.SEMANTICS + 1)
+    monkeypatch.setattr(values.Pretrain, "SEMANTICS", values.Pretrain.SEMANTICS + 1)
     assert identity(run) != before
 
 
@@ -109,7 +109,7 @@ def test_raising_a_parts_semantics_moves_the_runs_that_hold_it_and_no_other(monk
     pretrained = made.pretrain(seed=78)
     finetuned = made.finetune(pretrained)
     before = identity(finetuned), identity(pretrained), canonical(pretrained)
-    monkeypatch.setattr(vocabulary.Prompted, "SEMANTICS", 2, raising=False)
+    monkeypatch.setattr(values.Prompted, "SEMANTICS", 2, raising=False)
     assert identity(finetuned) != before[0]
     assert canonical(finetuned)["objective"]["semantics"] == 2
     assert (identity(pretrained), canonical(pretrained)) == before[1:]

@@ -9,8 +9,7 @@ import zipfile
 import pytest
 
 from study.runs.source import Source
-from study.sources import content as sources
-from study.sources import hub, pypi
+from study.sources import content, hub, pypi
 from study.sources.content import Access
 
 CONTENT = b"text,label\ngood,1\n"
@@ -59,18 +58,18 @@ def stream(monkeypatch):
 
 
 def damaged(path, how):
-    content = path.read_bytes()
-    middle = len(content) // 3
+    whole = path.read_bytes()
+    middle = len(whole) // 3
     match how:
         case "cut":
-            path.write_bytes(content[:middle])
+            path.write_bytes(whole[:middle])
         case "empty":
             path.write_bytes(b"")
         case "flipped":
-            flipped = bytes([content[middle] ^ 0x10])
-            path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
+            flipped = bytes([whole[middle] ^ 0x10])
+            path.write_bytes(whole[:middle] + flipped + whole[middle + 1 :])
         case "zeros":
-            path.write_bytes(content[: middle * 2] + bytes(len(content) - middle * 2))
+            path.write_bytes(whole[: middle * 2] + bytes(len(whole) - middle * 2))
 
 
 HOWS = ("cut", "empty", "flipped", "zeros")
@@ -141,16 +140,16 @@ def test_two_processes_may_fill_one_package_cache(tmp_path, index):
 def test_a_damaged_copy_of_a_hub_data_set_is_no_copy(tmp_path, stream, capfd, how):
     access = Access(data_dirs=(), cache=tmp_path / "cache")
     copy = hub.copy_path(HUB, cache=access.cache)
-    sources.fetch(HUB, access=access)
+    content.fetch(HUB, access=access)
     damaged(copy, how)
     offline = Access(data_dirs=(), cache=access.cache, offline=True)
     with pytest.raises(ValueError, match=r"\.parquet is damaged .*, and this machine is offline"):
-        list(sources.rows(HUB, access=offline))
-    assert list(sources.rows(HUB, access=access)) == ROWS
+        list(content.rows(HUB, access=offline))
+    assert list(content.rows(HUB, access=access)) == ROWS
     assert "is damaged" in capfd.readouterr().err
     assert len(stream) == 2
-    sources.fetch(HUB, access=access)
-    assert list(sources.rows(HUB, access=offline)) == ROWS
+    content.fetch(HUB, access=access)
+    assert list(content.rows(HUB, access=offline)) == ROWS
 
 
 def test_two_writers_of_one_copy_leave_one_whole_one(tmp_path):
@@ -172,6 +171,6 @@ def test_two_writers_of_one_copy_leave_one_whole_one(tmp_path):
 def test_a_hub_data_set_is_read_without_a_cache_to_write(tmp_path, stream, how):
     access = Access(data_dirs=(), cache=tmp_path / "cache")
     unwritable(access.cache, how)
-    assert list(sources.rows(HUB, access=access)) == ROWS
+    assert list(content.rows(HUB, access=access)) == ROWS
     with pytest.raises(OSError, match="cache"):  # what `study fetch` is for is to write it
-        sources.fetch(HUB, access=access)
+        content.fetch(HUB, access=access)

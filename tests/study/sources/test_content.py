@@ -10,7 +10,7 @@ from study.language import world
 from study.language.scores import ngrams
 from study.runs.identity import identity
 from study.runs.source import Part, Source
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 
 ROWS = [{"text": f"number {n}", "kind": "even" if n % 2 == 0 else "odd"} for n in range(200)]
@@ -41,31 +41,31 @@ def named(path, **options):
 
 def test_rows_and_documents_in_order(tmp_path, access):
     source = local(tmp_path)
-    assert list(sources.rows(source, access=access)) == ROWS
-    assert list(sources.documents(source, access=access)) == [row["text"] for row in ROWS]
+    assert list(content.rows(source, access=access)) == ROWS
+    assert list(content.documents(source, access=access)) == [row["text"] for row in ROWS]
 
 
 def test_where(tmp_path, access):
     source = local(tmp_path, where=(("kind", "odd"),))
-    assert list(sources.rows(source, access=access)) == ROWS[1::2]
+    assert list(content.rows(source, access=access)) == ROWS[1::2]
 
 
 def test_where_compares_as_strings(tmp_path, access):
     source = local(tmp_path, rows=[{"n": 1}, {"n": "1"}, {"n": 2}], where=(("n", "1"),))
-    assert list(sources.rows(source, access=access)) == [{"n": 1}, {"n": "1"}]
+    assert list(content.rows(source, access=access)) == [{"n": 1}, {"n": "1"}]
 
 
 def test_where_names_the_columns(tmp_path, access):
     source = local(tmp_path, where=(("sort", "odd"),))
     with pytest.raises(ValueError, match="row 1: no column 'sort'; columns: text, kind"):
-        list(sources.rows(source, access=access))
+        list(content.rows(source, access=access))
 
 
 def test_nothing_is_equal_to_what_is_missing(tmp_path, access):
     rows = [{"n": None}, {"n": "None"}, {"n": float("nan")}, {"n": "nan"}]
     for value, found in (("None", rows[1]), ("nan", rows[3])):
         source = local(tmp_path, rows=rows, where=(("n", value),))
-        assert list(sources.rows(source, access=access)) == [found]
+        assert list(content.rows(source, access=access)) == [found]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def test_a_filter_on_what_is_no_text_is_refused(tmp_path, access, column, shown)
     pq.write_table(table, tmp_path / "a.parquet")
     source = named(tmp_path / "a.parquet", where=((column, "x"),))
     with pytest.raises(ValueError, match=rf"a\.parquet', row 1: column '{column}' holds {shown}"):
-        list(sources.rows(source, access=access))
+        list(content.rows(source, access=access))
     # and a document of one
     with pytest.raises(ValueError, match=rf"row 1: column '{column}' holds {shown}.*; legal: text"):
-        list(sources.documents(named(tmp_path / "a.parquet", text_field=column), access=access))
+        list(content.documents(named(tmp_path / "a.parquet", text_field=column), access=access))
     # nothing reads it: it does not matter
-    assert list(sources.documents(named(tmp_path / "a.parquet"), access=access)) == ["a"]
+    assert list(content.documents(named(tmp_path / "a.parquet"), access=access)) == ["a"]
 
 
 def test_parts_are_disjoint_and_complete(tmp_path, access):
     parts = [
-        list(sources.rows(local(tmp_path, part=Part(low=low, high=high, of=8)), access=access))
+        list(content.rows(local(tmp_path, part=Part(low=low, high=high, of=8)), access=access))
         for low, high in ((0, 1), (1, 5), (5, 8))
     ]
     assert sorted(row["text"] for part in parts for row in part) == sorted(
@@ -99,9 +99,9 @@ def test_parts_are_disjoint_and_complete(tmp_path, access):
 
 def test_a_part_follows_the_content_not_the_place(tmp_path, access):
     part = Part(low=0, high=1, of=2)
-    forward = list(sources.rows(local(tmp_path, part=part), access=access))
+    forward = list(content.rows(local(tmp_path, part=part), access=access))
     reordered = [dict(reversed(row.items())) for row in reversed(ROWS)]
-    backward = list(sources.rows(local(tmp_path, rows=reordered, part=part), access=access))
+    backward = list(content.rows(local(tmp_path, rows=reordered, part=part), access=access))
     assert forward == backward[::-1]
 
 
@@ -129,8 +129,8 @@ def test_rows_that_say_the_same_are_never_in_two_parts(
         else:
             source = replace(hub(), part=part, text_field=text_field)
         if way == "copy":
-            sources.fetch(source, access=online)
-        sides.append([row["text"] for row in sources.rows(source, access=online)])
+            content.fetch(source, access=online)
+        sides.append([row["text"] for row in content.rows(source, access=online)])
     assert not set(sides[0]) & set(sides[1])
     assert len(sides[0]) + len(sides[1]) == len(TWINS)
     assert all(len(side) > len(TWINS) / 4 for side in sides)
@@ -139,22 +139,22 @@ def test_rows_that_say_the_same_are_never_in_two_parts(
 def test_a_part_that_tells_too_few_rows_apart_is_said_aloud(tmp_path, access, capfd):
     rows = [{"instruction": "Add the numbers.", "a": n, "b": 2} for n in range(50)]
     source = local(tmp_path, rows=rows, part=HALVES[0], text_field="")
-    sizes = [len(list(sources.rows(replace(source, part=part), access=access))) for part in HALVES]
+    sizes = [len(list(content.rows(replace(source, part=part), access=access))) for part in HALVES]
     assert sorted(sizes) == [0, 50]
     said = capfd.readouterr().err
     assert "WARNING: source 'file://rows.jsonl': its 50 rows say 1 different things" in said
     assert "split_by" in said
     spread = replace(source, split_by=("a", "b"))
-    assert 10 < len(list(sources.rows(spread, access=access))) < 40
+    assert 10 < len(list(content.rows(spread, access=access))) < 40
     assert capfd.readouterr().err == ""
 
 
 def test_a_file_is_read_in_the_way_that_its_source_names(tmp_path, access):
     path = tmp_path / "a.tsv"
     path.write_text('text\tn\n"one\ttwo"\t1\n')
-    assert list(sources.documents(named(path, quoting="csv"), access=access)) == ["one\ttwo"]
+    assert list(content.documents(named(path, quoting="csv"), access=access)) == ["one\ttwo"]
     with pytest.raises(ValueError, match=r"'file://a\.tsv': a\.tsv, line 2: not 2 columns but 3"):
-        list(sources.documents(named(path), access=access))
+        list(content.documents(named(path), access=access))
     for uri in ("file://a.csv", "file://a.parquet", "hf://o/n.tsv"):
         with pytest.raises(ValueError, match=r"quoting 'csv' is for a \.tsv"):
             replace(hub(), uri=uri, digest="commit:" if uri[0] == "h" else "sha256:", quoting="csv")
@@ -174,14 +174,14 @@ def test_only_files_that_are_read_otherwise_than_before_get_other_ids():
 
 def test_a_text_keeps_no_editors_mark(tmp_path, access):
     (tmp_path / "a.yaml").write_bytes("\ufefftemplates: {}\n".encode())
-    assert sources.text(named(tmp_path / "a.yaml"), access=access) == "templates: {}\n"
+    assert content.text(named(tmp_path / "a.yaml"), access=access) == "templates: {}\n"
 
 
 def test_row_keys_are_pinned():
     """A change here moves rows between training and evaluation: raise the kinds' `semantics`."""
-    assert sources.row_key({"text": "naïve", "label": 1}).startswith("ccfd152b6fc8aeb7")
-    assert sources.row_key({"label": 1, "text": "naïve"}).startswith("ccfd152b6fc8aeb7")
-    assert sources.row_key({"label": "1", "text": "naïve"}) != sources.row_key(
+    assert content.row_key({"text": "naïve", "label": 1}).startswith("ccfd152b6fc8aeb7")
+    assert content.row_key({"label": 1, "text": "naïve"}).startswith("ccfd152b6fc8aeb7")
+    assert content.row_key({"label": "1", "text": "naïve"}) != content.row_key(
         {"label": 1, "text": "naïve"}
     )
 
@@ -190,13 +190,13 @@ def test_a_value_without_canonical_form_is_refused():
     with pytest.raises(
         ValueError, match=r"column 'text': .* of type builtins\.object has no canonical"
     ):
-        sources.row_key({"text": object()})
+        content.row_key({"text": object()})
 
 
 def test_share_is_even_and_independent_of_the_part():
-    keys = [sources.row_key(row) for row in ROWS]
+    keys = [content.row_key(row) for row in ROWS]
     first = [key for key in keys if int(key, 16) % 2 == 0]
-    held = [key for key in first if sources.share(key, salt="held_out") < 0.5]
+    held = [key for key in first if content.share(key, salt="held_out") < 0.5]
     assert 0.3 < len(held) / len(first) < 0.7
 
 
@@ -206,23 +206,23 @@ def test_an_altered_file_names_both_digests(tmp_path, access):
     path.write_bytes(path.read_bytes() + b"\n")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=source.digest.removeprefix("sha256:")) as error:
-        list(sources.rows(source, access=access))
+        list(content.rows(source, access=access))
     assert found in str(error.value)
 
 
 def test_an_altered_file_is_seen_after_a_good_look(tmp_path, access):
     source = local(tmp_path)
-    list(sources.rows(source, access=access))
+    list(content.rows(source, access=access))
     (tmp_path / "rows.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match="has sha256"):
-        list(sources.rows(source, access=access))
+        list(content.rows(source, access=access))
 
 
 def test_a_missing_file_names_where_it_was_looked_for(tmp_path, access):
     source = local(tmp_path)
     (tmp_path / "rows.jsonl").unlink()
     with pytest.raises(ValueError, match=r"file://rows\.jsonl.*looked in: .*none, "):
-        list(sources.rows(source, access=access))
+        list(content.rows(source, access=access))
 
 
 def test_a_name_that_leaves_the_data_directory(tmp_path):
@@ -233,7 +233,7 @@ def test_a_name_that_leaves_the_data_directory(tmp_path):
         uri="file://../rows.jsonl", digest=source.digest, text_field="", where=(), part=None
     )
     with pytest.raises(ValueError, match=r"without '\.\.'"):
-        list(sources.rows(outside, access=inside))
+        list(content.rows(outside, access=inside))
 
 
 def test_bytes_that_are_not_utf8_are_named(tmp_path, access):
@@ -246,35 +246,35 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path, access):
         part=None,
     )
     with pytest.raises(ValueError, match=r"'file://latin\.txt': latin\.txt, line 1: not UTF-8"):
-        list(sources.rows(source, access=access))
+        list(content.rows(source, access=access))
     with pytest.raises(ValueError, match=r"latin\.txt': not UTF-8"):
-        sources.text(source, access=access)
+        content.text(source, access=access)
 
 
 def test_documents_need_text(tmp_path, access):
     with pytest.raises(ValueError, match="need a text_field"):
-        next(sources.documents(local(tmp_path, text_field=""), access=access))
+        next(content.documents(local(tmp_path, text_field=""), access=access))
     with pytest.raises(
         ValueError,
         match=r"rows\.jsonl', row 1: column 'body' holds None; legal: text; columns: text",
     ):
-        next(sources.documents(local(tmp_path, text_field="body"), access=access))
+        next(content.documents(local(tmp_path, text_field="body"), access=access))
     rows = [
         {"text": "a", "kind": "even"},
         {"text": 7, "kind": "odd"},
         {"text": None, "kind": "even"},
     ]
     with pytest.raises(ValueError, match="row 2: column 'text' holds 7"):
-        list(sources.documents(local(tmp_path, rows=rows), access=access))
+        list(content.documents(local(tmp_path, rows=rows), access=access))
     filtered = local(tmp_path, rows=rows, where=(("kind", "even"),))
     with pytest.raises(ValueError, match="row 3: column 'text' holds None"):
-        list(sources.documents(filtered, access=access))
+        list(content.documents(filtered, access=access))
 
 
 def test_a_lone_surrogate_is_no_text(tmp_path, access):
     source = local(tmp_path, rows=[{"text": "\ud800"}])
     with pytest.raises(ValueError, match=r"row 1: column 'text' holds .*surrogates not allowed"):
-        next(sources.documents(source, access=access))
+        next(content.documents(source, access=access))
 
 
 def test_unknown_schemes_are_refused_when_declared():
@@ -288,7 +288,7 @@ def test_world_of_another_version_is_refused(access):
         uri="world://text?documents=3&seed=1", digest=old, text_field="text", where=(), part=None
     )
     with pytest.raises(ValueError, match=f"'{old}', but the generator here is"):
-        next(sources.documents(source, access=access))
+        next(content.documents(source, access=access))
 
 
 def test_world_documents_rows_and_templates(access):
@@ -301,14 +301,14 @@ def test_world_documents_rows_and_templates(access):
             part=None,
         )
 
-    first = list(sources.documents(source("text?documents=5&seed=1"), access=access))
+    first = list(content.documents(source("text?documents=5&seed=1"), access=access))
     assert len(first) == 5
-    assert first == list(sources.documents(source("text?documents=5&seed=1"), access=access))
+    assert first == list(content.documents(source("text?documents=5&seed=1"), access=access))
     family = next(iter(world.FAMILIES))
-    assert next(sources.rows(source(f"rows/{family}?items=4&seed=1"), access=access))
-    assert "templates:" in sources.text(source(f"templates/{family}"), access=access)
+    assert next(content.rows(source(f"rows/{family}?items=4&seed=1"), access=access))
+    assert "templates:" in content.text(source(f"templates/{family}"), access=access)
     with pytest.raises(ValueError, match="legal: world://text"):
-        next(sources.rows(source("tekst?documents=5"), access=access))
+        next(content.rows(source("tekst?documents=5"), access=access))
 
 
 def hub(uri="hf://owner/name/config/train"):
@@ -326,7 +326,7 @@ def test_a_hub_data_set_streams_at_its_commit(access, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     online = Access(data_dirs=(), cache=access.cache)
-    assert list(sources.rows(hub(), access=online)) == ROWS
+    assert list(content.rows(hub(), access=online)) == ROWS
     assert asked == {
         "path": "owner/name",
         "name": "config",
@@ -334,9 +334,9 @@ def test_a_hub_data_set_streams_at_its_commit(access, monkeypatch):
         "revision": "abc123",
         "streaming": True,
     }
-    list(sources.rows(hub("hf://owner/name/test"), access=online))
+    list(content.rows(hub("hf://owner/name/test"), access=online))
     assert (asked["path"], asked["name"], asked["split"]) == ("owner/name", None, "test")
-    list(sources.rows(hub("hf://name/test"), access=online))
+    list(content.rows(hub("hf://name/test"), access=online))
     assert (asked["path"], asked["name"], asked["split"]) == ("name", None, "test")
 
 
@@ -349,11 +349,11 @@ def test_a_hub_that_does_not_answer(access, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     online = Access(data_dirs=(), cache=access.cache)
     with pytest.raises(ValueError, match=r"'owner/name' at abc123.*no route"):
-        list(sources.rows(hub(), access=online))
+        list(content.rows(hub(), access=online))
     with pytest.raises(ValueError, match="this machine is offline"):
-        list(sources.rows(hub(), access=access))
+        list(content.rows(hub(), access=access))
     with pytest.raises(ValueError, match="legal: hf://OWNER/DATASET"):
-        list(sources.rows(hub("hf://name"), access=online))
+        list(content.rows(hub("hf://name"), access=online))
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_whatever_a_stream_raises_names_the_source_and_the_row(access, monkeypat
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     online = Access(data_dirs=(), cache=access.cache)
     with pytest.raises(ValueError, match=rf"hf://owner.* after row 3 \({type(error).__name__}: "):
-        list(sources.rows(hub(), access=online))
+        list(content.rows(hub(), access=online))
 
 
 def test_images_of_a_stream_stay_bytes_that_a_copy_keeps(access, monkeypatch):
@@ -380,14 +380,14 @@ def test_images_of_a_stream_stay_bytes_that_a_copy_keeps(access, monkeypatch):
     made = datasets.Dataset.from_dict({"text": ["a b"], "image": [image]}, features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made.to_iterable_dataset())
     online = Access(data_dirs=(), cache=access.cache)
-    assert list(sources.rows(hub(), access=online)) == [{"text": "a b", "image": image}]
-    sources.fetch(hub(), access=online)
-    assert list(sources.rows(hub(), access=access)) == [{"text": "a b", "image": image}]
+    assert list(content.rows(hub(), access=online)) == [{"text": "a b", "image": image}]
+    content.fetch(hub(), access=online)
+    assert list(content.rows(hub(), access=access)) == [{"text": "a b", "image": image}]
 
 
 def test_one_text_is_not_filtered(tmp_path, access):
     with pytest.raises(ValueError, match="no rows to filter"):
-        sources.text(local(tmp_path, where=(("kind", "odd"),)), access=access)
+        content.text(local(tmp_path, where=(("kind", "odd"),)), access=access)
 
 
 def test_overlap_is_counted_and_dropped(tmp_path, access):

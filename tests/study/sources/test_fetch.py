@@ -8,24 +8,18 @@ from pathlib import Path
 
 import made_runs as made
 import pytest
+from made_sources import FILE, HUB, PYPI, corpus_of
 
-from study.language.values.corpus import PretrainedTokenizer, Text
+from study.language.values.corpus import PretrainedTokenizer
 from study.language.values.stages import External
 from study.launch.cluster import launch, profile
 from study.runs.node import Evaluation
-from study.runs.source import Source
-from study.sources import content as sources
-from study.sources import fetch, hub
+from study.sources import content, fetch, hub
 from study.sources.content import Access
 
 MADE = Path(__file__).parents[2] / "made"
 HOME = Path(fetch.__file__).resolve().parents[2]
 ROWS = [{"text": f"döcument {n}", "label": n, "tags": [str(n)], "none": None} for n in range(2500)]
-HUB = Source(
-    uri="hf://owner/name/train", digest="commit:abc123", text_field="text", where=(), part=None
-)
-PYPI = replace(HUB, uri="pypi://made==1.0/made/data.jsonl", digest="sha256:" + "0" * 64)
-FILE = replace(HUB, uri="file://here.jsonl", digest="sha256:" + "1" * 64)
 
 
 @pytest.fixture
@@ -47,31 +41,27 @@ def stream(monkeypatch):
     return asked
 
 
-def _corpus(*found):
-    return replace(made.CORPUS, documents=Text(sources=found, held_out=0.05))
-
-
 def test_the_copy_of_a_hub_data_set_gives_the_streams_rows_without_a_network(access, stream):
-    streamed = list(sources.rows(HUB, access=access))
-    place = sources.fetch(HUB, access=access)
+    streamed = list(content.rows(HUB, access=access))
+    place = content.fetch(HUB, access=access)
     assert place == str(hub.copy_path(HUB, cache=access.cache))
     assert len(stream) == 2
     offline = replace(access, offline=True)
-    copied = list(sources.rows(HUB, access=offline))
+    copied = list(content.rows(HUB, access=offline))
     assert copied == streamed == ROWS
-    assert [sources.row_key(row) for row in copied] == [sources.row_key(row) for row in ROWS]
-    sources.fetch(HUB, access=access)
+    assert [content.row_key(row) for row in copied] == [content.row_key(row) for row in ROWS]
+    content.fetch(HUB, access=access)
     assert len(stream) == 2
 
 
 def test_another_commit_or_split_is_another_copy(access, stream):
-    sources.fetch(HUB, access=access)
+    content.fetch(HUB, access=access)
     offline = replace(access, offline=True)
     for other in (replace(HUB, digest="commit:def"), replace(HUB, uri="hf://owner/name/test")):
-        assert sources.lacking(other, access=access) is not None
+        assert content.lacking(other, access=access) is not None
         with pytest.raises(ValueError, match="without a copy"):
-            list(sources.rows(other, access=offline))
-    assert sources.lacking(HUB, access=access) is None
+            list(content.rows(other, access=offline))
+    assert content.lacking(HUB, access=access) is None
 
 
 def test_a_copy_that_breaks_off_is_no_copy(access, monkeypatch):
@@ -83,20 +73,20 @@ def test_a_copy_that_breaks_off_is_no_copy(access, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(ValueError, match="the network went away"):
-        sources.fetch(HUB, access=access)
+        content.fetch(HUB, access=access)
     assert list((access.cache / "hub").iterdir()) == []
     rows = [{"a": 1}, {"a": "b", "image": object()}]
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: iter(rows))
     with pytest.raises(
         ValueError, match=r"owner--name--train.*row 2 cannot be kept: column 'image'"
     ):
-        sources.fetch(HUB, access=access)
+        content.fetch(HUB, access=access)
     assert list((access.cache / "hub").iterdir()) == []
 
 
 def test_every_source_of_a_plan_is_named_once_wherever_it_stands():
     tokenizer = PretrainedTokenizer(source=PYPI, sentinels=16)
-    corpus = replace(_corpus(HUB, FILE), tokenizer=tokenizer)
+    corpus = replace(corpus_of(HUB, FILE), tokenizer=tokenizer)
     run = made.pretrain(corpus=corpus)
     suite = replace(made.SUITE, tasks=(replace(made.SUITE.tasks[0], rows=HUB),))
     score = Evaluation(slug="e", run=run, step=10, suite=suite)
@@ -107,7 +97,7 @@ def test_every_source_of_a_plan_is_named_once_wherever_it_stands():
 
 
 def test_what_is_missing_is_named(access):
-    runs = [_corpus(HUB, FILE, PYPI, made.ROWS)]
+    runs = [corpus_of(HUB, FILE, PYPI, made.ROWS)]
     names = [word.partition(": ")[0] for word in fetch.lacking(runs, access=access)]
     assert names == [HUB.uri, FILE.uri, PYPI.uri]
     (access.data_dirs[0] / "here.jsonl").touch()
@@ -122,7 +112,7 @@ def test_a_launch_to_nodes_without_a_network_refuses_what_is_not_here(tmp_path, 
     path = tmp_path / "site.toml"
     path.write_text(f'[execution]\noffline = true\ncache = "{tmp_path}/cache"\n')
     offline = profile.load(path)
-    runs = [_corpus(HUB), made.pretrain(corpus=_corpus(HUB))]
+    runs = [corpus_of(HUB), made.pretrain(corpus=corpus_of(HUB))]
     away = launch.away_from(runs, profile=offline)
     assert "offline and 1 sources are not here: hf://owner/name" in away
     # what is tokenised already needs no source
@@ -130,7 +120,7 @@ def test_a_launch_to_nodes_without_a_network_refuses_what_is_not_here(tmp_path, 
     fetch.fetch(runs, access=Access(data_dirs=(), cache=tmp_path / "cache"), say=print)
     assert launch.away_from(runs, profile=offline) == ""
     path.write_text("")
-    other = _corpus(replace(HUB, digest="commit:other"))
+    other = corpus_of(replace(HUB, digest="commit:other"))
     assert launch.away_from([other], profile=profile.load(path)) == ""
 
 
@@ -139,9 +129,9 @@ def test_the_command_names_each_source(tmp_path):
     sweep = tmp_path / "sweep.py"
     text = (
         "import sys\n"
-        f"sys.path[:0] = {[str(Path(__file__).parent), str(MADE)]!r}\n"
-        "from test_fetch import FILE, _corpus\n"
-        "def runs():\n    return [_corpus(FILE)]\n"
+        f"sys.path[:0] = {[str(MADE)]!r}\n"
+        "from made_sources import FILE, corpus_of\n"
+        "def runs():\n    return [corpus_of(FILE)]\n"
     )
     sweep.write_text(text)
     command = [sys.executable, "-m", "study.cli", "fetch", str(sweep), "--data-dir", str(tmp_path)]

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.sources import formats as readers
+from study.sources import formats
 
 
 def written(tmp_path, name, text):
@@ -15,24 +15,24 @@ def written(tmp_path, name, text):
 
 def test_text_is_cut_at_blank_lines(tmp_path):
     path = written(tmp_path, "a.txt", "\none\ntwo\n\n \n\nthree  \r\nfour\r\n")
-    assert list(readers.read(path)) == [{"text": "one\ntwo"}, {"text": "three  \nfour"}]
+    assert list(formats.read(path)) == [{"text": "one\ntwo"}, {"text": "three  \nfour"}]
 
 
 def test_jsonl_keeps_unicode_and_line_separators_inside_strings(tmp_path):
     path = written(tmp_path, "a.jsonl", '{"text": "naïve \u2028 🙂"}\n\n{"text": "b", "n": 1}\n')
-    assert list(readers.read(path)) == [{"text": "naïve \u2028 🙂"}, {"text": "b", "n": 1}]
+    assert list(formats.read(path)) == [{"text": "naïve \u2028 🙂"}, {"text": "b", "n": 1}]
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", '"text"'])
 def test_jsonl_names_the_bad_line(tmp_path, line):
     path = written(tmp_path, "a.jsonl", '{"text": "fine"}\n' + line + "\n")
     with pytest.raises(ValueError, match=r"a\.jsonl, line 2"):
-        list(readers.read(path))
+        list(formats.read(path))
 
 
 def test_csv_types_are_decided_by_whole_columns(tmp_path):
     text = 'text,label,year\n"a, ""b""\nc",0,1984\n1984,-1,unknown\n'
-    rows = list(readers.read(written(tmp_path, "a.csv", text)))
+    rows = list(formats.read(written(tmp_path, "a.csv", text)))
     assert rows == [
         {"text": 'a, "b"\nc', "label": 0, "year": "1984"},
         {"text": "1984", "label": -1, "year": "unknown"},
@@ -41,30 +41,30 @@ def test_csv_types_are_decided_by_whole_columns(tmp_path):
 
 @pytest.mark.parametrize("value", ["01", "1.0", "", "1e3", "+1", "9" * 30])
 def test_csv_numbers_that_would_not_be_written_back_stay_text(tmp_path, value):
-    rows = list(readers.read(written(tmp_path, "a.tsv", f"x\ty\n1\t{value}\n")))
+    rows = list(formats.read(written(tmp_path, "a.tsv", f"x\ty\n1\t{value}\n")))
     assert rows == [{"x": 1, "y": value}]
 
 
 @pytest.mark.parametrize("line", ["1", "1,2,3"])
 def test_csv_names_a_line_of_another_width(tmp_path, line):
     with pytest.raises(ValueError, match=r"a\.csv, line 3: not 2 columns"):
-        list(readers.read(written(tmp_path, "a.csv", f"x,y\na,b\n{line}\n")))
+        list(formats.read(written(tmp_path, "a.csv", f"x,y\na,b\n{line}\n")))
 
 
 def test_csv_with_a_column_named_twice(tmp_path):
     with pytest.raises(ValueError, match="named twice: x, x"):
-        list(readers.read(written(tmp_path, "a.csv", "x,x\n1,2\n")))
+        list(formats.read(written(tmp_path, "a.csv", "x,x\n1,2\n")))
 
 
 def test_parquet_columns_as_they_are(tmp_path):
     rows = [{"text": "a", "label": 1, "day": datetime.date(2020, 1, 2)}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert list(readers.read(tmp_path / "a.parquet")) == rows
+    assert list(formats.read(tmp_path / "a.parquet")) == rows
 
 
 def test_parquet_that_is_none(tmp_path):
     with pytest.raises(ValueError, match=r"a\.parquet: not readable as Parquet"):
-        list(readers.read(written(tmp_path, "a.parquet", "PAR1 no PAR1")))
+        list(formats.read(written(tmp_path, "a.parquet", "PAR1 no PAR1")))
 
 
 BIBLE = '''
@@ -86,7 +86,7 @@ bible = Bible(
 def test_a_bible_is_read_by_chapter_and_never_run(tmp_path):
     marker = tmp_path / "ran"
     path = written(tmp_path, "bible.py", BIBLE.format(marker=str(marker)))
-    assert list(readers.read(path)) == [
+    assert list(formats.read(path)) == [
         {"book": "Genesis", "chapter": 1, "text": "God's word. It was good."},
         {"book": "Genesis", "chapter": 2, "text": "Second chapter."},
         {"book": "Exodus", "chapter": 1, "text": "Other book."},
@@ -99,17 +99,17 @@ def test_a_bible_is_read_by_chapter_and_never_run(tmp_path):
 )
 def test_other_python_is_no_data(tmp_path, text):
     with pytest.raises(ValueError, match=r"bible\.py: "):
-        list(readers.read(written(tmp_path, "bible.py", text)))
+        list(formats.read(written(tmp_path, "bible.py", text)))
 
 
 def test_an_unknown_format_names_the_legal_ones(tmp_path):
     with pytest.raises(ValueError, match=r"'\.pkl'; legal: \.txt, \.jsonl"):
-        readers.read(written(tmp_path, "a.pkl", ""))
+        formats.read(written(tmp_path, "a.pkl", ""))
 
 
 def rows_of(tmp_path, name, raw, **options):
     (tmp_path / name).write_bytes(raw)
-    return list(readers.read(tmp_path / name, **options))
+    return list(formats.read(tmp_path / name, **options))
 
 
 QUOTED = 'text\tlabel\nA plain film .\t0\n"Oh why asks the hero\t1\nand so it ends"\t1\n"good"\t0\n'

@@ -1,280 +1,26 @@
-"""The run directory: atomic publishing, corruption named, ownership, status from files."""
+"""The run directory: checkpoints, ownership, status from files."""
 
-import builtins
-import errno
-import io
-import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import made_runs as made
 import pytest
+from made_folders import flip_a_byte, write_files
 
-from study.store import publish
 from study.store.directory import Store, StoreError, directory_name, status
-from study.store.lease import acquire, holder_of
+from study.store.lease import LEASE, acquire
 from study.store.publish import (
     CorruptError,
     publish_directory,
-    publish_file,
-    remove_leftovers,
-    verify,
 )
-
-
-def _write(folder, *, weights=b"w" * 100):
-    (folder / "model.bin").write_bytes(weights)
-    (folder / "deep").mkdir()
-    (folder / "deep" / "state.json").write_text("{}")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "runs")
-
-
-@pytest.fixture
-def directory(store):
-    return store.open(made.pretrain())
-
-
-def test_a_published_directory_verifies_and_lists_sizes_and_digests(tmp_path):
-    publish_directory(tmp_path / "final", _write)
-    verify(tmp_path / "final")
-    entry = json.loads((tmp_path / "final" / "manifest.json").read_text())["files"]["model.bin"]
-    assert entry["bytes"] == 100
-    assert entry["sha256"] == publish.sha256(tmp_path / "final" / "model.bin")
-
-
-@pytest.fixture
-def calls(tmp_path, monkeypatch):
-    """Every fsync, with what it was of and its size, and every rename, in their order; a name that
-    a writer has not finished with is told by its own beginning.
-    """
-    seen = []
-
-    def told(path):
-        parts = Path(path).relative_to(tmp_path).parts
-        return "/".join(part.split(publish._ASIDE)[0] for part in parts) or "."
-
-    def wrapped(name, paths):
-        real = getattr(os, name)
-
-        def call(*arguments):
-            seen.append((name, *paths(*arguments)))
-            return real(*arguments)
-
-        monkeypatch.setattr(publish.os, name, call)
-
-    def synced(handle):
-        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
-        return told(path), 0 if path.is_dir() else path.stat().st_size
-
-    wrapped("fsync", synced)
-    for name in ("replace", "rename"):
-        wrapped(name, lambda before, after: (told(before), told(after)))
-    return seen
-
-
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/fd").exists(), reason="needs to see what a handle is of"
-)
-
-
-@needs_proc
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, calls):
-    publish_file(tmp_path / "done.json", b"12345")
-    assert calls == [
-        ("fsync", ".done.json", 5),
-        ("replace", ".done.json", "done.json"),
-        ("fsync", ".", 0),
-    ]
-
-
-@needs_proc
-def test_a_directory_is_on_the_disk_with_all_it_holds_before_it_has_its_name(tmp_path, calls):
-    """Every file whole, then the manifest that names them, the names in every folder, the rename,
-    and the name itself; a directory that is replaced goes between those two.
-    """
-    publish_directory(tmp_path / "final", _write)
-    size = (tmp_path / "final" / "manifest.json").stat().st_size
-    inside = [
-        ("fsync", ".final/deep/state.json", 2),
-        ("fsync", ".final/model.bin", 100),
-        ("fsync", ".final/.manifest.json", size),
-        ("replace", ".final/.manifest.json", ".final/manifest.json"),
-        ("fsync", ".final", 0),
-        ("fsync", ".final/deep", 0),
-    ]
-    assert calls == [*inside, ("rename", ".final", "final"), ("fsync", ".", 0)]
-    calls.clear()
-    publish_directory(tmp_path / "final", _write)
-    away = ("rename", "final", ".final")
-    assert calls == [*inside, away, ("rename", ".final", "final"), ("fsync", ".", 0)]
-
-
-def _flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-DAMAGE = {
-    "cut": ("model.bin", lambda path: os.truncate(path, 50)),
-    "emptied": ("model.bin", lambda path: os.truncate(path, 0)),
-    "flipped": ("model.bin", _flip),
-    "flipped below": ("deep/state.json", _flip),
-    "removed": ("deep/state.json", os.unlink),
-    "added": ("deep/more.bin", lambda path: path.write_bytes(b"x")),
-    "manifest cut": ("manifest.json", lambda path: os.truncate(path, 20)),
-    "manifest removed": ("manifest.json", os.unlink),
-}
-
-
-@pytest.mark.parametrize("name", DAMAGE)
-def test_every_damage_is_found_and_the_file_named(tmp_path, name):
-    publish_directory(tmp_path / "final", _write)
-    file, damage = DAMAGE[name]
-    damage(tmp_path / "final" / file)
-    with pytest.raises(CorruptError, match=file):
-        verify(tmp_path / "final")
-
-
-def _fails(folder):
-    _write(folder)
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("before", [False, True], ids=["new", "replacing"])
-def test_a_full_disk_leaves_the_previous_state_and_nothing_aside(tmp_path, before):
-    final = tmp_path / "final"
-    if before:
-        publish_directory(final, _write)
-    with pytest.raises(OSError, match="No space left"):
-        publish_directory(final, _fails)
-    assert os.listdir(tmp_path) == (["final"] if before else [])
-    if before:
-        verify(final)
-
-
-def test_a_full_disk_while_a_file_is_synced(tmp_path, monkeypatch):
-    path = tmp_path / "done.json"
-    publish_file(path, b"old")
-
-    def full(handle):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(publish.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        publish_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["done.json"]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_as_the_kernel_tells_it(tmp_path):
-    def write(folder):
-        (folder / "small").write_text("x")
-        with open("/dev/full", "wb") as file:
-            file.write(b"x" * (1 << 20))
-
-    with pytest.raises(OSError, match="No space left"):
-        publish_directory(tmp_path / "final", write)
-    assert os.listdir(tmp_path) == []
-
-
-def test_replacing_a_directory_leaves_the_new_one_only(tmp_path):
-    publish_directory(tmp_path / "final", _write)
-    publish_directory(tmp_path / "final", lambda folder: (folder / "other").write_text("x"))
-    verify(tmp_path / "final")
-    assert sorted(os.listdir(tmp_path / "final")) == ["manifest.json", "other"]
-    assert os.listdir(tmp_path) == ["final"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from study.store.publish import publish_directory
-def write(folder):
-    (folder / "half").write_bytes(b"x" * 1000)
-    os.kill(os.getpid(), signal.SIGKILL)
-publish_directory(Path(sys.argv[1]), write)
-"""
-
-
-def test_a_killed_writer_publishes_nothing_and_the_next_holder_cleans_up(directory):
-    final = directory.checkpoint_path(10)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(final)])
-    assert killed.returncode == -9
-    assert not final.exists()
-    assert directory.steps() == []
-    left = list(final.parent.iterdir())
-    assert len(left) == 1
-    with acquire(directory.path):
-        assert list(final.parent.iterdir()) == []
-
-
-def test_what_a_live_writer_has_aside_stays(tmp_path):
-    mine = publish.aside_name(tmp_path / "file")
-    mine.write_text("half")
-    assert remove_leftovers(tmp_path) == []
-    assert mine.exists()
-
-
-def test_what_another_machine_s_writer_left_aside_goes(tmp_path, monkeypatch):
-    """Its process number says nothing here, even where it is that of a live process."""
-    with monkeypatch.context() as patch:
-        patch.setattr(publish.platform, "node", lambda: "another-host")
-        file, folder = (publish.aside_name(tmp_path / name) for name in ("file", "deep"))
-    file.write_text("half")
-    folder.mkdir()
-    (folder / "half").write_text("x")
-    assert sorted(remove_leftovers(tmp_path)) == sorted([file, folder])
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_process_of_another_user_is_alive(monkeypatch):
-    def denied(pid, signal):
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    assert publish.process_exists(os.getpid())
-    assert not publish.process_exists(0)
-    monkeypatch.setattr(publish.os, "kill", denied)
-    assert publish.process_exists(1)
-
-
-def test_damage_is_found_in_every_block_and_in_a_manifest_further_down(tmp_path, monkeypatch):
-    """The directory's own manifest is the only file that it does not list."""
-    monkeypatch.setattr(publish, "_BLOCK", 16)
-
-    def write(folder):
-        _write(folder)
-        (folder / "deep" / "manifest.json").write_text("{}")
-
-    publish_directory(tmp_path / "final", write)
-    listed = json.loads((tmp_path / "final" / "manifest.json").read_text())["files"]
-    assert listed.keys() == {"model.bin", "deep/state.json", "deep/manifest.json"}
-    last = tmp_path / "final" / "model.bin"
-    last.write_bytes(last.read_bytes()[:-1] + b"x")
-    with pytest.raises(CorruptError, match=r"model\.bin has changed"):
-        verify(tmp_path / "final")
-    last.write_bytes(b"w" * 100)
-    verify(tmp_path / "final")
-    (tmp_path / "final" / "deep" / "manifest.json").write_text("[]")
-    with pytest.raises(CorruptError, match=r"deep/manifest\.json has changed"):
-        verify(tmp_path / "final")
 
 
 def test_the_last_good_checkpoint_is_used_and_the_corrupt_one_named(directory):
     for step in (10, 20, 30):
-        publish_directory(directory.checkpoint_path(step), _write)
-    _flip(directory.checkpoint_path(30) / "model.bin")
+        publish_directory(directory.checkpoint_path(step), write_files)
+    flip_a_byte(directory.checkpoint_path(30) / "model.bin")
     os.truncate(directory.checkpoint_path(20) / "model.bin", 5)
     said = []
     assert directory.latest(warn=said.append) == 10
@@ -287,14 +33,14 @@ def test_the_last_good_checkpoint_is_used_and_the_corrupt_one_named(directory):
 
 
 def test_a_corrupt_checkpoint_is_loud_on_standard_error(directory, capsys):
-    publish_directory(directory.checkpoint_path(10), _write)
-    _flip(directory.checkpoint_path(10) / "model.bin")
+    publish_directory(directory.checkpoint_path(10), write_files)
+    flip_a_byte(directory.checkpoint_path(10) / "model.bin")
     assert directory.latest() is None
     assert capsys.readouterr().err.startswith("WARNING: checkpoint of step 10 is corrupt")
 
 
 def test_a_missing_checkpoint_is_refused_with_those_there(directory):
-    publish_directory(directory.checkpoint_path(10), _write)
+    publish_directory(directory.checkpoint_path(10), write_files)
     with pytest.raises(StoreError, match="no checkpoint of step 20; kept: 10"):
         directory.checkpoint(20)
 
@@ -417,20 +163,6 @@ def test_two_directories_of_one_id_are_refused(store):
         store.directory(made.pretrain())
 
 
-@pytest.mark.parametrize("root", ["a b", "ünï", "deep/er/still"])
-def test_odd_roots_work(tmp_path, root):
-    store = Store(tmp_path / root)
-    assert store.open(made.pretrain()).path.is_dir()
-    assert status(made.pretrain(), store) == "planned"
-
-
-def test_a_root_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "runs").write_text("")
-    for use in (Store(tmp_path / "runs").open, Store(tmp_path / "runs").directory):
-        with pytest.raises(StoreError, match="runs"):
-            use(made.pretrain())
-
-
 def test_slugs_become_names_that_every_file_system_takes():
     name = directory_name(made.pretrain("CD:FLM/ä b" + "x" * 300))
     slug, _, short = name.rpartition("--")
@@ -489,125 +221,16 @@ def test_statuses_scan_the_root_once(store, monkeypatch):
     assert len(scans) == 1
 
 
-class Stale:
-    """The first calls of `os.open`'s kind on a file answer ESTALE, as NFS does."""
-
-    def __init__(self, real, name, *, times):
-        self.real, self.name, self.left = real, name, times
-
-    def __call__(self, file, *arguments, **named):
-        if Path(os.fspath(file)).name == self.name and self.left > 0:
-            self.left -= 1
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(file))
-        return self.real(file, *arguments, **named)
-
-
-@pytest.fixture
-def stale(monkeypatch):
-    """Make the next look-ups of a file stale."""
-    monkeypatch.setattr(publish, "STALE_SECONDS", 0.001)
-
-    def made(name, *, times=3):
-        one = Stale(builtins.open, name, times=times)
-        monkeypatch.setattr(builtins, "open", one)
-        monkeypatch.setattr(io, "open", one)  # what pathlib calls
-        return one
-
-    return made
-
-
-@pytest.mark.parametrize("name", ["run.yaml", "done.json", "weights.bin", "lease.json"])
-def test_a_stale_handle_is_looked_up_again(store, stale, name):
-    directory = store.open(made.pretrain())
-    directory.seal({"loss": 1.5})
-    with acquire(directory.path):
-        publish_directory(
-            directory.checkpoint_path(3), lambda folder: (folder / "weights.bin").write_text("w")
-        )
-        one = stale(name)
-        assert store.existing(made.pretrain()).done() == {"loss": 1.5}
-        assert directory.checkpoint(3).is_dir()
-        assert holder_of(directory.path).pid == os.getpid()
-    assert one.left == 0
-
-
-def test_a_handle_that_stays_stale_is_an_error(store, stale):
-    directory = store.open(made.pretrain())
-    directory.seal({"loss": 1.5})
-    stale("done.json", times=100)
-    with pytest.raises(OSError, match=r"Stale file handle.*done\.json"):
-        directory.done()
-
-
-def test_other_errors_of_a_read_are_not_repeated(store, monkeypatch):
-    calls = []
-
-    def denied():
-        calls.append(1)
-        raise PermissionError(errno.EACCES, "denied")
-
-    with pytest.raises(PermissionError):
-        publish.retry_stale(denied)
-    assert calls == [1]
-
-
-@pytest.mark.parametrize("kind", ["relative", "link", "link that leads nowhere"])
-def test_roots_that_are_relative_or_links_work(tmp_path, monkeypatch, kind):
-    monkeypatch.chdir(tmp_path)
-    root = Path("runs")
-    if kind == "link":
-        (tmp_path / "far").mkdir()
-    if kind != "relative":
-        root.symlink_to(tmp_path / "far")
-    store = Store(root)
-    if kind == "link that leads nowhere":
-        with pytest.raises(StoreError, match="no directory can be made"):
-            store.open(made.pretrain())
-        return
-    assert store.open(made.pretrain()).path.is_dir()
-    assert status(made.pretrain(), Store(tmp_path / "runs")) == "planned"
-
-
-@pytest.mark.parametrize("call", [errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_a_root_that_nobody_may_write_is_refused_before_any_work(tmp_path, monkeypatch, call):
-    def refused(*_, **__):
-        raise OSError(call, os.strerror(call))
-
-    monkeypatch.setattr(os, "mkdir", refused)
-    with pytest.raises(StoreError, match=f"no directory can be made at .*{os.strerror(call)}"):
-        Store(tmp_path / "runs").open(made.pretrain())
-
-
-@pytest.mark.parametrize("call", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_root_without_room_is_refused_and_keeps_no_probe(tmp_path, monkeypatch, call):
-    store = Store(tmp_path / "runs")
-    store.check_writable()
-    assert list(store.root.iterdir()) == []
-
-    def refused(_):
-        raise OSError(call, os.strerror(call))
-
-    monkeypatch.setattr(os, "fsync", refused)
-    with pytest.raises(StoreError, match=f"nothing can be written to .*{os.strerror(call)}"):
-        store.check_writable()
-    assert list(store.root.iterdir()) == []
-
-
-def test_publishing_leaves_no_file_open(tmp_path):
-    def write(aside):
-        (aside / "deep").mkdir()
-        (aside / "deep" / "a").write_text("x")
-
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
-        publish.publish_directory(tmp_path / "final", write)
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_writer_s_own_error_is_told_though_nothing_is_left_of_it(tmp_path):
-    def write(aside):
-        shutil.rmtree(aside)
-        raise ValueError("mine")
-
-    with pytest.raises(ValueError, match="mine"):
-        publish.publish_directory(tmp_path / "final", write)
+def test_a_noted_failure_beside_a_lease_that_nobody_holds_is_a_failure(tmp_path):
+    """A rank that hangs is ended where it can give nothing back."""
+    store, run = Store(tmp_path), made.pretrain()
+    directory = store.open(run)
+    with store.claim(run, waiting=print):
+        directory.fail("RankFailed: rank 1: bad row")
+        lease = (directory.path / LEASE).read_bytes()
+        assert status(run, store) == "running"
+    (directory.path / LEASE).write_bytes(lease)
+    os.utime(directory.path / LEASE, (0, 0))
+    assert status(run, store) == "failed"
+    directory.forget_failure()
+    assert status(run, store) == "interrupted"

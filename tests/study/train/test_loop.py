@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from made_loops import Batches, Callbacks, engine_of, plan_of, run_loop, weights_of
 
 from study.language.layout import Segment, layout
 from study.language.losses import TokenLosses
@@ -19,89 +20,12 @@ from study.language.model.build import build
 from study.runs.training import Adafactor, AdamW, Constant, Muon
 from study.train import checkpoint
 from study.train.checkpoint import Progress
-from study.train.engine import NonFinite, TorchEngine, Update
-from study.train.loop import Plan, _own_parts, train, validation_steps
-from study.train.signals import Interrupted, Stop
+from study.train.engine import TorchEngine, Update
+from study.train.loop import _own_parts, train, validation_steps
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "loss_curve.json"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Batches:
-    """Rows of unequal loss counts, a pure function of the step."""
-
-    def __init__(self, architecture="causal_decoder"):
-        self.architecture = architecture
-
-    def batch(self, step):
-        rng = np.random.default_rng(step)
-        draw = lambda n: rng.integers(2, 60, n, dtype=np.int32)  # noqa: E731
-        rows = [(Segment(inputs=draw(3 * row), targets=draw(20 - 3 * row)),) for row in range(5)]
-        return layout(rows, architecture=self.architecture)
-
-
-class Callbacks:
-    def __init__(self):
-        self.stop = Stop()
-        self.steps, self.validations, self.saves = [], [], []
-
-    def step(self, event):
-        self.steps.append(event)
-
-    def validation(self, event):
-        self.validations.append(event)
-
-    def save(self, progress):
-        self.saves.append(progress.step)
-
-
-def _engine(training, *, architecture="causal_decoder", layers=2, compiled=None):
-    shape = replace(tiny_runs.MODEL, architecture=architecture, layers=layers, vocab_size=64)
-    model = build(shape, dropout=training.dropout, seed=3)
-    computed = TokenLosses(model, training=training)
-    if compiled:
-        computed.compile(compiled)
-    return TorchEngine(computed, training=training)
-
-
-def _plan(training, **changes):
-    values = {
-        "training": training,
-        "seed": 5,
-        "first_step": 0,
-        "schedule_before": 0,
-        "last": training.steps,
-        "validate_at": frozenset(),
-        "keep": frozenset(),
-        "checkpoint_seconds": 1e9,
-        "micro_batch": None,
-    }
-    return Plan(**values | changes)
-
-
-def _run(training, *, engine=None, callbacks=None, validation=(), progress=None, **plan):
-    engine = engine or _engine(training)
-    callbacks = callbacks or Callbacks()
-    train(
-        engine,
-        batches=Batches(),
-        validation=validation,
-        plan=_plan(training, **plan),
-        progress=progress or Progress(),
-        callbacks=callbacks,
-    )
-    return engine, callbacks
-
-
-def _weights(engine):
-    return {name: value.detach().clone() for name, value in engine.model.state_dict().items()}
 
 
 def _gradients(engine, batch, *, denominator):
@@ -115,21 +39,21 @@ def _gradients(engine, batch, *, denominator):
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_accumulation_equals_the_single_batch(reduction, micro_batch):
     training = tiny_runs.training(6, reduction=reduction, clip_norm=None)
-    whole, one = _run(training)
-    parts, many = _run(training, micro_batch=micro_batch)
+    whole, one = run_loop(training)
+    parts, many = run_loop(training, micro_batch=micro_batch)
     for left, right in zip(one.steps, many.steps, strict=True):
         assert left["loss"] == pytest.approx(right["loss"], rel=1e-5)
         assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-4)
         assert left["digest"] == right["digest"]
         assert left["tokens_seen"] == right["tokens_seen"]
-    for name, value in _weights(whole).items():
-        torch.testing.assert_close(value, _weights(parts)[name], rtol=1e-3, atol=1e-4)
+    for name, value in weights_of(whole).items():
+        torch.testing.assert_close(value, weights_of(parts)[name], rtol=1e-3, atol=1e-4)
 
 
 def test_sum_is_the_mean_times_the_loss_tokens():
     batch = Batches().batch(0)
-    means = _gradients(_engine(tiny_runs.training(1)), batch, denominator=batch.loss_tokens)
-    sums = _gradients(_engine(tiny_runs.training(1)), batch, denominator=1.0)
+    means = _gradients(engine_of(tiny_runs.training(1)), batch, denominator=batch.loss_tokens)
+    sums = _gradients(engine_of(tiny_runs.training(1)), batch, denominator=1.0)
     for name, value in means.items():
         torch.testing.assert_close(value * batch.loss_tokens, sums[name], rtol=1e-4, atol=1e-4)
 
@@ -138,7 +62,7 @@ def test_reduction_reaches_the_engine():
     norms = {}
     for reduction in ("mean", "sum"):
         training = tiny_runs.training(1, reduction=reduction, clip_norm=None)
-        norms[reduction] = _run(training)[1].steps[0]["grad_norm"]
+        norms[reduction] = run_loop(training)[1].steps[0]["grad_norm"]
     tokens = Batches().batch(0).loss_tokens
     assert norms["sum"] == pytest.approx(norms["mean"] * tokens, rel=1e-5)
 
@@ -146,7 +70,7 @@ def test_reduction_reaches_the_engine():
 def test_the_loss_is_cross_entropy_alone_and_the_gradient_is_not():
     """z-loss moves weights and is logged beside the loss, which stays comparable."""
     bare, heavy = (
-        _run(tiny_runs.training(1, z_loss=z_loss, clip_norm=None))[1].steps[0]
+        run_loop(tiny_runs.training(1, z_loss=z_loss, clip_norm=None))[1].steps[0]
         for z_loss in (0.0, 0.1)
     )
     assert bare["loss"] == heavy["loss"]
@@ -156,7 +80,7 @@ def test_the_loss_is_cross_entropy_alone_and_the_gradient_is_not():
 
 
 def test_logits_are_computed_at_loss_positions_only(monkeypatch):
-    engine = _engine(tiny_runs.training(1))
+    engine = engine_of(tiny_runs.training(1))
     real, rows = engine.model.read_out, []
     monkeypatch.setattr(
         engine.model, "read_out", lambda hidden: rows.append(hidden.shape[0]) or real(hidden)
@@ -169,7 +93,7 @@ def test_logits_are_computed_at_loss_positions_only(monkeypatch):
 
 def test_gradients_are_clipped_after_the_division():
     batch = Batches().batch(0)
-    reference = _gradients(_engine(tiny_runs.training(1)), batch, denominator=batch.loss_tokens)
+    reference = _gradients(engine_of(tiny_runs.training(1)), batch, denominator=batch.loss_tokens)
     norm = math.sqrt(sum(float(g.double().square().sum()) for g in reference.values()))
     seen = {}
 
@@ -186,7 +110,7 @@ def test_gradients_are_clipped_after_the_division():
 
     training = tiny_runs.training(1, clip_norm=norm / 2)
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    _, callbacks = _run(
+    _, callbacks = run_loop(
         training, engine=Recording(TokenLosses(model, training=training), training=training)
     )
     assert callbacks.steps[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
@@ -197,21 +121,21 @@ def test_gradients_are_clipped_after_the_division():
 
 def test_the_clipped_fraction_counts_clipped_updates():
     still = tiny_runs.training(8, learning_rate=1e-12, clip_norm=None)
-    limit = sorted(event["grad_norm"] for event in _run(still)[1].steps)[4]
-    events = _run(tiny_runs.training(8, learning_rate=1e-12, clip_norm=limit))[1].steps
+    limit = sorted(event["grad_norm"] for event in run_loop(still)[1].steps)[4]
+    events = run_loop(tiny_runs.training(8, learning_rate=1e-12, clip_norm=limit))[1].steps
     clipped = [event["clipped"] for event in events]
     assert True in clipped
     assert False in clipped
     assert events[-1]["clipped_fraction"] == sum(clipped) / 8
     assert not any(
-        event["clipped"] for event in _run(tiny_runs.training(2, clip_norm=None))[1].steps
+        event["clipped"] for event in run_loop(tiny_runs.training(2, clip_norm=None))[1].steps
     )
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_a_resumed_loop_equals_an_unbroken_one(dropout, tmp_path):
     training = tiny_runs.training(8, dropout=dropout)
-    whole, _ = _run(training)
+    whole, _ = run_loop(training)
 
     class Saving(Callbacks):
         def save(self, progress):
@@ -219,10 +143,10 @@ def test_a_resumed_loop_equals_an_unbroken_one(dropout, tmp_path):
             first.write(tmp_path)
             self.progress = progress
 
-    first = _engine(training)
+    first = engine_of(training)
     callbacks = Saving()
-    _run(training, engine=first, callbacks=callbacks, last=5, keep=frozenset({5}))
-    second = _engine(training)
+    run_loop(training, engine=first, callbacks=callbacks, last=5, keep=frozenset({5}))
+    second = engine_of(training)
     with torch.no_grad():
         for parameter in second.model.parameters():
             parameter.zero_()
@@ -230,26 +154,26 @@ def test_a_resumed_loop_equals_an_unbroken_one(dropout, tmp_path):
     checkpoint.load_weights(second.model, tensors=weights)
     second.read_optimizer(tmp_path)
     torch.manual_seed(999)
-    _run(training, engine=second, progress=callbacks.progress)
-    for name, value in _weights(whole).items():
-        assert value.equal(_weights(second)[name]), name
+    run_loop(training, engine=second, progress=callbacks.progress)
+    for name, value in weights_of(whole).items():
+        assert value.equal(weights_of(second)[name]), name
 
 
 def test_validation_changes_nothing():
     training = tiny_runs.training(6, dropout=0.2)
     held_out = [Batches().batch(1000), Batches().batch(1001)]
-    plain, _ = _run(training)
-    watched, callbacks = _run(training, validation=held_out, validate_at=frozenset(range(7)))
+    plain, _ = run_loop(training)
+    watched, callbacks = run_loop(training, validation=held_out, validate_at=frozenset(range(7)))
     assert [event["step"] for event in callbacks.validations] == list(range(7))
-    for name, value in _weights(plain).items():
-        assert value.equal(_weights(watched)[name]), name
+    for name, value in weights_of(plain).items():
+        assert value.equal(weights_of(watched)[name]), name
 
 
 def test_validation_is_the_mean_over_all_loss_tokens_without_dropout():
     training = tiny_runs.training(1, dropout=0.5)
     held_out = [Batches().batch(7), Batches().batch(8).rows(0, 2)]
-    engine, callbacks = _run(training, validation=held_out, validate_at=frozenset({0}))
-    fresh = _engine(training).model.eval()
+    engine, callbacks = run_loop(training, validation=held_out, validate_at=frozenset({0}))
+    fresh = engine_of(training).model.eval()
     summed = 0.0
     for batch in held_out:
         with torch.no_grad():
@@ -267,7 +191,7 @@ def test_validation_is_the_mean_over_all_loss_tokens_without_dropout():
 
 def test_dropout_depends_on_the_lineages_step():
     def first_loss(**plan):
-        return _run(tiny_runs.training(1, dropout=0.3), **plan)[1].steps[0]["loss"]
+        return run_loop(tiny_runs.training(1, dropout=0.3), **plan)[1].steps[0]["loss"]
 
     torch.manual_seed(1)
     once = first_loss()
@@ -299,7 +223,7 @@ def test_dropout_differs_from_row_to_row_however_they_are_passed():
             Recording(TokenLosses(model, training=training), training=training),
             batches=Twice(),
             validation=[],
-            plan=_plan(training, micro_batch=1),
+            plan=plan_of(training, micro_batch=1),
             progress=Progress(),
             callbacks=Callbacks(),
         )
@@ -347,8 +271,8 @@ def test_what_a_run_has_seen_adds_up_over_its_sessions():
         wall_seconds=70.0,
     )
     training = tiny_runs.training(4, learning_rate=1e-12, clip_norm=None)
-    callbacks, engine = Callbacks(), _engine(training)
-    plan = _plan(training, keep=frozenset({2, 4}))
+    callbacks, engine = Callbacks(), engine_of(training)
+    plan = plan_of(training, keep=frozenset({2, 4}))
     after = train(
         engine, batches=Batches(), validation=[], plan=plan, progress=before, callbacks=callbacks
     )
@@ -369,142 +293,24 @@ def test_what_a_run_has_seen_adds_up_over_its_sessions():
 
 def test_the_z_term_is_logged_a_loss_token():
     training = tiny_runs.training(1, z_loss=0.1)
-    batch, model = Batches().batch(0), _engine(training).model
+    batch, model = Batches().batch(0), engine_of(training).model
     with torch.no_grad():
         log_z = model.logits(model.hidden(batch)[batch.loss_mask]).logsumexp(-1)
-    (event,) = _run(training)[1].steps
+    (event,) = run_loop(training)[1].steps
     assert event["z_loss"] == pytest.approx(0.1 * float(log_z.square().mean()), rel=1e-5)
 
 
 def test_the_schedule_goes_on_where_the_parent_stopped():
     training = tiny_runs.training(3, learning_rate=1.0, schedule=Constant(warmup_steps=10))
-    rates = [event["learning_rate"] for event in _run(training)[1].steps]
+    rates = [event["learning_rate"] for event in run_loop(training)[1].steps]
     assert rates == pytest.approx([0.1, 0.2, 0.3])
-    rates = [event["learning_rate"] for event in _run(training, schedule_before=4)[1].steps]
+    rates = [event["learning_rate"] for event in run_loop(training, schedule_before=4)[1].steps]
     assert rates == pytest.approx([0.5, 0.6, 0.7])
 
 
-def test_a_loss_that_is_no_number_stops_before_the_update_and_the_save():
-    training = tiny_runs.training(6)
-
-    class Poisoned(TorchEngine):
-        calls = 0
-
-        def forward_backward(self, batch, *, denominator):
-            self.calls += 1
-            parts = super().forward_backward(batch, denominator=denominator)
-            return parts | {"loss": parts["loss"] * float("nan")} if self.calls == 4 else parts
-
-    model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    engine, callbacks = (
-        Poisoned(TokenLosses(model, training=training), training=training),
-        Callbacks(),
-    )
-    with pytest.raises(NonFinite) as caught:
-        _run(training, engine=engine, callbacks=callbacks, keep=frozenset({2, 4, 6}))
-    assert f"loss is nan at step 4 (batch {Batches().batch(3).digest()} of seed 5)" in str(
-        caught.value
-    )
-    assert callbacks.saves == [2]
-    healthy, _ = _run(training, last=3)
-    for name, value in _weights(healthy).items():
-        assert value.equal(_weights(engine)[name]), name
-
-
-def test_a_gradient_that_is_no_number_stops_before_the_update():
-    training = tiny_runs.training(2)
-    engine = _engine(training)
-    engine.model.decoder.norm.weight.register_hook(lambda grad: grad * float("inf"))
-    before = _weights(engine)
-    with pytest.raises(NonFinite, match=r"gradient's norm is .* at step 1 \(batch [0-9a-f]{16}"):
-        _run(training, engine=engine)
-    for name, value in before.items():
-        assert value.equal(_weights(engine)[name]), name
-
-
-def test_a_validation_that_is_no_number_stops():
-    training = tiny_runs.training(2)
-    engine = _engine(training)
-    engine.evaluate = lambda batch: float("inf")
-    with pytest.raises(NonFinite, match="validation loss is inf after step 0"):
-        _run(training, engine=engine, validation=[Batches().batch(9)], validate_at=frozenset({0}))
-
-
-def test_a_batch_without_loss_is_refused():
-    class Empty:
-        def batch(self, step):
-            batch = Batches().batch(step)
-            return replace(batch, loss_mask=torch.zeros_like(batch.loss_mask))
-
-    training = tiny_runs.training(1)
-    with pytest.raises(ValueError, match=r"step 1 \(batch .*has no token with loss"):
-        train(
-            _engine(training),
-            batches=Empty(),
-            validation=[],
-            plan=_plan(training),
-            progress=Progress(),
-            callbacks=Callbacks(),
-        )
-
-
-def test_a_stop_saves_and_leaves():
-    class Stopping(Callbacks):
-        def step(self, event):
-            super().step(event)
-            if event["step"] == 3:
-                self.stop.request(15)
-
-    callbacks = Stopping()
-    with pytest.raises(Interrupted, match="SIGTERM while training, saved at step 3 of 6"):
-        _run(tiny_runs.training(6), callbacks=callbacks)
-    assert callbacks.saves == [3]
-
-
-def test_a_stop_at_the_last_step_is_a_finished_run():
-    class Stopping(Callbacks):
-        def step(self, event):
-            super().step(event)
-            if event["step"] == 6:
-                self.stop.request(15)
-
-    callbacks = Stopping()
-    _run(tiny_runs.training(6), callbacks=callbacks, keep=frozenset({6}))
-    assert callbacks.saves == [6]
-
-
-def test_a_stop_in_the_last_validation_is_not_a_finished_run():
-    callbacks = Callbacks()
-    engine = _engine(tiny_runs.training(2))
-    real = engine.evaluate
-    engine.evaluate = lambda batch: callbacks.stop.request(10) or real(batch)
-    held_out = [Batches().batch(9), Batches().batch(10)]
-    with pytest.raises(Interrupted, match="SIGUSR1"):
-        _run(
-            tiny_runs.training(2),
-            engine=engine,
-            callbacks=callbacks,
-            validation=held_out,
-            validate_at=frozenset({2}),
-            keep=frozenset({2}),
-        )
-    assert callbacks.saves == [2]
-    assert callbacks.validations == []
-
-
-def test_a_checkpoint_falls_due_by_time(monkeypatch):
-    """Three seconds after the last one, where each step takes one."""
-    callbacks, clock = Callbacks(), [0.0]
-    real = callbacks.step
-    callbacks.step = lambda event: clock.__setitem__(0, float(event["step"])) or real(event)
-    monkeypatch.setattr("study.train.loop.time.monotonic", lambda: clock[0])
-    _run(tiny_runs.training(8), callbacks=callbacks, checkpoint_seconds=3.0, keep=frozenset({4}))
-    assert callbacks.saves == [3, 4, 7]
-
-
 def test_bfloat16_autocast_keeps_float32_parameters():
-    exact = _run(tiny_runs.training(4))[1].steps
-    engine, callbacks = _run(tiny_runs.training(4, precision="bfloat16_autocast"))
+    exact = run_loop(tiny_runs.training(4))[1].steps
+    engine, callbacks = run_loop(tiny_runs.training(4, precision="bfloat16_autocast"))
     assert {p.dtype for p in engine.model.parameters()} == {torch.float32}
     losses = [event["loss"] for event in callbacks.steps]
     assert losses != [event["loss"] for event in exact]
@@ -532,10 +338,10 @@ def test_every_optimiser_learns_one_batch(optimizer, architecture):
     training = tiny_runs.training(25, optimizer=optimizer)
     callbacks = Callbacks()
     train(
-        _engine(training, architecture=architecture),
+        engine_of(training, architecture=architecture),
         batches=Same(architecture),
         validation=[],
-        plan=_plan(training),
+        plan=plan_of(training),
         progress=Progress(),
         callbacks=callbacks,
     )
@@ -556,10 +362,10 @@ def _golden_curve(architecture):
     training = tiny_runs.training(20)
     callbacks = Callbacks()
     train(
-        _engine(training, architecture=architecture),
+        engine_of(training, architecture=architecture),
         batches=Batches(architecture),
         validation=[],
-        plan=_plan(training),
+        plan=plan_of(training),
         progress=Progress(),
         callbacks=callbacks,
     )
@@ -570,8 +376,8 @@ def _golden_curve(architecture):
 def test_compiled_equals_eager():
     training = tiny_runs.training(1)
     batch = Batches().batch(0)
-    plain = _gradients(_engine(training, layers=1), batch, denominator=1.0)
-    engine = _engine(training, layers=1, compiled=torch.compile)
+    plain = _gradients(engine_of(training, layers=1), batch, denominator=1.0)
+    engine = engine_of(training, layers=1, compiled=torch.compile)
     compiled = _gradients(engine, batch, denominator=1.0)
     for name, value in plain.items():
         torch.testing.assert_close(value, compiled[name], rtol=1e-3, atol=1e-4)
@@ -594,9 +400,9 @@ def test_an_update_reports_what_the_engine_did():
 
     training = tiny_runs.training(1)
     model = build(replace(tiny_runs.MODEL, vocab_size=64), dropout=0.0, seed=3)
-    event = _run(training, engine=Fixed(TokenLosses(model, training=training), training=training))[
-        1
-    ].steps[0]
+    event = run_loop(
+        training, engine=Fixed(TokenLosses(model, training=training), training=training)
+    )[1].steps[0]
     assert (event["learning_rate"], event["grad_norm"], event["clipped"]) == (0.1, 2.0, True)
     assert event["tokens_per_second"] > 0
     assert event["tokens_seen"] == Batches().batch(0).content_tokens

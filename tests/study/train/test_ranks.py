@@ -104,7 +104,7 @@ def _ends(processes, *, seconds):
     return [one.returncode for one in processes], said
 
 
-@pytest.mark.parametrize("how", ["raise", "kill", "interrupt", "none"])
+@pytest.mark.parametrize("how", ["raise", "kill", "interrupt", "hang", "late", "none"])
 def test_ranks_end_together(tmp_path, how):
     """Rank 1 fails while rank 0 waits for it in a collective, on top of a stale rendezvous."""
     stale = {"token": "x", "host": "gone", "port": 1, "addresses": ["127.0.0.1"]}
@@ -126,6 +126,14 @@ def test_ranks_end_together(tmp_path, how):
             assert codes[1] == -signal.SIGKILL
         case "interrupt":
             assert codes == [EXIT_CODE, EXIT_CODE]
+        case "hang":  # what rank 0 can't raise it leaves in words
+            assert codes == [1, 1]
+            assert "rank 1" in (tmp_path / "failing.failed").read_text()
+            assert "ValueError: bad row" in (tmp_path / "failing.failed").read_text()
+        case "late":
+            assert codes == [EXIT_CODE, EXIT_CODE], said
+            assert (tmp_path / "failing.saved").exists()
+            assert not (tmp_path / "failing.failed").exists()
         case "none":
             assert codes == [0, 0], said
 

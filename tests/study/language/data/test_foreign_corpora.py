@@ -7,7 +7,7 @@ import foreign_tokenizers as foreign
 import pytest
 import yaml
 
-from study.language.data import tokenizer as tokenizers
+from study.language.data import tokenizer
 from study.language.data.corpus import build_corpus, open_corpus, said
 from study.language.values.corpus import Corpus, Mixture, PretrainedTokenizer, PromptedTask, Text
 from study.runs.source import Source
@@ -88,7 +88,7 @@ def test_what_a_tokenizer_loses_of_texts_is_counted_and_said(tmp_path):
 
 
 def test_dropout_of_a_corpus_is_said_and_gone(tmp_path):
-    own = tokenizers.train(["was it good"] * 9, vocab_size=280, sentinels=0)
+    own = tokenizer.train(["was it good"] * 9, vocab_size=280, sentinels=0)
     form = json.loads(own._json())
     form["model"]["dropout"] = 0.5
     lines = json.dumps({"text": "was it good"}) + "\n"

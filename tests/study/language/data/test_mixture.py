@@ -10,14 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.language.data import corpus as corpora
-from study.language.data import mixture
-from study.language.data import tokenizer as tokenizers
+from study.language.data import mixture, tokenizer
 from study.language.data.examples import ExampleShards
 from study.language.data.mixture import template_rows
 from study.language.prompts import templates as prompts
 from study.language.values.corpus import Corpus, Mixture, PromptedTask, TrainedBPE
 from study.runs.source import Part, Source
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 
 TEMPLATES = """
@@ -267,10 +266,10 @@ def test_rows_wait_as_they_are(tmp_path, access):
     (spooled,) = mixture.spool(mixed, tmp_path / "spool", access=access)
     ((number, key, row),) = spooled.rows("train")
     assert number == 1
-    (source_row,) = sources.rows(rows, access=access)
+    (source_row,) = content.rows(rows, access=access)
     assert repr(row) == repr(source_row)
     assert (row["day"], row["raw"]) == (day, b"x")
-    assert key == sources.row_key(source_row)
+    assert key == content.row_key(source_row)
 
 
 def test_within_counts_and_never_cuts(tmp_path, access):
@@ -463,13 +462,13 @@ def test_parts_of_one_source_are_disjoint_tasks(tmp_path, access):
     train = task(tmp_path, part=Part(low=0, high=3, of=4)).rows
     test = task(tmp_path, part=Part(low=3, high=4, of=4)).rows
     keys = [
-        [sources.row_key(row) for row in sources.rows(source, access=access)]
+        [content.row_key(row) for row in content.rows(source, access=access)]
         for source in (train, test)
     ]
-    assert Counter(keys[0] + keys[1]) == Counter(map(sources.row_key, ROWS))
+    assert Counter(keys[0] + keys[1]) == Counter(map(content.row_key, ROWS))
 
 
 def test_the_tokenizer_knows_the_answers(tmp_path, access):
     opened, _ = build(tmp_path, access, task(tmp_path), vocab_size=320)
-    assert isinstance(opened.tokenizer, tokenizers.Tokenizer)
+    assert isinstance(opened.tokenizer, tokenizer.Tokenizer)
     assert len(opened.tokenizer.encode(" good")) < len(" good")

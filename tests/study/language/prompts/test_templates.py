@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.language.prompts import templates as prompts
+from study.language.prompts import templates
 from study.language.prompts.templates import Rendered, Skipped, Template
 
 
@@ -302,7 +302,7 @@ templates:
 
 
 def test_promptsources_format():
-    copy, ranked = prompts.parse_templates(YAML, origin="x")
+    copy, ranked = templates.parse_templates(YAML, origin="x")
     assert (copy.name, copy.id, copy.answer_choices, copy.metrics) == ("Copy", "a2", None, ())
     assert (ranked.name, ranked.original_task, ranked.metrics) == (
         "With choices",
@@ -326,7 +326,7 @@ def test_promptsources_format():
 )
 def test_anything_else_is_refused_by_name(text):
     with pytest.raises(ValueError, match=r"^templates\.yaml: "):
-        prompts.parse_templates(text, origin="templates.yaml")
+        templates.parse_templates(text, origin="templates.yaml")
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_anything_else_is_refused_by_name(text):
 def test_what_is_wrong_with_a_template_names_it(old, new, match):
     assert old in YAML
     with pytest.raises(ValueError, match=match):
-        prompts.parse_templates(YAML.replace(old, new), origin="t.yaml")
+        templates.parse_templates(YAML.replace(old, new), origin="t.yaml")
 
 
 def test_named_templates_in_their_order(tmp_path):
@@ -370,7 +370,7 @@ def test_named_templates_in_their_order(tmp_path):
     access = Access(data_dirs=(tmp_path,), cache=tmp_path)
 
     def names(*wanted):
-        loaded = prompts.load_templates(source, access=access, names=wanted)
+        loaded = templates.load_templates(source, access=access, names=wanted)
         return [each.name for each in loaded]
 
     assert names() == ["Copy", "With choices"]
@@ -381,7 +381,7 @@ def test_named_templates_in_their_order(tmp_path):
 
 @given(st.text(), st.text(min_size=1))
 def test_one_space_or_none(inputs, targets):
-    joined = prompts.join_target(inputs, targets)
+    joined = templates.join_target(inputs, targets)
     if not inputs or inputs[-1].isspace():
         assert joined == targets
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from study.language import cost
-from study.language.scores import tasks as suites
+from study.language.scores import tasks
 from study.language.values.stages import Pretrain
 from study.runs.node import Evaluation
 from study.runs.plan import load_sweep
@@ -29,7 +29,7 @@ def attention_of(run):
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.slug)
 def test_models_are_matched_in_what_their_name_says(run):
     reference = attention_of(run)
-    parameters = cost.parameters(run.model) / cost.parameters(reference.model)
+    parameters = cost.parameter_count(run.model) / cost.parameter_count(reference.model)
     flops = cost.flops(run) / cost.flops(reference)
     assert cost.tokens(run) == cost.tokens(reference)
     if run is reference:
@@ -65,13 +65,13 @@ def test_recall_is_asked_at_two_lengths_with_a_known_chance(tmp_path):
     (suite,) = {run.suite for run in SWEEP.declared if isinstance(run, Evaluation)}
     built = {
         each.task.name: each
-        for each in suites.build(suite, access=Access(data_dirs=(), cache=tmp_path))
+        for each in tasks.build(suite, access=Access(data_dirs=(), cache=tmp_path))
     }
     short, long = built["short"], built["long"]
     for prompts in (short, long):
         assert prompts.skipped == {}
         assert not prompts.twins
-        assert suites.chance_of(prompts) == prompts.task.chance == 0.25
+        assert tasks.chance_of(prompts) == prompts.task.chance == 0.25
         assert len({item.group for item in prompts.items}) == len(prompts.items) == 300
     longest = max(len(item.inputs.split()) for item in long.items)
     assert longest > 3 * max(len(item.inputs.split()) for item in short.items)

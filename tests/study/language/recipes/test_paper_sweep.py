@@ -68,7 +68,7 @@ def of(runs, kind, *path):
 
 def test_two_sizes(runs):
     sizes = {
-        model_of(run).architecture: cost.parameters(model_of(run))
+        model_of(run).architecture: cost.parameter_count(model_of(run))
         for run in runs
         if isinstance(run, Trained)
     }

@@ -243,7 +243,7 @@ def test_what_was_not_counted_or_is_unknown_is_a_hole(tree, panel_of, key_of):
     found = of_panel(panel, store=store)
     assert found.rows == ()
     assert "not counted yet" in found.holes[0]
-    assert found.holes[1] == "e: its training text is not known here"
+    assert found.holes[1] == "e: its training data are not known here"
 
 
 def test_a_task_that_is_all_hits_is_left_out_of_both_suite_scores(tree, panel_of, key_of):

@@ -25,7 +25,7 @@ TEMPLATES = {
         (ROOT / "sweeps" / "eai.yaml").read_text(encoding="utf-8"), origin="eai.yaml"
     )
 }
-ASKED = {each.name: each for each in eai.ASKED}
+ASKED = {each.name: each for each in eai.TASKS}
 
 NLI = {"premise": "A dog ran; it was late.", "hypothesis": "A dog slept.", "label": 1}
 PAIR = {"sentence1": "It 's one .", "sentence2": "It is ( two ) .", "label": 1}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from checkpoints import TEXTS
 from lm_eval.api.instance import Instance
-from test_score import ARCHITECTURES, LEFT, subject, tiny
+from made_scores import ARCHITECTURES, LEFT, subject, tiny
 
 from study.language.data.tokenizer import train
 from study.language.scores.encode import encode_pairs

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import smallest
 import torch
@@ -29,7 +30,6 @@ from study.runs.plan import Sweep, close
 from study.runs.source import Source
 from study.runs.suite import Suite
 from study.sources.content import Access
-from study.store import items as columns
 from study.store.directory import CorruptError, Store
 from study.train.work import execute as train
 
@@ -64,7 +64,7 @@ def published(run, store):
     directory = store.existing(run)
     place = directory.scores(directory.done()["scores"])
     results = json.loads((place / "results.json").read_text())
-    return place, results, columns.read(place / "items.parquet")
+    return place, results, pq.read_table(place / "items.parquet")
 
 
 def test_scores_are_published_once_and_overwritten_weights_are_other_weights(tree):

@@ -12,17 +12,19 @@ import pytest
 import torch
 import transformers
 from lm_eval.api.instance import Instance
-from test_score import ARCHITECTURES, tiny
+from made_panels import OF_LANGUAGE, panel_of_tasks
+from made_scores import ARCHITECTURES, tiny
 from transformers import PreTrainedTokenizerFast
 
 from eval.evidence import table
-from eval.evidence.panel import TaskScores
-from eval.evidence.table import Row
+from eval.evidence.task_scores import TaskScores
+from study.language.cells import key_of
 from study.language.data import tokenizer as tokenizers
 from study.language.huggingface.export import write_tokenizer
 from study.language.huggingface.opened import write_model
 from study.language.model.build import build
 from study.language.prompts.templates import join_target
+from study.language.recipes.presets import world
 from study.language.scores import items
 from study.language.scores.encode import encode_pairs, marks_version
 from study.language.scores.execute import score_digest
@@ -32,6 +34,7 @@ from study.language.scores.questions import Item
 from study.language.scores.score import Ids, Subject
 from study.language.scores.subjects import Opened, open_directory
 from study.language.values.conventions import CONVENTIONS, LM_EVAL, STUDY
+from study.language.values.suite import SuiteTask
 
 
 def opened(make, *, prefix=1):
@@ -290,21 +293,40 @@ def test_an_export_opens_with_the_tokens_of_its_corpus(make, tmp_path):
 
 def test_a_report_has_a_hole_where_letters_have_no_token():
     """Of three documents one holds such letters: no figure of the other two takes its place."""
-    base = Row(
-        suite="s", size="m", cell="c", stage="before finetuning", tokens=1, task="prose",
-        role="probe", metric="rolling", unit="bits per byte", seeds=1, items=3, invalid=1,
-    )  # fmt: skip
-    nothing = np.full((1, 1, 1, 3), np.nan)
-    task = TaskScores(
-        task=None, templates=("",), correct=nothing, other=nothing, nats=nothing,
-        groups=np.arange(3), twins=False,
-        rolled=np.array([[[[-3.0, -np.inf, -2.0]]], [[[4.0, 9.0, 3.0]]]]),
-    )  # fmt: skip
-    row = table._rolling_row(base, task, 0)
-    assert row.value is None
-    assert row.hole == "letters without a token"
-    known = replace(task, rolled=np.array([[[[-3.0, -2.0, -2.0]]], [[[4.0, 3.0, 3.0]]]]))
-    assert table._rolling_row(base, known, 0).value == pytest.approx(0.7 / math.log(2))
+    key = key_of(("CD:FLM",), tokens=1)
+    prose = SuiteTask(
+        name="prose",
+        rows=world("text", documents=3, seed=1),
+        templates=None,
+        template_names=(),
+        metric="rolling",
+        chance=0.0,
+        role="probe",
+    )
+
+    def row(nats, sizes):
+        columns = {"bits": -np.array(nats) / math.log(2), "size": np.array(sizes)}
+        task = TaskScores(
+            task=prose,
+            measure=OF_LANGUAGE["bits per byte"],
+            conditions=("",),
+            columns={name: values.reshape(1, 1, 1, 3) for name, values in columns.items()},
+            groups=np.arange(3),
+            twins=False,
+        )
+        run = SimpleNamespace(
+            key=key,
+            seed=0,
+            run=SimpleNamespace(suite=SimpleNamespace(holes=())),
+            results={"tasks": {"p": {"task": "prose", "invalid": 1}}},
+        )
+        (found,) = table.build([replace(panel_of_tasks([task], [key]), runs=(run,))]).rows
+        return found
+
+    hole = row([-3.0, -np.inf, -2.0], [4.0, 9.0, 3.0])
+    assert hole.value is None
+    assert hole.hole == "1 documents could not be scored"
+    assert row([-3.0, -2.0, -2.0], [4.0, 3.0, 3.0]).value == pytest.approx(0.7 / math.log(2))
 
 
 def test_lm_evals_own_figures_leave_out_what_is_no_number():

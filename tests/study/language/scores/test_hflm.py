@@ -13,7 +13,7 @@ from study.language.scores.lm import StudyLM
 from study.language.scores.subjects import open_directory
 from study.language.values.conventions import LM_EVAL
 from study.runs.execution import default_cache
-from study.sources import content as sources
+from study.sources import content
 from study.sources.content import Access
 
 ROWS = released(
@@ -96,7 +96,7 @@ def test_every_rule_on_texts_made_for_it(kind, tmp_path):
 def test_real_rows_of_two_tasks(kind, tmp_path):
     access = Access(data_dirs=(), cache=default_cache())
     rows = {"imdb": [], "rotten_tomatoes": []}
-    for row in islice(sources.rows(ROWS, access=access), 0, None, 97):
+    for row in islice(content.rows(ROWS, access=access), 0, None, 97):
         if len(rows[row["source"]]) < 45:
             rows[row["source"]].append(row["text"])
     texts = [text for each in rows.values() for text in each]

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from study.language.recipes.presets import world_suite_task
-from study.language.scores import items
-from study.language.scores import tasks as suites
+from study.language.scores import items, tasks
 from study.language.scores.encode import Encoded
 from study.language.scores.score import Scored
 from study.language.scores.tasks import Item, Prompts
@@ -97,9 +96,9 @@ def test_an_item_with_a_broken_choice_is_invalid_and_nothing_wins_it(broken, gol
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_credit_never_falls_to_the_first_choice(bad):
     for gold in (0, 1):
-        assert suites.credit([bad, bad], gold) == 0.0
-        assert suites.credit([bad, -1.0], gold) == 0.0
-        assert suites.credit([-1.0, bad], gold) == 0.0
+        assert tasks.credit([bad, bad], gold) == 0.0
+        assert tasks.credit([bad, -1.0], gold) == 0.0
+        assert tasks.credit([-1.0, bad], gold) == 0.0
 
 
 def test_the_empty_context_chooses_under_the_suite_s_own_end_of_sequence():

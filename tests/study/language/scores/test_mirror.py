@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import smallest
 
@@ -14,9 +15,8 @@ from eval.evidence import table
 from eval.evidence.panel import panels
 from eval.report.grids import hole_grid
 from eval.report.terminal import show_scores
-from study.language.scores import contamination
+from study.language.scores import contamination, tasks
 from study.language.scores import items as per_item
-from study.language.scores import tasks as suites
 from study.language.scores.encode import Encoded
 from study.language.scores.execute import execute
 from study.language.scores.score import Scored
@@ -24,9 +24,9 @@ from study.language.suites import eai, published
 from study.runs.execution import Execution
 from study.runs.node import Evaluation
 from study.runs.plan import Sweep
+from study.runs.reporting import Words
 from study.sources.content import Access
 from study.sources.pins import Pins
-from study.store import items as columns
 from study.store.directory import Store
 from study.train.work import execute as train
 
@@ -95,7 +95,7 @@ def scored(tmp_path_factory):
     place = directory.scores(directory.done()["scores"])
     results = json.loads((place / "results.json").read_text())
     items = {}
-    for row in columns.read(place / "items.parquet").to_pylist():
+    for row in pq.read_table(place / "items.parquet").to_pylist():
         items.setdefault(row["task"], []).append(row)
     return run, store, results, items
 
@@ -104,7 +104,7 @@ def test_what_is_missing_is_a_hole_of_results_table_and_panel(scored):
     run, store, results, _ = scored
     assert results["headline"] == list(NAMES)
     assert {hole["task"] if "task" in hole else hole["name"] for hole in results["holes"]} == {
-        each.name for each in eai.ASKED
+        each.name for each in eai.TASKS
     } - set(NAMES)
     (panel,) = panels([run], store=store)
     assert panel.coverage == "5 of 31 data sets"
@@ -115,7 +115,7 @@ def test_what_is_missing_is_a_hole_of_results_table_and_panel(scored):
     assert suite_row.value == pytest.approx(sum(row.value for row in built.task_rows()) / 5)
     holes = {row.task: row.hole for row in built.holes()}
     assert len(holes) == 26
-    assert {row.cells[3].text for row in hole_grid(built).rows} == {"both"}
+    assert {row.cells[3].text for row in hole_grid(built, named=Words()).rows} == {"all"}
     assert holes["lambada"] == "no digest in mirror.toml (wanted: lambada_openai/test.jsonl)"
 
 
@@ -195,10 +195,10 @@ def test_any_alias_that_is_greedy_is_right(tmp_path, scored):
     known = mirrored(tmp_path, {"web_questions/test.jsonl": FILES["web_questions/test.jsonl"]})
     suite = eai.suite_of(published.mirror(known))
     access = Access(data_dirs=(SWEEPS, tmp_path), cache=tmp_path, offline=True)
-    (prompts,) = suites.build(suite, access=access)
+    (prompts,) = tasks.build(suite, access=access)
     first, second = prompts.items
     assert first.continuations == (" Al", " Cy")
-    task = suites.lm_eval_task(prompts)
+    task = tasks.lm_eval_task(prompts)
     documents = list(task.test_docs())
     answers = [[(-2.0, False), (-3.0, True)], [(-1.0, False)]]
     told = [task.process_results(*each)["acc"] for each in zip(documents, answers, strict=True)]
@@ -241,7 +241,7 @@ def test_names_and_numbers_ask_the_same_questions(tmp_path):
     def asked(directory, rows):
         suite = eai.suite_of(published.mirror(mirrored(directory, {name: rows})))
         access = Access(data_dirs=(SWEEPS, directory), cache=tmp_path, offline=True)
-        return suites.build(suite, access=access)
+        return tasks.build(suite, access=access)
 
     named, numbered = asked(tmp_path / "a", FILES[name]), asked(tmp_path / "b", numbers)
     assert named[0].items == numbered[0].items
@@ -263,14 +263,14 @@ def cb_of(tmp_path, *labels):
 )
 def test_rows_without_labels_are_left_out_and_counted(tmp_path, label, reason):
     suite, access = cb_of(tmp_path, "neutral", label, "entailment")
-    (prompts,) = suites.build(suite, access=access)
+    (prompts,) = tasks.build(suite, access=access)
     assert [(item.index, item.group, item.gold) for item in prompts.items] == [(0, 0, 2), (2, 2, 0)]
     assert prompts.skipped == {reason: 1}
     assert prompts.first == {
         reason: f"row 2: 'label' is {'null' if label is None else repr(label)}: no label"
     }
     # nor are they looked for in training text
-    asked = suites.asked_rows(suite, suite.tasks[0], access=access)
+    asked = tasks.asked_rows(suite, suite.tasks[0], access=access)
     assert [each.number for each in asked if each.unlabelled] == [2]
     found = [index for _, index, _ in contamination._texts(suite, access=access)]
     assert found == [0, 2]
@@ -283,7 +283,7 @@ def test_a_task_without_any_label_is_refused(tmp_path):
         match=r"'cb/cb' \(file://super_glue/cb/validation\.jsonl\) keeps no row; skipped: "
         r"\{'unlabelled': 2, 'missing': 1\}; first: row 1: 'label' is -1: no label; row 2: 'label'",
     ):
-        suites.build(suite, access=access)
+        tasks.build(suite, access=access)
 
 
 def test_a_label_that_is_none_of_the_classes_stops_the_scoring(tmp_path):
@@ -291,13 +291,13 @@ def test_a_label_that_is_none_of_the_classes_stops_the_scoring(tmp_path):
     with pytest.raises(
         ValueError, match=r"suite 'eai', 'cb' .*validation\.jsonl\), row 2: 'label' is 'maybe'"
     ):
-        suites.build(suite, access=access)
+        tasks.build(suite, access=access)
 
 
 def test_a_suite_of_holes_alone_is_refused(tmp_path):
     suite = eai.suite_of(published.mirror(Pins(path=Path("mirror.toml"))))
     with pytest.raises(ValueError, match=r"nothing to score \(anli_r1: no digest in mirror"):
-        suites.build(suite, access=Access(data_dirs=(), cache=tmp_path))
+        tasks.build(suite, access=Access(data_dirs=(), cache=tmp_path))
 
 
 def test_a_row_that_is_not_in_its_form_is_named(tmp_path):
@@ -306,7 +306,7 @@ def test_a_row_that_is_not_in_its_form_is_named(tmp_path):
     suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
     access = Access(data_dirs=(SWEEPS, tmp_path), cache=tmp_path, offline=True)
     with pytest.raises(ValueError, match="row 4: column 'problems' is no Python literal"):
-        suites.build(suite, access=access)
+        tasks.build(suite, access=access)
 
 
 def test_a_question_is_asked_whole_or_not_at_all(tmp_path):
@@ -316,19 +316,19 @@ def test_a_question_is_asked_whole_or_not_at_all(tmp_path):
     suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
     suite = replace(suite, holes=())
     access = Access(data_dirs=(SWEEPS, tmp_path), cache=tmp_path, offline=True)
-    (prompts,) = suites.build(suite, access=access)
+    (prompts,) = tasks.build(suite, access=access)
     assert len(prompts.items) == 4
     del rows[0]["answer"]
     suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
-    (prompts,) = suites.build(suite, access=access)
+    (prompts,) = tasks.build(suite, access=access)
     assert len(prompts.items) == 3
     assert prompts.skipped == {"undefined": 1}
     rows[0] = FILES[name][0] | {"label": -1}
     suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
-    (prompts,) = suites.build(suite, access=access)
+    (prompts,) = tasks.build(suite, access=access)
     assert len(prompts.items) == 3
     assert prompts.skipped == {"unlabelled": 1}
     rows[0] = FILES[name][0] | {"idx": {"paragraph": 0, "question": None, "answer": 0}}
     suite = eai.suite_of(published.mirror(mirrored(tmp_path, {name: rows})))
     with pytest.raises(ValueError, match=r"'multirc' .*, row 1: column 'idx\.question' is null"):
-        suites.build(suite, access=access)
+        tasks.build(suite, access=access)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_score import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
+from made_scores import ARCHITECTURES, LEFT, oracle, requests, subject, tiny
 
 from study.language.layout import layout
 from study.language.model.check import MIXERS
@@ -261,13 +261,15 @@ def test_a_half_of_a_batch_is_the_whole_batchs():
     assert flushed.visibility.end.tolist()[1] == [4, 4, 4, 4, 5, 6]
 
 
-def _scorer(*, most=1000, alike=False):
+def _scorer(*, most=1000, equal_lengths=False):
     """Of a model that reads a context's tokens, and all of a target's but its last."""
     passes: Any = SimpleNamespace(
-        limit=most, alike=alike, widths=lambda one: (len(one.context), len(one.wanted) - 1)
+        limit=most,
+        equal_lengths=equal_lengths,
+        widths=lambda one: (len(one.context), len(one.wanted) - 1),
     )
     return scorer.Scorer(
-        passes=passes, batch_tokens=most, share=True, work=Work(), tell=lambda _: None
+        passes=passes, batch_tokens=most, share=True, work=Work(), progress=lambda _: None
     )
 
 
@@ -283,7 +285,7 @@ def test_what_a_pass_computes_is_counted_with_its_padding():
 def test_contexts_are_of_one_length_where_a_model_needs_it():
     contexts = [(4,), (5, 6), (7, 8), (9,), (1, 2, 3)]
     assert list(_scorer()._contexts(contexts)) == [[(4,), (9,), (5, 6), (7, 8), (1, 2, 3)]]
-    alike = list(_scorer(alike=True)._contexts(contexts))
+    alike = list(_scorer(equal_lengths=True)._contexts(contexts))
     assert alike == [[(4,), (9,)], [(5, 6), (7, 8)], [(1, 2, 3)]]
 
 

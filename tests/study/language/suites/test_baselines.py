@@ -86,6 +86,6 @@ def test_what_is_printed_is_what_the_paper_prints():
 
 
 def test_the_suites_normalise_by_the_corrected_chances():
-    assert {each.name: each.chance for each in eai.ASKED} == dict(CORRECTED) == EAI_BY_HAND
-    assert {each.name: each.chance for each in t0.ASKED} == dict(T0) == T0_BY_HAND
+    assert {each.name: each.chance for each in eai.TASKS} == dict(CORRECTED) == EAI_BY_HAND
+    assert {each.name: each.chance for each in t0.TASKS} == dict(T0) == T0_BY_HAND
     assert set(eai.IN_T0_TRAIN) <= set(CORRECTED)

@@ -20,8 +20,7 @@ from study.language.values.suite import Labels
 from study.runs.decode import decode, encode
 from study.runs.node import Evaluation
 from study.runs.suite import Hole, Suite
-from study.sources import content as sources
-from study.sources import pins
+from study.sources import content, pins
 from study.sources.content import Access
 from study.sources.pins import Pins
 
@@ -50,7 +49,7 @@ def test_a_mirror_gives_what_it_has_and_holes_for_the_rest(tmp_path):
         column="label", form="class", classes=("entailment", "contradiction", "neutral")
     )
     assert [hole.name for hole in suite.holes] == [
-        each.name for each in t0.ASKED if each.name != "cb"
+        each.name for each in t0.TASKS if each.name != "cb"
     ]
     assert suite.holes[0] == Hole(
         name="copa",
@@ -58,7 +57,7 @@ def test_a_mirror_gives_what_it_has_and_holes_for_the_rest(tmp_path):
         reason="no digest in mirror.toml",
     )
     access = Access(data_dirs=(tmp_path,), cache=tmp_path, offline=True)
-    ((row, _),) = labelled(sources.rows(task.rows, access=access), task.labels, origin="cb")
+    ((row, _),) = labelled(content.rows(task.rows, access=access), task.labels, origin="cb")
     assert row["label"] == 2
 
 
@@ -94,8 +93,8 @@ def test_a_task_is_no_hole():
 
 
 def pinned_hub(known):
-    """As `published.hub`, but what has no pin is a hole, so that the rest can be run without it."""
-    every = published.hub(known)
+    """As `published.from_hub`, but what has no pin is a hole, so that the rest can be run."""
+    every = published.from_hub(known)
 
     def rows(asked):
         found = every(asked)
@@ -111,7 +110,7 @@ def pinned_hub(known):
 
 def test_the_hub_without_a_pin_is_refused_or_a_hole_and_never_less():
     known = pins.load(SWEEPS / "pins.toml")
-    for asked, module in ((t0.ASKED, t0), (eai.ASKED, eai)):
+    for asked, module in ((t0.TASKS, t0), (eai.TASKS, eai)):
         every = module.suite(known)
         assert len(every.tasks) == len(asked)
         assert not every.holes
@@ -244,12 +243,12 @@ def test_rows_that_changed_are_fatal(tmp_path):
     (tmp_path / CB_FILE).write_text(json.dumps(CB | {"label": 1}) + "\n")
     access = Access(data_dirs=(tmp_path,), cache=tmp_path)
     with pytest.raises(ValueError, match=r"has sha256 .* but the run names"):
-        list(sources.rows(task.rows, access=access))
+        list(content.rows(task.rows, access=access))
     with pytest.raises(ValueError, match="its rows are not those that were meant"):
         suite_list.lines(mirror=tmp_path, known=known)
     (tmp_path / CB_FILE).unlink()
     with pytest.raises(ValueError, match="no such file"):
-        list(sources.rows(task.rows, access=access))
+        list(content.rows(task.rows, access=access))
 
 
 HUB = pins.load(SWEEPS / "pins.toml").rows("aps/super_glue", "validation", config="cb")
@@ -263,7 +262,7 @@ def test_the_libraries_own_switches_are_honoured(tmp_path, monkeypatch, name):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
     access = Access(data_dirs=(), cache=tmp_path)
     with pytest.raises(ValueError, match=rf"this machine is offline \({name} is set\)"):
-        list(sources.rows(HUB, access=access))
+        list(content.rows(HUB, access=access))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +282,7 @@ def test_what_the_hub_refuses_is_named(tmp_path, monkeypatch, error, match):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(ValueError, match=f"the hub did not give 'aps/super_glue'.*{match}"):
-        list(sources.rows(HUB, access=Access(data_dirs=(), cache=tmp_path)))
+        list(content.rows(HUB, access=Access(data_dirs=(), cache=tmp_path)))
 
 
 def test_a_directory_of_the_data_sets_name_is_not_read_in_its_place(tmp_path, monkeypatch):
@@ -292,7 +291,7 @@ def test_a_directory_of_the_data_sets_name_is_not_read_in_its_place(tmp_path, mo
     (tmp_path / "aps" / "super_glue" / "validation.jsonl").write_text('{"label": 0}\n')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="has the data set's name and would be read instead"):
-        list(sources.rows(HUB, access=Access(data_dirs=(), cache=tmp_path / "cache")))
+        list(content.rows(HUB, access=Access(data_dirs=(), cache=tmp_path / "cache")))
 
 
 def test_the_command_shows_each_suite_and_its_holes(tmp_path):
@@ -304,8 +303,8 @@ def test_the_command_shows_each_suite_and_its_holes(tmp_path):
     command = ["suites", "--mirror", str(tmp_path), "--pins", str(file)]
     told = CliRunner().invoke(cli.app, [*command, "--json"])
     assert told.exit_code == 0, told.output
-    content = json.loads(told.stdout)
-    tasks = {(each["suite"], each["task"]): each for each in content["tasks"]}
+    listed = json.loads(told.stdout)
+    tasks = {(each["suite"], each["task"]): each for each in listed["tasks"]}
     assert {name for name, _ in tasks} == {"t0", "eai", "microworld"}
     cb = tasks["t0", "cb"]
     assert (cb["metric"], cb["baseline"], len(cb["prompts"])) == ("rank", 1 / 3, 15)
@@ -314,8 +313,8 @@ def test_the_command_shows_each_suite_and_its_holes(tmp_path):
     rte = tasks["t0", "rte"]["hole"]
     assert "there: val.jsonl; legal: train.jsonl, validation.jsonl" in rte
     assert sum(len(each["prompts"]) for (name, _), each in tasks.items() if name == "t0") == 116
-    assert {each["data_set"] for each in content["data_sets"]} == {
-        each.data.key for each in (*t0.ASKED, *eai.ASKED)
+    assert {each["data_set"] for each in listed["data_sets"]} == {
+        each.data.key for each in (*t0.TASKS, *eai.TASKS)
     }
     plain = CliRunner().invoke(cli.app, command)
     assert "t0: 11 tasks, 116 prompts; rows of 1, 10 holes" in plain.stdout
@@ -337,7 +336,7 @@ def test_the_command_imports_no_torch():
 
 
 def test_what_is_asked_names_each_task_once():
-    for asked in (t0.ASKED, eai.ASKED):
+    for asked in (t0.TASKS, eai.TASKS):
         names = [each.name for each in asked]
         assert len(set(names)) == len(names)
     assert isinstance(eai.suite_of(published.mirror(Pins(path=Path("none.toml")))), Suite)
@@ -350,7 +349,7 @@ def test_pins_of_a_mirror_are_filled_and_its_holes_stay(tmp_path):
     file.write_text(
         "".join(
             f'[files."{name}"]\nsha256 = ""\n'
-            for name in dict.fromkeys(each.data.file(each.split) for each in t0.ASKED)
+            for name in dict.fromkeys(each.data.file(each.split) for each in t0.TASKS)
         )
     )
     (tmp_path / "sweep.py").write_text(

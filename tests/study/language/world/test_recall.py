@@ -9,7 +9,7 @@ from scipy import stats
 
 from study.language import world
 from study.language.data import tokenizer
-from study.language.prompts import templates as prompts
+from study.language.prompts import templates
 from study.language.world import scenes
 
 GOLDEN = {
@@ -75,7 +75,7 @@ def test_documents_are_functions_of_seed_and_index():
 
 @pytest.mark.parametrize("pairs", PAIRS)
 def test_a_question_is_answered_by_its_context_and_names_no_answer_after_it(pairs):
-    (template,) = prompts.parse_templates(world.templates_yaml("recall"), origin="recall")
+    (template,) = templates.parse_templates(world.templates_yaml("recall"), origin="recall")
     for row in rows(100, pairs=pairs):
         rendered = template.apply(row, key="k")
         told = rendered.inputs.removeprefix("pairs ").split(" find ")

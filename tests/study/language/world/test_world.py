@@ -10,7 +10,7 @@ import yaml
 
 from study.language import world
 from study.language.data import tokenizer
-from study.language.prompts import templates as prompts
+from study.language.prompts import templates
 from study.language.world.scenes import ACTIONS, EFFECTS, MATERIALS, OBJECTS, WITHHELD, withheld_for
 
 GOLDEN = {
@@ -99,11 +99,11 @@ def test_twenty_five_laws_and_forty_withheld_pairs():
 
 @pytest.mark.parametrize("family", list(world.FAMILIES))
 def test_four_templates_render_every_row(family):
-    templates = prompts.parse_templates(world.templates_yaml(family), origin=family)
-    assert len(templates) == len({each.name for each in templates}) == 4
+    parsed = templates.parse_templates(world.templates_yaml(family), origin=family)
+    assert len(parsed) == len({each.name for each in parsed}) == 4
     for row in world.rows(family, {"items": "20", "seed": "5"}):
         json.dumps(row)
-        for template in templates:
+        for template in parsed:
             rendered = template.apply(row, key="k")
             assert rendered.targets == row["choices"][row["label"]]
             assert "{" not in rendered.inputs
@@ -136,7 +136,7 @@ def test_a_small_vocabulary_covers_whole_words_and_choices_are_equal_in_tokens()
     assert len(words) < 300
     assert {word for word in words if len(trained.encode(f" {word}")) != 1} == set()
     for family in world.FAMILIES:
-        for template in prompts.parse_templates(world.templates_yaml(family), origin=family):
+        for template in templates.parse_templates(world.templates_yaml(family), origin=family):
             for row in world.rows(family, {"items": "40", "seed": "6"}):
                 lengths = {len(trained.encode(f" {each}")) for each in row["choices"]}
                 assert len(lengths) == 1, (family, row["choices"])

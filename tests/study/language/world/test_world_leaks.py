@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from study.language import world
-from study.language.prompts import templates as prompts
+from study.language.prompts import templates
 from study.language.world.families import FAMILIES, _twins
 from study.language.world.scenes import (
     ACTIONS,
@@ -52,9 +52,9 @@ def rows(family, *, items, seed):
 
 def rendered(family, *, items, seed):
     """(row, prompt), the templates taking turns over the pairs of twins."""
-    templates = prompts.parse_templates(world.templates_yaml(family), origin=family)
+    parsed = templates.parse_templates(world.templates_yaml(family), origin=family)
     return [
-        (row, templates[row["pair"] % 4].apply(row, key="k").inputs)
+        (row, parsed[row["pair"] % 4].apply(row, key="k").inputs)
         for row in rows(family, items=items, seed=seed)
     ]
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from study.launch.cluster.reconcile import Files, Parent, Silent, reconcile
+from study.launch.cluster.reconcile import Files, NoAnswer, Parent, reconcile
 from study.launch.cluster.records import Array, Placed, Task
 from study.launch.cluster.slurm import Job
 from study.store.lease import Holder
 
-SILENT = Silent(why="squeue: Unable to contact slurm controller")
+NO_ANSWER = NoAnswer(why="squeue: Unable to contact slurm controller")
 FRESH = Holder(host="n1", pid=7, token="t", age=2.0)
 OLD = Holder(host="n1", pid=7, token="t", age=900.0)
 FAILED_PARENT = (Parent(slug="pre", state="failed"),)
@@ -49,25 +49,25 @@ TABLE = [
     # done.json always wins
     *[
         (DONE, _placed(), seen, (), "done", "", False)
-        for seen in (SILENT, FORGOTTEN, QUEUED_JOB, _job("RUNNING"), *map(_job, ENDS))
+        for seen in (NO_ANSWER, FORGOTTEN, QUEUED_JOB, _job("RUNNING"), *map(_job, ENDS))
     ],
     # a fresh heartbeat is at work, whatever SLURM says
-    (RUNNING, _placed(), SILENT, (), "running", "SLURM is silent", False),
+    (RUNNING, _placed(), NO_ANSWER, (), "running", "SLURM is silent", False),
     (RUNNING, _placed(), _job("RUNNING", node_list="n1"), (), "running", "process 7 on n1", False),
     (RUNNING, _placed(), _job("NODE_FAIL"), (), "running", "SLURM says NODE_FAIL", False),
     (RUNNING, _placed(), FORGOTTEN, (), "running", "process 7 on n1", False),
     (RUNNING, None, FORGOTTEN, (), "running", "process 7 on n1", False),
     # never submitted: as the files say
     (PLANNED, None, FORGOTTEN, (), "planned", "", True),
-    (BEGUN, None, SILENT, (), "interrupted", "", True),
-    (FAILED, None, SILENT, (), "failed", "the loss is not finite", True),
+    (BEGUN, None, NO_ANSWER, (), "interrupted", "", True),
+    (FAILED, None, NO_ANSWER, (), "failed", "the loss is not finite", True),
     # silence is unknown, never failed
-    (PLANNED, _placed(), SILENT, (), "unknown", "SLURM is silent; its files say planned", False),
-    (BEGUN, _placed(), SILENT, (), "unknown", "its files end at step 40", False),
-    (CRASHED, _placed(), SILENT, (), "unknown", "SLURM is silent", False),
-    (FAILED, _placed(), SILENT, (), "unknown", "the loss is not finite", False),
-    (PLANNED, _placed(job_id=None), SILENT, (), "unknown", "SLURM is silent", False),
-    (PLANNED, _placed(), SILENT, FAILED_PARENT, "unknown", "SLURM is silent", False),
+    (PLANNED, _placed(), NO_ANSWER, (), "unknown", "SLURM is silent; its files say planned", False),
+    (BEGUN, _placed(), NO_ANSWER, (), "unknown", "its files end at step 40", False),
+    (CRASHED, _placed(), NO_ANSWER, (), "unknown", "SLURM is silent", False),
+    (FAILED, _placed(), NO_ANSWER, (), "unknown", "the loss is not finite", False),
+    (PLANNED, _placed(job_id=None), NO_ANSWER, (), "unknown", "SLURM is silent", False),
+    (PLANNED, _placed(), NO_ANSWER, FAILED_PARENT, "unknown", "SLURM is silent", False),
     # the submission did not arrive
     (PLANNED, _placed(job_id=None), FORGOTTEN, (), "planned", "did not reach SLURM", True),
     (BEGUN, _placed(job_id=None), FORGOTTEN, (), "interrupted", "did not reach SLURM", True),
@@ -153,7 +153,7 @@ def test_every_row(files, placed, seen, parents, state, reason, free):
 @pytest.mark.parametrize("parents", [(), FAILED_PARENT])
 @pytest.mark.parametrize("job_id", [None, "12"])
 def test_silence_is_never_failed_and_never_free(files, parents, job_id):
-    found = reconcile(files, placed=_placed(job_id=job_id), seen=SILENT, parents=parents)
+    found = reconcile(files, placed=_placed(job_id=job_id), seen=NO_ANSWER, parents=parents)
     assert found.state != "failed"
     assert not found.free
 

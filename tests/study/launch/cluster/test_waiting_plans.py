@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from made_slurm import Controller
 
-from study.launch.cluster import launch as launches
-from study.launch.cluster import profile, slurm, snapshot
+from study.launch.cluster import launch, profile, slurm, snapshot
 from study.launch.cluster.slurm import Slurm
 from study.runs.node import Evaluation
 from study.runs.plan import load_sweep
@@ -32,7 +31,7 @@ def controller(tmp_path, monkeypatch):
 
 def order_of(tmp_path, text):
     (tmp_path / "made.toml").write_text(text)
-    return launches.LaunchRequest(
+    return launch.LaunchRequest(
         sweep=load_sweep(SWEEPS / "paper.py"),
         store=Store(tmp_path / "store"),
         profile=profile.load(tmp_path / "made.toml"),
@@ -42,7 +41,7 @@ def order_of(tmp_path, text):
 def test_the_papers_scripts_are_all_written_before_its_pins_are(tmp_path):
     warnings = []
     order = order_of(tmp_path, OFFLINE)
-    launched = launches.dry_run(order, warn=warnings.append)
+    launched = launch.dry_run(order, warn=warnings.append)
     assert sum(len(group.runs) for group in launched.groups) == len(order.sweep.runs) == 146
     assert all(path.is_file() for path in launched.scripts)
     assert any("UNPINNED: what 33 sources hold" in each for each in warnings)
@@ -51,13 +50,13 @@ def test_the_papers_scripts_are_all_written_before_its_pins_are(tmp_path):
 
 def test_nothing_of_it_is_submitted(tmp_path, controller):
     with pytest.raises(ValueError, match="UNPINNED: what 33 sources hold is not known"):
-        launches.launch(order_of(tmp_path, TEXT), slurm=Slurm(seconds=5.0, attempts=1, pause=0.01))
+        launch.launch(order_of(tmp_path, TEXT), slurm=Slurm(seconds=5.0, attempts=1, pause=0.01))
     assert not (tmp_path / "slurm.json").exists()
     assert not any((tmp_path / "store").rglob("job.sh"))
 
 
 def test_every_evaluation_of_the_paper_has_its_own_job(tmp_path):
     order = order_of(tmp_path, TEXT)
-    launches.dry_run(order, warn=lambda _: None)
+    launch.dry_run(order, warn=lambda _: None)
     scored = [run for run in order.sweep.runs if isinstance(run, Evaluation)]
     assert all((order.store.directory(run) / "job.sh").is_file() for run in scored)

@@ -46,7 +46,7 @@ def plan(
     ] = 0.4,
 ):
     """Show what there is to do and what it costs, without doing it."""
-    from study.runs import plan as plans
+    from study.runs import plan
 
     if memory:
         from study.costs import memory_table
@@ -56,23 +56,23 @@ def plan(
             micro_batch=micro_batch,
             activation_checkpointing=activation_checkpointing.value,
         )
-        memory_table.show(plans.load(target), setting=setting, every=every, as_json=json)
+        memory_table.show(plan.load(target), setting=setting, as_json=json)
         return
     from study.commands import tables
     from study.costs import hardware as cards
     from study.store.directory import Store
 
     on = None if hardware is None else cards.hardware(hardware, mfu=mfu)
-    tables.show_plan(plans.load(target), store=Store(store), every=every, as_json=json, on=on)
+    tables.show_plan(plan.load(target), store=Store(store), every=every, as_json=json, on=on)
 
 
 @ends_clearly
 def show(target: Target, json: AsJson = False):
     """Print one run as YAML that `study run FILE.yaml` takes."""
     from study.commands import tables
-    from study.runs import plan as plans
+    from study.runs import plan
 
-    tables.show_run(plans.load(target), as_json=json)
+    tables.show_run(plan.load(target), as_json=json)
 
 
 @ends_clearly
@@ -86,10 +86,10 @@ def status(
     json: AsJson = False,
 ):
     """Show how far each run is, from its files and, where it was submitted, from SLURM."""
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.store.directory import Store
 
-    sweep = plans.load(target)
+    sweep = plan.load(target)
     if live and json:
         raise ValueError("--live and --json exclude each other")
     if live:
@@ -112,10 +112,10 @@ def rates(
     """Choose each lineage's learning rate from a finished sweep, by its own held-out loss."""
     from study.commands import tables
     from study.language.recipes.rates import choose_into
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.store.directory import Store
 
-    trials = choose_into(out, runs=plans.load(target).runs, store=Store(store))
+    trials = choose_into(out, runs=plan.load(target).runs, store=Store(store))
     tables.show_trials(trials, as_json=json)
 
 
@@ -129,9 +129,9 @@ def check(
     json: AsJson = False,
 ):
     """Check the environment, and that no model looks where it must not."""
-    from study.language.model import check as checks
+    from study.language.model import check
 
-    return checks.show(target, store=store, device=device, as_json=json)
+    return check.show(target, store=store, device=device, as_json=json)
 
 
 @ends_clearly
@@ -153,9 +153,9 @@ def mixers(
         return
     from study.commands import tables
     from study.language.model import timing
-    from study.runs import plan as plans
+    from study.runs import plan
     from study.store import times
 
-    found = timing.measure(plans.load(str(measure)).runs, threads=threads)
-    tables.show_times(found, as_json=json)
+    found = timing.measure(plan.load(str(measure)).runs, threads=threads)
+    tables.show_layer_times(found, as_json=json)
     print(times.save(found, store), file=sys.stderr)

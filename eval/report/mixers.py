@@ -125,6 +125,7 @@ def growths(runs: Sequence[Run], times: Iterable[Times]) -> list[Growth]:
     measured = {_form(each.model): each for each in times}
     found: dict[str, Growth] = {}
     for run in _roots(runs):
+        # what begins from nothing declares a model, which the base of all stages does not say
         own = measured.get(_form(canonical(run.model)))  # type: ignore[attr-defined]
         if own is None:
             continue

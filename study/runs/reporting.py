@@ -53,7 +53,7 @@ class Style:
 
 
 class Overlap(Protocol):
-    """One piece of training data against the rows of a suite. data: its slug. rows: a table with
+    """One piece of training data against the rows of a suite. corpus: its slug. rows: a table with
     the columns task, index, grams (n-grams of the row, 0 where it is too short to say) and found
     (how many of them the data hold).
     """

@@ -125,6 +125,9 @@ def test_a_plan_says_its_cells_and_what_it_cannot_tell_apart():
         ("CD:FLM (lr 0.5)", 1, ""),
     ]
     early = [replace(each, step=3) for each in scored[:1]]
-    longer = rate(run, 0.25, steps=20)
+    longer = replace(run, slug="longer", training=replace(run.training, steps=20))
     clash = [*early, made.evaluation(longer, slug="early", step=3)]
-    assert len(planned_cells([run, longer, *clash])) == 2
+    (cell,) = planned_cells([run, longer, *clash])
+    assert cell.problem == (
+        f"duplicate cell: {scored[0].slug} and early differ and are not averaged"
+    )

@@ -35,11 +35,11 @@ COLUMNS: Columns[Row] = (
 
 
 def show_scores(sweep: Sweep, *, store: Store, as_json: bool) -> None:
-    rows = table.build(panels(sweep.runs, store=store)).rows
+    found = table.build(panels(sweep.runs, store=store))
     if as_json:
-        terminal.values(rows)
+        terminal.values(found.values())
         return
-    terminal.show(COLUMNS, rows)
+    terminal.show(COLUMNS, found.rows)
     here = {run.slug for run in sweep.runs}  # of a plan of one checkpoint, not the others' holes
     compared = [row for row in calibration.of_sweep(sweep, store=store) if row.checkpoint in here]
     if compared:

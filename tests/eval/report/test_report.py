@@ -70,9 +70,12 @@ def test_shown_scores_are_the_table_s(tmp_path, capsys):
     sweep = made.sweep_of(runs, tmp_path)
     rows = table.build(panel.panels(runs, store=store)).rows
     show_scores(sweep, store=store, as_json=True)
-    assert [each["value"] for each in json.loads(capsys.readouterr().out)] == [
-        row.value for row in rows
+    shown = json.loads(capsys.readouterr().out)
+    assert [each["value"] for each in shown] == [row.value for row in rows]
+    assert list(shown[0])[-8:] == [
+        *("brier_low", "brier_high", "skipped", "truncated", "ties", "invalid", "hole", "over"),
     ]
+    assert shown == table.build(panel.panels(runs, store=store)).values()
     show_scores(sweep, store=store, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(rows)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Better = Literal["higher", "lower"]
 
 
+@runtime_checkable
 class OfItems(Protocol):
     def __call__(self, columns: Mapping[str, Any]) -> float:
         """columns: (I,) or (I, D) arrays of one resample's items, by name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from study.runs.cells import Cell
 from study.runs.node import Evaluation, Run
@@ -52,6 +52,7 @@ class Style:
     loss_unit: str = ""
 
 
+@runtime_checkable
 class Overlap(Protocol):
     """One piece of training data against the rows of a suite. corpus: its slug. rows: a table with
     the columns task, index, grams (n-grams of the row, 0 where it is too short to say) and found
